@@ -1,0 +1,2 @@
+//! A llama-architecture language model on quantized kernels.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A software CUDA device: parses PTX and executes it on the CPU, checked and counted.
