@@ -1,0 +1,6 @@
+//! What went wrong, and whose fault it is. Detectors build a [`Fault`]; a launch completes it to a [`Report`]; only `render` prints.
+
+mod render;
+mod violation;
+
+pub use violation::{Blame, Fault, FaultKind, Report, Site};
