@@ -1,1 +1,16 @@
 //! CUDA kernels for inference-time quantization.
+
+pub mod cache;
+pub mod error;
+pub mod format;
+pub mod ops;
+pub mod reference;
+pub mod runtime;
+pub mod testing;
+pub mod weights;
+
+pub use cudarc;
+pub use half;
+
+pub use error::{Error, Result};
+pub use runtime::Kernels;

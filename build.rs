@@ -1,0 +1,148 @@
+//! Compiles `kernels/**/*.cu` to PTX and writes the table of images that `src/runtime/image.rs` includes.
+//!
+//! Needs no network and no GPU. Without nvcc the crate still builds, with an empty table; launching then returns
+//! `Error::NotBuilt` with what was searched. Settings, all from the environment:
+//! - `NVCC`, `CUDA_HOME`, `CUDA_PATH`, `CUDA_ROOT`: where the compiler is;
+//! - `LOWBIT_PTX_TARGETS`: other targets than `80,89`, such as `80,90a`;
+//! - `LOWBIT_PTX_DIR`: take `<module>.<target>.ptx` from this folder instead of compiling (the layout that a build
+//!   leaves in its `OUT_DIR/ptx`);
+//! - `LOWBIT_REQUIRE_NVCC=1`: no nvcc is an error;
+//! - `DOCS_RS`: compile nothing.
+
+#[path = "build/compile.rs"]
+mod compile;
+#[path = "build/nvcc.rs"]
+mod nvcc;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What the images come from.
+enum Source {
+    Compiler(nvcc::Nvcc),
+    Folder(PathBuf),
+    /// Nothing, and why.
+    None(String),
+}
+
+fn main() -> ExitCode {
+    println!("cargo::rustc-check-cfg=cfg(kernels_built)");
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            for line in message.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    println!("cargo::rerun-if-env-changed={name}");
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path_of(name: &str) -> Result<PathBuf, String> {
+    std::env::var_os(name).map(PathBuf::from).ok_or_else(|| format!("{name} is not set: not run by cargo?"))
+}
+
+fn build() -> Result<(), String> {
+    let manifest = path_of("CARGO_MANIFEST_DIR")?;
+    let out = path_of("OUT_DIR")?;
+    let kernels = manifest.join("kernels");
+    for path in ["build.rs", "build", "kernels"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    let targets = targets()?;
+    let (units, note) = match source(&manifest, &out)? {
+        Source::Compiler(nvcc) => {
+            let parallel = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+            let ptx = out.join("ptx");
+            let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &ptx, targets: &targets, parallel };
+            (compile::compile(&job)?.0, nvcc.release().to_string())
+        }
+        Source::Folder(folder) => {
+            println!("cargo::rerun-if-changed={}", folder.display());
+            (prebuilt(&kernels, &folder, &targets)?, format!("LOWBIT_PTX_DIR={}", folder.display()))
+        }
+        Source::None(why) => (Vec::new(), why),
+    };
+    if !units.is_empty() {
+        println!("cargo::rustc-cfg=kernels_built");
+    }
+    write_table(&out.join("images.rs"), &units, &note)
+}
+
+fn targets() -> Result<Vec<String>, String> {
+    let list = variable("LOWBIT_PTX_TARGETS").unwrap_or_else(|| "80,89".to_string());
+    let targets: Vec<String> = list.split(',').map(|target| target.trim().to_string()).collect();
+    let valid = |target: &&String| {
+        let digits = target.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        matches!(digits.len(), 2 | 3) && digits.parse::<u32>().is_ok() && target.len() <= digits.len() + 1
+    };
+    match targets.iter().find(|target| !valid(target)) {
+        Some(wrong) => Err(format!("LOWBIT_PTX_TARGETS={list}: `{wrong}` is not a target such as 80, 89 or 90a")),
+        None => Ok(targets),
+    }
+}
+
+fn source(manifest: &Path, out: &Path) -> Result<Source, String> {
+    if variable("DOCS_RS").is_some() {
+        return Ok(Source::None("DOCS_RS was set, so nothing was compiled".to_string()));
+    }
+    if let Some(folder) = variable("LOWBIT_PTX_DIR") {
+        return Ok(Source::Folder(PathBuf::from(folder)));
+    }
+    for name in nvcc::VARIABLES {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    let required = variable("LOWBIT_REQUIRE_NVCC").is_some_and(|value| value != "0");
+    // `cargo xtask toolchain` installs under this repository's target folder, wherever that is.
+    let mut target_dirs = Vec::new();
+    if manifest.join("xtask").is_dir() {
+        let of_out = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+        target_dirs.push(of_out.map_or_else(|| manifest.join("target"), Path::to_path_buf));
+    }
+    match nvcc::find(&target_dirs) {
+        Ok(nvcc) => Ok(Source::Compiler(nvcc)),
+        Err(why) if required => Err(format!("LOWBIT_REQUIRE_NVCC is set and {why}")),
+        Err(why) => {
+            // Looked for again by every build until it is there.
+            for target in &target_dirs {
+                println!("cargo::rerun-if-changed={}", target.join("toolchain").display());
+            }
+            println!(
+                "cargo::warning=lowbit is built WITHOUT its CUDA kernels, and the tests that need them are left out: \
+                 {why}. In the repository, `cargo xtask toolchain` installs nvcc."
+            );
+            Ok(Source::None(why))
+        }
+    }
+}
+
+fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<compile::Unit>, String> {
+    let mut units = Vec::new();
+    for module in compile::modules(kernels)? {
+        for target in targets {
+            let ptx = compile::ptx_path(folder, &module, target);
+            if !ptx.is_file() {
+                return Err(format!("LOWBIT_PTX_DIR: {} is missing", ptx.display()));
+            }
+            units.push(compile::Unit { module: module.clone(), target: target.clone(), ptx });
+        }
+    }
+    Ok(units)
+}
+
+fn write_table(file: &Path, units: &[compile::Unit], note: &str) -> Result<(), String> {
+    let mut text = String::from("// Written by build.rs.\n");
+    let _ = writeln!(text, "static BUILD_NOTE: &str = {note:?};\nstatic IMAGES: &[Image] = &[");
+    for compile::Unit { module, target, ptx } in units {
+        let ptx = ptx.to_str().ok_or_else(|| format!("{}: not a Unicode path", ptx.display()))?;
+        let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: include_str!({ptx:?}) }},");
+    }
+    text.push_str("];\n");
+    std::fs::write(file, text).map_err(|error| format!("writing {}: {error}", file.display()))
+}

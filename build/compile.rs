@@ -1,0 +1,183 @@
+//! Every `.cu` under a folder to PTX for every target; again only what changed.
+//!
+//! `<out>/<path>.<target>.ptx` is the result for `<kernels>/<path>.cu`. Beside it lie `.d`, the dependency list that
+//! nvcc wrote, and `.key`, a hash of everything that went in: the text of each file in that list, the flags, the
+//! compiler's version, the target. An output whose key still holds is left alone, so editing a header rebuilds the
+//! files that include it, and no others. The toolkit's own headers are covered by its version.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::nvcc::Nvcc;
+
+/// Flags of every compilation. No fast-math: approximate intrinsics are written where they are meant.
+const FLAGS: &[&str] = &["-std=c++17", "-O3", "--ptx", "-lineinfo"];
+
+/// One `.cu` for one target.
+pub struct Unit {
+    /// Path under the kernels folder, without suffix, with `/` on every system: `quantize/int8`.
+    pub module: String,
+    /// `80` for `compute_80`.
+    pub target: String,
+    /// The PTX file.
+    pub ptx: PathBuf,
+}
+
+/// What there is to compile and how.
+pub struct Job<'a> {
+    pub nvcc: &'a Nvcc,
+    /// The folder that holds the families; also the include path.
+    pub kernels: &'a Path,
+    pub out: &'a Path,
+    pub targets: &'a [String],
+    /// Compilations at once.
+    pub parallel: usize,
+}
+
+/// The modules under `kernels`, sorted.
+pub fn modules(kernels: &Path) -> Result<Vec<String>, String> {
+    fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type()?.is_dir() {
+                walk(&entry.path(), &format!("{prefix}{name}/"), found)?;
+            } else if let Some(stem) = name.strip_suffix(".cu") {
+                found.push(format!("{prefix}{stem}"));
+            }
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    walk(kernels, "", &mut found).map_err(|error| format!("reading {}: {error}", kernels.display()))?;
+    found.sort();
+    Ok(found)
+}
+
+/// Where the PTX of a module lies under `folder`.
+pub fn ptx_path(folder: &Path, module: &str, target: &str) -> PathBuf {
+    folder.join(format!("{module}.{target}.ptx"))
+}
+
+/// The units, and how many of them had to be compiled.
+pub fn compile(job: &Job) -> Result<(Vec<Unit>, usize), String> {
+    let mut units = Vec::new();
+    for module in modules(job.kernels)? {
+        for target in job.targets {
+            let ptx = ptx_path(job.out, &module, target);
+            units.push(Unit { module: module.clone(), target: target.clone(), ptx });
+        }
+    }
+    let stale: Vec<&Unit> = units.iter().filter(|unit| !is_current(job, unit)).collect();
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..job.parallel.clamp(1, stale.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(unit) = stale.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(failure) = compile_one(job, unit) {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let compiled = stale.len();
+    if failures.is_empty() { Ok((units, compiled)) } else { Err(failures.join("\n")) }
+}
+
+fn source(job: &Job, unit: &Unit) -> PathBuf {
+    job.kernels.join(format!("{}.cu", unit.module))
+}
+
+/// The flags that the file asks for itself: `// nvcc: -fmad=false` among its leading comment lines.
+fn own_flags(text: &str) -> Vec<String> {
+    text.lines()
+        .take_while(|line| line.starts_with("//"))
+        .filter_map(|line| line.trim_start_matches('/').trim().strip_prefix("nvcc:"))
+        .flat_map(|flags| flags.split_whitespace().map(String::from))
+        .collect()
+}
+
+fn is_current(job: &Job, unit: &Unit) -> bool {
+    let saved = std::fs::read_to_string(unit.ptx.with_extension("key"));
+    unit.ptx.is_file() && saved.is_ok_and(|saved| key(job, unit).is_some_and(|key| key == saved))
+}
+
+/// The hash of all that went into the unit, by the dependency list of its last compilation; none if a file is gone.
+fn key(job: &Job, unit: &Unit) -> Option<String> {
+    let mut hasher = DefaultHasher::new();
+    (FLAGS, &job.nvcc.version, &unit.target).hash(&mut hasher);
+    for name in ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"] {
+        std::env::var_os(name).hash(&mut hasher);
+    }
+    for file in dependencies(job, unit)? {
+        (file.strip_prefix(job.kernels).ok()?, std::fs::read(&file).ok()?).hash(&mut hasher);
+    }
+    Some(format!("{:016x}", hasher.finish()))
+}
+
+/// The files below the kernels folder that nvcc's make rule lists, sorted.
+fn dependencies(job: &Job, unit: &Unit) -> Option<Vec<PathBuf>> {
+    let rule = std::fs::read_to_string(unit.ptx.with_extension("d")).ok()?;
+    let (_, list) = rule.split_once(" :").or_else(|| rule.split_once(": "))?;
+    let mut files: Vec<PathBuf> = list
+        .replace("\\ ", "\u{0}")
+        .split_whitespace()
+        .filter(|word| *word != "\\")
+        .map(|word| PathBuf::from(word.replace('\u{0}', " ")))
+        .map(|path| plain(&if path.is_absolute() { path } else { job.kernels.join(path) }))
+        .filter(|path| path.starts_with(job.kernels))
+        .collect();
+    files.sort();
+    files.dedup();
+    Some(files)
+}
+
+/// The path without `.` and `a/..` (an include through `../`), as text; no link is followed.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+fn compile_one(job: &Job, unit: &Unit) -> Result<(), String> {
+    let source = source(job, unit);
+    let io = |what: &str, error: std::io::Error| format!("{what} {}: {error}", source.display());
+    let text = std::fs::read_to_string(&source).map_err(|error| io("reading", error))?;
+    if let Some(folder) = unit.ptx.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| io("making a folder for", error))?;
+    }
+    let key_file = unit.ptx.with_extension("key");
+    let _ = std::fs::remove_file(&key_file);
+    let mut command = Command::new(&job.nvcc.path);
+    command.current_dir(job.kernels).args(FLAGS).args(own_flags(&text));
+    command.arg(format!("-arch=compute_{}", unit.target)).arg("-I").arg(job.kernels);
+    command.arg("-MD").arg("-MF").arg(unit.ptx.with_extension("d"));
+    command.arg("-o").arg(&unit.ptx).arg(&source);
+    let output = command.output().map_err(|error| format!("running {}: {error}", job.nvcc.path.display()))?;
+    if !output.status.success() {
+        return Err(format!(
+            "{} for compute_{}: nvcc failed ({})\n{}{}",
+            source.display(),
+            unit.target,
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    let key = key(job, unit).ok_or_else(|| format!("{}: nvcc wrote no dependency list", source.display()))?;
+    std::fs::write(&key_file, key).map_err(|error| io("writing the key of", error))
+}

@@ -1,0 +1,5 @@
+//! The vocabulary of quantized tensors: element types here, code formats and their arithmetic beside it.
+
+mod element;
+
+pub use element::{DType, Element, Half16};

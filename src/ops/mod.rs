@@ -1,0 +1,1 @@
+//! Safe wrappers over the kernels: validation, launch. Mirrors `kernels/` family by family.

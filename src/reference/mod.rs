@@ -1,0 +1,1 @@
+//! The CPU definition of every operation, on slices; mirrors `ops` one to one. This is what the kernels are held to.
