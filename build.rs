@@ -110,6 +110,7 @@ fn source(manifest: &Path, out: &Path) -> Result<Source, String> {
         Err(why) if required => Err(format!("LOWBIT_REQUIRE_NVCC is set and {why}")),
         Err(why) => {
             // Looked for again by every build until it is there.
+            println!("cargo::rerun-if-env-changed=PATH");
             for target in &target_dirs {
                 println!("cargo::rerun-if-changed={}", target.join("toolchain").display());
             }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variables that decide which compiler runs and how; the build reruns when one changes.
+/// Environment variables that decide which compiler runs and how; the build reruns when one changes. Not PATH: it
+/// differs between a terminal and an editor, and a compiler found is kept until one of these or a kernel changes.
 pub const VARIABLES: &[&str] =
-    &["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "PATH", "NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"];
+    &["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"];
 
 /// A compiler that runs, and what it calls itself.
 pub struct Nvcc {

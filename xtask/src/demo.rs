@@ -1,0 +1,46 @@
+//! The main job on a real model: text generated on quantized kernels, and what the quantization costs.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::shell::{cargo, run};
+use crate::{model, toolchain};
+
+const PROMPT: &str = "Explain in one sentence what a key-value cache is.";
+
+/// Toolchain, model, build; then `smollm2 generate` and `smollm2 accuracy`.
+pub fn demo() -> Result<(), String> {
+    let start = Instant::now();
+    toolchain::compiler_folder()?;
+    let model = model::fetch()?;
+    run(cargo().args(["build", "--package", "smollm2"]))?;
+    run(smollm2("generate", &model).args(["--prompt", PROMPT, "--tokens", "32", "--kv", "kivi4"]))?;
+    run(smollm2("accuracy", &model).args(["--tokens", "256"]))?;
+    eprintln!("demo: {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// `smollm2 accuracy` with the caller's arguments, on the default model unless they name another.
+pub fn accuracy(arguments: &[String]) -> Result<(), String> {
+    toolchain::compiler_folder()?;
+    let mut command = match arguments.iter().any(|a| a == "--model" || a.starts_with("--model=")) {
+        true => example("accuracy"),
+        false => smollm2("accuracy", &model::fetch()?),
+    };
+    run(command.args(arguments))
+}
+
+/// The example's subcommand on this model.
+pub fn smollm2(subcommand: &str, model: &PathBuf) -> Command {
+    let mut command = example(subcommand);
+    command.arg("--model").arg(model);
+    command
+}
+
+/// Through cargo, which puts the software driver on the loader's path.
+fn example(subcommand: &str) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "smollm2", "--", subcommand]);
+    command
+}

@@ -1,0 +1,51 @@
+//! Paths of the workspace, and running commands so that one sees which.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace's root.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The target folder: cargo marks it with a `CACHEDIR.TAG`, and this program lies in it. The build script of `lowbit`
+/// looks for the toolchain by the same rule.
+pub fn target() -> PathBuf {
+    let marked = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
+    match std::env::current_exe() {
+        Ok(program) if program.ancestors().any(|folder| marked(&folder)) => {
+            program.ancestors().find(marked).map_or_else(PathBuf::new, Path::to_path_buf)
+        }
+        _ => root().join("target"),
+    }
+}
+
+/// The cargo that runs this program.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// The command as one would type it.
+pub fn show(command: &Command) -> String {
+    let mut words: Vec<String> =
+        command.get_envs().filter_map(|(k, v)| Some(format!("{}={}", k.display(), v?.display()))).collect();
+    let program = Path::new(command.get_program());
+    words.push(program.file_name().unwrap_or(program.as_os_str()).display().to_string());
+    words.extend(command.get_args().map(|argument| match argument.display().to_string() {
+        plain if !plain.is_empty() && !plain.contains([' ', '\n', '\'', '"']) => plain,
+        other => format!("'{}'", other.lines().next().unwrap_or_default()),
+    }));
+    words.join(" ")
+}
+
+/// Prints the command on stderr and runs it to its end.
+pub fn run(command: &mut Command) -> Result<(), String> {
+    eprintln!("+ {}", show(command));
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{}` failed ({status})", show(command))),
+        Err(error) => Err(format!("`{}` could not be started: {error}", show(command))),
+    }
+}

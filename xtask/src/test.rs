@@ -1,0 +1,151 @@
+//! `cargo xtask test`: every check there is, all of them even when one fails, and one line of sums at the end.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::shell::{cargo, root, run, show};
+use crate::{demo, limits, model, toolchain};
+
+/// Sums over all steps. A step that is not a test run counts as one.
+#[derive(Default)]
+struct Sums {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+    failures: Vec<String>,
+}
+
+impl Sums {
+    fn step(&mut self, name: &str, work: impl FnOnce() -> Result<(), String>) {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        match work() {
+            Ok(()) => self.passed += 1,
+            Err(message) => {
+                eprintln!("xtask: {name}: {message}");
+                self.failed += 1;
+                self.failures.push(name.to_string());
+            }
+        }
+        eprintln!("== {name}: {:.0} s", start.elapsed().as_secs_f64());
+    }
+}
+
+/// Runs everything.
+pub fn test() -> Result<(), String> {
+    let mut sums = Sums::default();
+    // Without a compiler or the model there is nothing to test: these two end the run.
+    toolchain::compiler_folder()?;
+    let model = model::fetch()?;
+
+    sums.step("format", || run(cargo().args(["fmt", "--all", "--check"])));
+    sums.step("format of the kernels", clang_format);
+    sums.step("lints", || run(built(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))));
+    sums.step("documentation", || {
+        let mut command = cargo();
+        command
+            .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+            .env("RUSTDOCFLAGS", "-D warnings");
+        run(built(&mut command))
+    });
+    eprintln!("\n== tests");
+    cargo_test(&mut sums)?;
+    sums.step("end to end: accuracy of the model on 256 tokens", || accuracy(&model));
+
+    for failure in &sums.failures {
+        eprintln!("failed: {failure}");
+    }
+    println!("{} passed, {} failed, {} ignored", sums.passed, sums.failed, sums.ignored);
+    if sums.failed == 0 { Ok(()) } else { Err("some checks failed".to_string()) }
+}
+
+/// With the kernels, or not at all.
+fn built(command: &mut Command) -> &mut Command {
+    command.env("LOWBIT_REQUIRE_NVCC", "1")
+}
+
+/// `cargo test` over the workspace: its output passes through, its result lines are added up.
+fn cargo_test(sums: &mut Sums) -> Result<(), String> {
+    let mut command = cargo();
+    built(command.args(["test", "--workspace", "--no-fail-fast"])).stdout(Stdio::piped());
+    eprintln!("+ {}", show(&command));
+    let mut child = command.spawn().map_err(|error| format!("cargo could not be started: {error}"))?;
+    let output = child.stdout.take().ok_or("cargo's output is not there")?;
+    let mut runs = 0;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| format!("reading cargo's output: {error}"))?;
+        println!("{line}");
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            runs += 1;
+            sums.passed += count(counts, "passed");
+            sums.failed += count(counts, "failed");
+            sums.ignored += count(counts, "ignored");
+        } else if let Some(name) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED")) {
+            sums.failures.push(name.to_string());
+        }
+    }
+    let status = child.wait().map_err(|error| format!("waiting for cargo: {error}"))?;
+    if !status.success() && (runs == 0 || sums.failed == 0) {
+        // Did not compile, or a test program died without a result line.
+        sums.failed += 1;
+        sums.failures.push("cargo test".to_string());
+    }
+    Ok(())
+}
+
+/// The number before `word` in "ok. 12 passed; 0 failed; ...".
+fn count(counts: &str, word: &str) -> usize {
+    let words: Vec<&str> = counts.split([' ', ';', '.']).filter(|w| !w.is_empty()).collect();
+    let at = words.iter().position(|w| *w == word);
+    at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
+}
+
+fn clang_format() -> Result<(), String> {
+    let program = toolchain::clang_format()
+        .ok_or("clang-format is not installed: `cargo xtask toolchain` installs it, or put it on PATH")?;
+    let mut files = Vec::new();
+    collect(&root().join("kernels"), &mut files).map_err(|error| format!("reading kernels/: {error}"))?;
+    files.sort();
+    run(Command::new(program).current_dir(root()).args(["--dry-run", "--Werror"]).args(files))
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|suffix| suffix == "cu" || suffix == "cuh") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn accuracy(model: &PathBuf) -> Result<(), String> {
+    let mut command = demo::smollm2("accuracy", model);
+    command.args(["--json", "--tokens", "256"]).stdout(Stdio::piped());
+    eprintln!("+ {}", show(&command));
+    let child = command.spawn().map_err(|error| format!("cargo could not be started: {error}"))?;
+    let output = child.wait_with_output().map_err(|error| format!("waiting for the example: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("the example failed ({})", output.status));
+    }
+    for line in limits::check(&String::from_utf8_lossy(&output.stdout))? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn result_lines_are_read() {
+        let line = "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+        assert_eq!((count(line, "passed"), count(line, "failed"), count(line, "ignored")), (12, 3, 1));
+        assert_eq!(count("ok.", "passed"), 0);
+    }
+}
