@@ -8,6 +8,7 @@
 //! 4. Every byte goes through one door (`memory::access`), which asks the detectors (`check`) and feeds the counters (`count`).
 //! 5. A fault ends the launch and becomes a [`Report`]; otherwise the [`LaunchStats`] of all workers are added up.
 
+pub mod arith;
 mod config;
 mod count;
 mod device;

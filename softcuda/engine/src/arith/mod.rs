@@ -1,0 +1,24 @@
+//! What the instructions compute: pure functions on values, with no knowledge of warps, registers or instructions.
+//!
+//! | file | holds | PTX ISA chapter |
+//! |---|---|---|
+//! | [`bits`] | integer and bit instructions beyond what `core` offers | 9.7.1, 9.7.2, 9.7.8 |
+//! | [`round`] | f32 and f64 arithmetic in the four roundings, flush to zero, saturation | 9.7.3 |
+//! | [`soft64`] | f64 in directed rounding by integers | 9.7.3 |
+//! | [`half`] | f16 and bf16 arithmetic and their conversions to and from f32 | 9.7.4 |
+//! | [`fp8`] | e4m3, e5m2 and e2m1 codes | 9.7.9.21 |
+//! | [`cvt`] | every other conversion | 9.7.9.21 |
+//!
+//! Rules that hold throughout:
+//! - One result for one input on every host: no libm in a result, no change of the processor's rounding or flush mode. `mul_add` is
+//!   used where a fused result is wanted; it is exact by definition, whether it becomes an instruction or a call.
+//! - Functions are `#[inline(always)]` and take modes by value: with a constant mode the unused branches vanish, and a loop over 32
+//!   lanes in a caller that carries `target_feature` vectorises.
+//! - A NaN result is the canonical one: `0x7fff_ffff` (f32), `0x7fff` (f16, bf16), `0xfff8_0000_0000_0000` (f64).
+
+pub mod bits;
+pub mod cvt;
+pub mod fp8;
+pub mod half;
+pub mod round;
+pub mod soft64;
