@@ -1,1 +1,26 @@
-//! The KV cache: layout of every byte, views over the engine's memory, plans and sizes.
+//! The quantized, paged KV cache: formats, layout, window rule, views.
+//!
+//! The engine owns memory and step state, this crate owns arithmetic. A cache is three allocations of the engine:
+//!
+//! - `pages: u8 [num_pages * page_bytes]`: codes and scales, one page per `page_tokens` tokens of one layer;
+//! - `state: u8 [num_slots * state_bytes]`: the last tokens of every sequence in the model's dtype, for the formats
+//!   that keep a residual window (KIVI); empty for the others;
+//! - `status: u32 [1]`: sticky bits ([`Status`]) by which kernels report what only the device can see.
+//!
+//! [`KvLayout`] says where every byte is; `docs/kv-layout.md` is the same contract in words, versioned by
+//! [`LAYOUT_VERSION`]. [`tile`] holds the index maps inside a tile record, [`window`] the rule that decides which tokens
+//! are read as codes and which from the window.
+
+mod format;
+mod layout;
+pub mod params;
+mod status;
+pub mod tile;
+#[allow(dead_code)] // Until every kernel that takes them is in.
+mod view;
+pub mod window;
+
+pub use format::{KvCode, KvFormat, KvScale, KvSide};
+pub use layout::{KvLayout, KvShape, LAYOUT_VERSION, Part, TileLayout, WindowLayout};
+pub use status::Status;
+pub use view::{Batch, KvCacheMut, KvCacheRef};

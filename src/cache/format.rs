@@ -1,0 +1,155 @@
+//! What a cache stores: code and scale axis of keys and of values, and the residual window.
+
+use std::fmt;
+
+/// The code of one element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KvCode {
+    /// The model's own 16-bit float, bit for bit.
+    Float,
+    /// Symmetric 8-bit integer -127..=127, stored as the byte `q + 128`.
+    Int8,
+    /// fp8 E4M3 (1-4-3, no infinity), the byte.
+    E4m3,
+    /// Asymmetric 4-bit integer 0..=15; y = q * scale + min.
+    Int4,
+}
+
+impl KvCode {
+    /// Bits of one code.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Float => 16,
+            Self::Int8 | Self::E4m3 => 8,
+            Self::Int4 => 4,
+        }
+    }
+}
+
+/// What shares one scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KvScale {
+    /// Nothing is scaled.
+    None,
+    /// One f32 per KV head, given by the caller on the device (`[1]` means the same for all heads).
+    Head,
+    /// One f32 per token and head: `amax / 127`.
+    Token,
+    /// f16 scale and f16 minimum per this many consecutive channels of one token.
+    ChannelGroup(u32),
+    /// f16 scale and f16 minimum per this many consecutive tokens of one channel (KIVI keys). The tokens of a group are
+    /// coded together when the group leaves the window.
+    TokenGroup(u32),
+}
+
+/// Code and scale of one side, K or V.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KvSide {
+    /// The code.
+    pub code: KvCode,
+    /// The scale's axis.
+    pub scale: KvScale,
+}
+
+/// A cache format: both sides and the window.
+///
+/// The parts are open so that a format reads as what it is; the list of what has kernels is closed
+/// ([`KvFormat::SUPPORTED`], checked by [`KvLayout::new`](super::KvLayout::new)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KvFormat {
+    /// Keys.
+    pub k: KvSide,
+    /// Values.
+    pub v: KvSide,
+    /// R: how many of the last tokens stay in the model's dtype; 0 where nothing does. See [`window`](super::window).
+    pub residual: u32,
+}
+
+const fn both(code: KvCode, scale: KvScale) -> KvFormat {
+    KvFormat { k: KvSide { code, scale }, v: KvSide { code, scale }, residual: 0 }
+}
+
+impl KvFormat {
+    /// The model's dtype, not quantized.
+    pub const FLOAT: Self = both(KvCode::Float, KvScale::None);
+    /// int8, one f32 scale per token and head.
+    pub const INT8: Self = both(KvCode::Int8, KvScale::Token);
+    /// E4M3 with the caller's f32 scale per head (1.0 for a plain cast).
+    pub const E4M3: Self = both(KvCode::E4m3, KvScale::Head);
+
+    /// KIVI with 4-bit keys per channel over 32 tokens, 4-bit values per token over 32 channels and a window of
+    /// `residual` tokens (Liu et al. 2024, "KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", section 3).
+    pub const fn kivi4(residual: u32) -> Self {
+        Self {
+            k: KvSide { code: KvCode::Int4, scale: KvScale::TokenGroup(32) },
+            v: KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(32) },
+            residual,
+        }
+    }
+
+    /// What has kernels, in words; the text of every "unsupported" error about a format.
+    pub const SUPPORTED: &str =
+        "float; int8 per token; e4m3 per head; kivi4 with a residual that is a multiple of 32 from 32 to 1024";
+
+    /// True if the format is in the closed list of [`KvFormat::SUPPORTED`].
+    pub fn is_supported(&self) -> bool {
+        [Self::FLOAT, Self::INT8, Self::E4M3].contains(self)
+            || (*self == Self::kivi4(self.residual)
+                && self.residual.is_multiple_of(32)
+                && (32..=1024).contains(&self.residual))
+    }
+
+    /// True if the last tokens are kept in the model's dtype, so that the cache needs state slots.
+    pub const fn has_window(&self) -> bool {
+        self.residual > 0
+    }
+
+    /// Tokens of one tile record: 32 where either side has 4-bit codes, else 16.
+    pub const fn tile_tokens(&self) -> usize {
+        if self.k.code.bits() == 4 || self.v.code.bits() == 4 { 32 } else { 16 }
+    }
+}
+
+impl fmt::Display for KvSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = match self.code {
+            KvCode::Float => "float",
+            KvCode::Int8 => "int8",
+            KvCode::E4m3 => "e4m3",
+            KvCode::Int4 => "int4",
+        };
+        match self.scale {
+            KvScale::None => write!(f, "{code}"),
+            KvScale::Head => write!(f, "{code} per head"),
+            KvScale::Token => write!(f, "{code} per token"),
+            KvScale::ChannelGroup(g) => write!(f, "{code} per {g} channels"),
+            KvScale::TokenGroup(g) => write!(f, "{code} per {g} tokens"),
+        }
+    }
+}
+
+/// `k: int8 per token, v: int8 per token, residual 0`.
+impl fmt::Display for KvFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "k: {}, v: {}, residual {}", self.k, self.v, self.residual)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_closed() {
+        for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32), KvFormat::kivi4(128)] {
+            assert!(format.is_supported(), "{format}");
+        }
+        let mixed = KvFormat { v: KvFormat::E4M3.v, ..KvFormat::INT8 };
+        let window = KvFormat { residual: 32, ..KvFormat::INT8 };
+        for format in [mixed, window, KvFormat::kivi4(0), KvFormat::kivi4(48), KvFormat::kivi4(1056)] {
+            assert!(!format.is_supported(), "{format}");
+        }
+    }
+}
