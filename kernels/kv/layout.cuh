@@ -1,0 +1,161 @@
+// The KV cache as kernels see it: parameter structs shared with Rust (src/cache/params.rs), tile records
+// (src/cache/layout.rs), the window rule (src/cache/window.rs), and the checks of what only the device can see.
+// docs/kv-layout.md is the same contract in words; the index maps inside a record are in src/cache/tile.rs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lowbit {
+namespace kv {
+
+struct KvParams {
+    uint64_t pages;    // u8[num_pages * page_bytes], 16-byte aligned
+    uint64_t state;    // u8[num_slots * state_bytes], 16-byte aligned; null without a window
+    uint64_t status;   // u32[1]
+    uint64_t k_scale;  // f32[1] or [num_kv_heads]; null where the format has no scale per head
+    uint64_t v_scale;
+    int32_t num_pages;
+    int32_t num_slots;
+    uint32_t page_bytes;
+    uint32_t state_bytes;
+    uint32_t head_bytes;  // from one head to the next in a page
+    uint32_t tile_bytes;  // of a record
+    uint32_t page_shift;  // log2(page_tokens)
+    uint32_t num_kv_heads;
+    uint32_t residual;         // R, or 0
+    uint32_t max_append;       // most rows of a sequence in one append
+    uint32_t ring_rows;        // row = position mod ring_rows; a multiple of 32
+    uint32_t ring_head_bytes;  // from one head to the next in a ring
+    uint32_t ring_v_offset;    // values in a slot; keys start at 0
+    uint32_t k_scale_stride;   // elements from one head to the next: 0 or 1
+    uint32_t v_scale_stride;
+    uint32_t dtype;  // DTYPE_F16 or DTYPE_BF16
+};
+static_assert(sizeof(KvParams) == 104 && offsetof(KvParams, num_pages) == 40 && offsetof(KvParams, page_shift) == 64 &&
+                  offsetof(KvParams, residual) == 72 && offsetof(KvParams, k_scale_stride) == 92 &&
+                  offsetof(KvParams, dtype) == 100,
+              "KvParams is shared with Rust");
+
+struct BatchParams {
+    uint64_t seq_lens;     // i32[num_seqs], this call's tokens included
+    uint64_t cu_q_lens;    // i32[num_seqs + 1]
+    uint64_t block_table;  // i32[num_seqs, max_blocks]
+    uint64_t state_slots;  // i32[num_seqs]; null without a window
+    uint64_t ring_start;   // i32[num_seqs], or null: 0 everywhere
+    int32_t num_seqs;
+    int32_t max_blocks;
+    int32_t max_q_len;
+    int32_t total_q;
+};
+static_assert(sizeof(BatchParams) == 56 && offsetof(BatchParams, num_seqs) == 40 && offsetof(BatchParams, total_q) == 52,
+              "BatchParams is shared with Rust");
+
+// The crate's DType as a number.
+constexpr uint32_t DTYPE_F16 = 1;
+constexpr uint32_t DTYPE_BF16 = 2;
+
+// Bits of the sticky status word (src/cache/status.rs).
+constexpr uint32_t STATUS_NAN = 1;
+constexpr uint32_t STATUS_BAD_PAGE = 2;
+constexpr uint32_t STATUS_BAD_SLOT = 4;
+constexpr uint32_t STATUS_TOO_LONG = 8;
+constexpr uint32_t STATUS_BAD_LENGTHS = 16;
+constexpr uint32_t STATUS_BAD_RING_START = 32;
+
+enum class Format { FLOAT, INT8, E4M3, KIVI4 };
+
+// The tile record [K codes][V codes][K meta][V meta] of one head, in bytes. Equals Rust's TileLayout.
+template <Format F, int D>
+struct Tile {
+    static constexpr int TOKENS = F == Format::KIVI4 ? 32 : 16;
+    static constexpr int CODE_BITS = F == Format::FLOAT ? 16 : F == Format::KIVI4 ? 4 : 8;
+    static constexpr int CODE_BYTES = TOKENS * D * CODE_BITS / 8;                                       // of one side
+    static constexpr int META_BYTES = F == Format::INT8 ? 4 * TOKENS : F == Format::KIVI4 ? 4 * D : 0;  // of one side
+    static constexpr int K_CODES = 0;
+    static constexpr int V_CODES = CODE_BYTES;
+    static constexpr int K_META = 2 * CODE_BYTES;
+    static constexpr int V_META = K_META + META_BYTES;
+    static constexpr int BYTES = V_META + META_BYTES;
+};
+
+// A sequence of the batch. Row r of its m new rows is position p0 + r, row row0 + r of the tensors.
+struct Sequence {
+    int n;            // tokens, the new ones included; not clamped
+    int p0;           // n - m
+    int m;            // new tokens; 0: nothing to do
+    int row0;         // first row
+    uint32_t status;  // what is wrong with its lengths
+};
+
+// Reads and checks a sequence: contradictory lengths give m = 0 and a bit.
+__device__ __forceinline__ Sequence load_sequence(const KvParams& kv, const BatchParams& batch, int seq) {
+    const int* cu = reinterpret_cast<const int*>(batch.cu_q_lens);
+    const int row0 = cu[seq];
+    const int row1 = cu[seq + 1];
+    const int n = reinterpret_cast<const int*>(batch.seq_lens)[seq];
+    if (row0 < 0 || row1 < row0 || row1 > batch.total_q || row1 - row0 > batch.max_q_len ||
+        (row1 > row0 && n < row1 - row0)) {
+        return {0, 0, 0, 0, STATUS_BAD_LENGTHS};
+    }
+    const int m = row1 - row0;
+    const bool too_long = m > 0 && n > (batch.max_blocks << kv.page_shift);
+    return {n, n - m, m, row0, too_long ? STATUS_TOO_LONG : 0};
+}
+
+// F_k(p0): keys below are codes. Without a window: all.
+__device__ __forceinline__ int keys_coded(const KvParams& kv, int p0, int n) {
+    const int r = static_cast<int>(kv.residual);
+    return r == 0 ? n : p0 / r * r;
+}
+
+// F_v(p0): values below are codes. Without a window: all.
+__device__ __forceinline__ int values_coded(const KvParams& kv, int p0, int n, int ring_start) {
+    const int r = static_cast<int>(kv.residual);
+    return r == 0 ? n : max(p0 - r, ring_start);
+}
+
+// ring_start of a sequence as it counts: rounded down to a multiple of R, in 0..=F_k(p0). ORs a bit if it had to be.
+__device__ __forceinline__ int load_ring_start(const KvParams& kv, const BatchParams& batch, int seq, int p0,
+                                               uint32_t& status) {
+    if (kv.residual == 0 || batch.ring_start == 0) return 0;
+    const int r = static_cast<int>(kv.residual);
+    const int given = reinterpret_cast<const int*>(batch.ring_start)[seq];
+    const int start = min(max(given, 0), keys_coded(kv, p0, p0)) / r * r;
+    if (start != given) status |= STATUS_BAD_RING_START;
+    return start;
+}
+
+// The page that holds `position`, or null: beyond the block table, or a bad entry (ORs a bit).
+__device__ __forceinline__ uint8_t* load_page(const KvParams& kv, const BatchParams& batch, int seq, int position,
+                                              uint32_t& status) {
+    const int block = position >> kv.page_shift;
+    if (block >= batch.max_blocks) return nullptr;
+    const int page = reinterpret_cast<const int*>(batch.block_table)[static_cast<int64_t>(seq) * batch.max_blocks + block];
+    if (page < 0 || page >= kv.num_pages) {
+        status |= STATUS_BAD_PAGE;
+        return nullptr;
+    }
+    return reinterpret_cast<uint8_t*>(kv.pages) + static_cast<int64_t>(page) * kv.page_bytes;
+}
+
+// The record of `head` that holds `position`, in its page.
+template <Format F, int D>
+__device__ __forceinline__ uint8_t* tile_in_page(const KvParams& kv, uint8_t* page, int head, int position) {
+    const int slot = position & ((1 << kv.page_shift) - 1);
+    return page + static_cast<uint32_t>(head) * kv.head_bytes + slot / Tile<F, D>::TOKENS * Tile<F, D>::BYTES;
+}
+
+// The window of a sequence, or null: no window in the format, or a bad slot (ORs a bit).
+__device__ __forceinline__ uint8_t* load_slot(const KvParams& kv, const BatchParams& batch, int seq, uint32_t& status) {
+    if (kv.residual == 0) return nullptr;
+    const int slot = reinterpret_cast<const int*>(batch.state_slots)[seq];
+    if (slot < 0 || slot >= kv.num_slots) {
+        status |= STATUS_BAD_SLOT;
+        return nullptr;
+    }
+    return reinterpret_cast<uint8_t*>(kv.state) + static_cast<int64_t>(slot) * kv.state_bytes;
+}
+
+}  // namespace kv
+}  // namespace lowbit
