@@ -1,9 +1,10 @@
 //! A device: configuration and memory. Launching is in `exec::grid`.
 
 use crate::config::Config;
-use crate::memory::space::Global;
+use crate::memory::GlobalSpace;
 use crate::report::Fault;
-use std::sync::{Arc, RwLock};
+use std::ptr::NonNull;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A software CUDA device. Cheap to clone; clones share memory and configuration.
 #[derive(Clone)]
@@ -12,7 +13,8 @@ pub struct Device {
 }
 
 pub(crate) struct DeviceState {
-    pub(crate) global: Global,
+    /// Locked for writing while a launch runs: host copies wait for it.
+    global: RwLock<GlobalSpace>,
     config: RwLock<Config>,
 }
 
@@ -34,7 +36,18 @@ pub struct Launch<'a> {
 impl Device {
     /// A device with no allocations.
     pub fn new(config: Config) -> Device {
-        Device { shared: Arc::new(DeviceState { global: Global::default(), config: RwLock::new(config) }) }
+        let global = RwLock::new(GlobalSpace::new(config.model.memory_bytes));
+        Device { shared: Arc::new(DeviceState { global, config: RwLock::new(config) }) }
+    }
+
+    /// The device's memory, to look at.
+    pub(crate) fn memory(&self) -> RwLockReadGuard<'_, GlobalSpace> {
+        self.shared.global.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The device's memory, to change or to launch on.
+    pub(crate) fn memory_mut(&self) -> RwLockWriteGuard<'_, GlobalSpace> {
+        self.shared.global.write().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The configuration as of now.
@@ -44,6 +57,7 @@ impl Device {
 
     /// Replaces the configuration; launches that run keep the old one.
     pub fn set_config(&self, config: Config) {
+        self.memory_mut().set_capacity(config.model.memory_bytes);
         *self.shared.config.write().expect("no panic while held") = config;
     }
 
@@ -52,11 +66,7 @@ impl Device {
     /// # Errors
     /// The model's memory is used up.
     pub fn alloc(&self, bytes: u64) -> Result<u64, OutOfMemory> {
-        let (free, _) = self.mem_info();
-        if bytes > free {
-            return Err(OutOfMemory { asked: bytes, free });
-        }
-        Ok(self.shared.global.alloc(bytes))
+        self.memory_mut().alloc(bytes)
     }
 
     /// Frees an allocation; its address is not used again.
@@ -64,7 +74,7 @@ impl Device {
     /// # Errors
     /// `address` is not what [`Device::alloc`] returned, or was freed.
     pub fn free(&self, address: u64) -> Result<(), Box<Fault>> {
-        self.shared.global.free(address)
+        self.memory_mut().free(address)
     }
 
     /// Writes host bytes to the device.
@@ -72,10 +82,7 @@ impl Device {
     /// # Errors
     /// The bytes do not lie in one live allocation.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Box<Fault>> {
-        let (_held, p) = self.shared.global.find(address, bytes.len() as u64, "write")?;
-        // SAFETY: `find` checked the range, and `_held` keeps it.
-        unsafe { std::ptr::copy(bytes.as_ptr(), p, bytes.len()) };
-        Ok(())
+        self.memory_mut().write(address, bytes)
     }
 
     /// Reads device bytes to the host.
@@ -83,10 +90,7 @@ impl Device {
     /// # Errors
     /// The bytes do not lie in one live allocation.
     pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), Box<Fault>> {
-        let (_held, p) = self.shared.global.find(address, out.len() as u64, "read")?;
-        // SAFETY: `find` checked the range, and `_held` keeps it.
-        unsafe { std::ptr::copy(p, out.as_mut_ptr(), out.len()) };
-        Ok(())
+        self.memory().read(address, out)
     }
 
     /// Copies `bytes` device bytes; the ranges may overlap.
@@ -94,11 +98,7 @@ impl Device {
     /// # Errors
     /// A range does not lie in one live allocation.
     pub fn copy(&self, dst: u64, src: u64, bytes: u64) -> Result<(), Box<Fault>> {
-        let (_src, from) = self.shared.global.find(src, bytes, "read")?;
-        let (_dst, to) = self.shared.global.find(dst, bytes, "write")?;
-        // SAFETY: `find` checked both ranges, which are held.
-        unsafe { std::ptr::copy(from, to, bytes as usize) };
-        Ok(())
+        self.memory_mut().copy(dst, src, bytes)
     }
 
     /// Fills `count` elements with a pattern of 1, 2 or 4 bytes.
@@ -106,28 +106,23 @@ impl Device {
     /// # Errors
     /// The elements do not lie in one live allocation.
     pub fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), Box<Fault>> {
-        let total = pattern.len() as u64 * count;
-        let (_held, p) = self.shared.global.find(address, total, "write")?;
-        for i in 0..total as usize {
-            // SAFETY: `find` checked the range, and `_held` keeps it.
-            unsafe { p.add(i).write(pattern[i % pattern.len()]) };
-        }
-        Ok(())
+        self.memory_mut().fill(address, pattern, count)
     }
 
     /// Free and total device memory in bytes.
     pub fn mem_info(&self) -> (u64, u64) {
-        let total = self.config().model.memory_bytes;
-        (total.saturating_sub(self.shared.global.used()), total)
+        self.memory().mem_info()
     }
 
-    /// Makes `bytes` bytes of host memory reachable by kernels at their own address (pinned memory). [`Device::free`] ends it.
+    /// Makes `bytes` bytes of host memory reachable by kernels at their own address (pinned memory) and says whether that was possible:
+    /// not for an empty range or one that overlaps another allocation. [`Device::free`] ends it.
     ///
     /// # Safety
     /// `pointer` is valid for reads and writes of `bytes` bytes until it is freed here.
-    pub unsafe fn register_host(&self, pointer: *mut u8, bytes: u64) {
+    pub unsafe fn register_host(&self, pointer: *mut u8, bytes: u64) -> bool {
+        let Some(pointer) = NonNull::new(pointer) else { return false };
         // SAFETY: the caller's promise.
-        unsafe { self.shared.global.register_host(pointer, bytes) }
+        unsafe { self.memory_mut().register_host(pointer, bytes as usize) }
     }
 }
 

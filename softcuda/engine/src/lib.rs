@@ -9,12 +9,13 @@
 //! 5. A fault ends the launch and becomes a [`Report`]; otherwise the [`LaunchStats`] of all workers are added up.
 
 pub mod arith;
+pub mod check;
 mod config;
-mod count;
+pub mod count;
 mod device;
 pub mod memory;
 mod module;
-mod report;
+pub mod report;
 
 pub use config::{Approx, Checks, Config, MmaMode, Model, Numerics, Schedule};
 pub use count::{Class, LaunchStats};

@@ -1,5 +1,9 @@
 //! Counters of one launch. Counts, never times.
 
+mod counts;
+
+pub use counts::{Counts, SiteCounts};
+
 /// The class of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

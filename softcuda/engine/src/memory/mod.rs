@@ -1,3 +1,26 @@
-//! Device memory: virtual addresses, and the one door through which kernels reach bytes.
+//! Memory of the device and the one door to it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `space.rs` | device addresses: windows, allocations, guards, host copies |
+//! | `bytes.rs` | raw bytes that worker threads share |
+//! | `access.rs` | what an access is, and the [`Door`] through which kernels make it |
+//! | `global.rs`, `shared.rs`, `local.rs`, `param.rs` | one state space each |
+//! | `async_copy.rs` | `cp.async`: bytes that land late |
+//! | `atomic.rs` | the arithmetic of `atom` and `red` |
 
+mod access;
+mod async_copy;
+mod atomic;
+mod bytes;
+mod global;
+mod launch;
+mod local;
+mod param;
+mod shared;
 pub mod space;
+
+pub use access::{Access, Door, Order, Scope, Space, Wide};
+pub use atomic::{AtomOp, AtomTy, apply};
+pub use launch::{BlockMemory, LaunchMemory, LaunchShape};
+pub use space::GlobalSpace;

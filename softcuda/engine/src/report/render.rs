@@ -1,40 +1,217 @@
-//! The only code that turns a report into text. The shape is fixed: kind, place, evidence, how to see it again, whose fault.
+//! The only code that turns a report into text.
+//!
+//! ```text
+//! softcuda: <whose> fault: <what happened, both parties>
+//!   --> <kernel>, block (x,y,z), warp w, line n:   <instruction>;   (2) just happened
+//!       line m:   <instruction>;   (1) happened earlier, ..
+//!       source <file>, line k
+//!   = allocation: ..
+//!   = rule: ..
+//!   = again: SOFTCUDA_SEED=..
+//!   = this is a fault of the kernel
+//! ```
+//! Kind first, then both parties, then evidence, then how to see it again, then whose fault it is.
 
-use super::{Blame, Report};
+use super::violation::{AccessKind, Blame, Detail, FaultKind, Party, Place, Report};
+use crate::memory::Space;
+use crate::memory::space::Label;
 use std::fmt;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fault = &self.fault;
-        let title = match fault.kind.blame() {
-            Blame::Kernel => "kernel fault",
-            Blame::Unsupported => "unsupported",
-            Blame::Limit => "limit reached",
-            Blame::Bug => "internal error",
+        let (head, tail) = match fault.kind.blame() {
+            Blame::Kernel => ("kernel fault", "this is a fault of the kernel"),
+            Blame::Host => ("host fault", "this is a fault of the host program, not of a kernel"),
+            Blame::Unsupported => ("unsupported", "unsupported by softcuda, not a fault of the kernel"),
+            Blame::Limit => ("limit reached", "a limit of this run was reached, perhaps no fault of the kernel"),
+            Blame::Bug => ("internal error", "this is a bug in softcuda, not a fault of the kernel"),
         };
-        writeln!(f, "softcuda: {title}: {}", fault.what)?;
-        let [x, y, z] = self.block;
-        write!(f, "  --> {}, block ({x},{y},{z}), warp {}", self.kernel, fault.warp)?;
-        if let Some(lane) = fault.lane {
-            let [x, y, z] = self.thread(lane);
-            write!(f, ", thread ({x},{y},{z})")?;
+        let (title, notes) = match &fault.detail {
+            Some(detail) => self.words(detail),
+            None => (fault.what.clone(), Vec::new()),
+        };
+        writeln!(f, "softcuda: {head}: {title}")?;
+        if !self.kernel.is_empty() {
+            let [x, y, z] = self.block;
+            write!(f, "  --> {}, block ({x},{y},{z}), warp {}", self.kernel, fault.warp)?;
+            if let (Some(lane), None) = (fault.lane, &fault.detail) {
+                write!(f, ", thread {}", fault.warp * 32 + lane)?;
+            }
+            write!(f, ", {}", line(fault.site.line, &self.text))?;
+            writeln!(f, "{}", if fault.other.is_some() { "   (2) just happened" } else { "" })?;
         }
-        writeln!(f, ", line {}:   {}", fault.site.line, self.text)?;
         if let (Some((site, what)), Some(text)) = (&fault.other, &self.other_text) {
-            writeln!(f, "      line {}:   {text}   (1) {what}", site.line)?;
+            writeln!(f, "      {}   (1) {what}", line(site.line, text))?;
         }
         if let Some(source) = &self.source {
             writeln!(f, "      source {source}")?;
         }
-        for note in &fault.notes {
+        for note in notes.iter().chain(&fault.notes) {
             writeln!(f, "  = {note}")?;
         }
-        let whose = match fault.kind.blame() {
-            Blame::Kernel => "this is a fault of the kernel",
-            Blame::Unsupported => "unsupported by softcuda, not a fault of the kernel",
-            Blame::Limit => "limit reached",
-            Blame::Bug => "bug in softcuda",
+        if !self.kernel.is_empty() {
+            writeln!(f, "  = again: SOFTCUDA_SEED={}", self.seed)?;
+        }
+        write!(f, "  = {tail}")
+    }
+}
+
+fn line(number: u32, text: &str) -> String {
+    let text = text.trim().trim_end_matches(';');
+    if text.is_empty() { format!("line {number}") } else { format!("line {number}:   {text};") }
+}
+
+/// First word of an instruction that is no guard, or what the access does.
+fn mnemonic(text: &str, kind: AccessKind) -> String {
+    let word = text.split_whitespace().find(|w| !w.starts_with('@') && !w.ends_with(':') && *w != "{");
+    let name = match kind {
+        AccessKind::Load => "load",
+        AccessKind::Store => "store",
+        AccessKind::Atomic => "atomic",
+        AccessKind::AsyncSource | AccessKind::AsyncTarget => "cp.async",
+    };
+    word.map_or(name, |w| w.trim_end_matches(';')).to_string()
+}
+
+impl Report {
+    /// Title and notes of what a memory detector found.
+    fn words(&self, detail: &Detail) -> (String, Vec<String>) {
+        let thread = self.fault.thread();
+        let by = |kind: AccessKind| format!("{} by thread {thread}", mnemonic(&self.text, kind));
+        let rule = |text: &str| format!("rule: {text}");
+        let first = |p: &Party| {
+            format!("(1) {} by thread {}", mnemonic(self.other_text.as_deref().unwrap_or_default(), p.kind), p.thread)
         };
-        write!(f, "  = again: SOFTCUDA_SEED={}      = {whose}", self.seed)
+        let second = |p: &Party| format!("(2) {} by thread {}", mnemonic(&self.text, p.kind), p.thread);
+        let range =
+            |address: u64, bytes: u32| format!("bytes {address:#x}..{:#x}", address.saturating_add(bytes as u64));
+        match detail {
+            Detail::OutOfBounds { kind, space, address, bytes, limit, place } => (
+                format!("out of bounds: {}, {bytes} bytes at {address:#x} of {}", by(*kind), name(*space)),
+                vec![match space {
+                    Space::Global | Space::Const | Space::Generic => allocation(place),
+                    _ => format!("allocation: {}, {limit} bytes", name(*space)),
+                }],
+            ),
+            Detail::UseAfterFree { kind, address, bytes, place } => {
+                (format!("use after free: {}, {bytes} bytes at {address:#x}", by(*kind)), vec![allocation(place)])
+            }
+            Detail::Misaligned { kind, space, address, bytes } => (
+                format!("misaligned address: {}, {bytes} bytes at {address:#x} of {}", by(*kind), name(*space)),
+                vec![rule("an address is a multiple of the access's whole width (PTX ISA, Addresses as Operands)")],
+            ),
+            Detail::WrongSpace { kind, space, belongs, address } => (
+                format!(
+                    "wrong state space: {}, {address:#x} is a generic address of {}, used as one of {}",
+                    by(*kind),
+                    name(*belongs),
+                    name(*space)
+                ),
+                vec![rule("cvta changes between generic addresses and those of a state space (PTX ISA, cvta)")],
+            ),
+            Detail::ReadOnly { space, address, place } => {
+                let title =
+                    format!("store to read-only memory: {}, {address:#x} of {}", by(AccessKind::Store), name(*space));
+                (title, place.iter().map(|_| allocation(place)).collect())
+            }
+            Detail::AsyncPending { copy, access, address, bytes } => (
+                format!(
+                    "access to an unfinished cp.async: {} and {}, {} of shared memory",
+                    first(copy),
+                    second(access),
+                    range(*address, *bytes)
+                ),
+                vec![rule(
+                    "the bytes are there after the copying thread's cp.async.wait_group or wait_all (PTX ISA, cp.async)",
+                )],
+            ),
+            Detail::SharedRace { first: a, second: b, address, bytes, limit } => (
+                format!("race on shared memory between {} and {}, {}", first(a), second(b), range(*address, *bytes)),
+                vec![
+                    format!("allocation: shared memory, {limit} bytes"),
+                    rule(if a.thread / 32 != b.thread / 32 {
+                        "different warps, no barrier orders the two accesses (PTX ISA, Memory Consistency Model)"
+                    } else if a.thread != b.thread {
+                        "different lanes, no bar.warp.sync or barrier orders the two accesses (PTX ISA, Memory Consistency Model)"
+                    } else {
+                        "a cp.async is ordered only by its wait (PTX ISA, cp.async)"
+                    }),
+                ],
+            ),
+            Detail::GlobalRace { first: a, second: b, address, bytes, place } => (
+                format!(
+                    "race on global memory between {} of block {} and {} of block {}, {}",
+                    first(a),
+                    a.block,
+                    second(b),
+                    b.block,
+                    range(*address, *bytes)
+                ),
+                vec![
+                    allocation(place),
+                    rule(
+                        "blocks are ordered only by a fence and an atomic after (1) that an atomic before (2) has seen (PTX ISA, Memory Consistency Model)",
+                    ),
+                ],
+            ),
+            Detail::HostRange { kind, address, bytes, place } => {
+                let verb = if *kind == AccessKind::Load { "read" } else { "write" };
+                (
+                    format!("{verb} of {bytes} bytes at {address:#x} is not inside one live allocation"),
+                    vec![allocation(place)],
+                )
+            }
+            Detail::BadFree { address, twice, place } => {
+                let verb = if *twice { "second free" } else { "free" };
+                (format!("{verb} of {address:#x}, which is no live allocation's start"), vec![allocation(place)])
+            }
+        }
+    }
+}
+
+/// The state space's name in a sentence.
+fn name(space: Space) -> &'static str {
+    match space {
+        Space::Global => "global memory",
+        Space::Shared => "shared memory",
+        Space::Local => "local memory",
+        Space::Param => "parameter memory",
+        Space::Const => "constant memory",
+        Space::Generic => "generic memory",
+    }
+}
+
+fn allocation(place: &Option<Place>) -> String {
+    let Some(place) = place else { return "allocation: none on this device".to_string() };
+    let what = match &place.label {
+        Label::Device => format!("device allocation {}", place.serial),
+        Label::Global(name) => format!(".global {name}"),
+        Label::Const(name) => format!(".const {name}"),
+        Label::Host => "pinned host memory".to_string(),
+    };
+    let (size, offset) = (place.size as i64, place.offset);
+    let distance = if offset < 0 {
+        format!("{} bytes before its start", -offset)
+    } else if offset >= size {
+        format!("{} bytes after its end", offset - size)
+    } else {
+        format!("byte {offset} of it")
+    };
+    let freed = if place.freed { ", freed" } else { "" };
+    format!("allocation: {what}, {size} bytes at {:#x}{freed}; the address is {distance}", place.base)
+}
+
+impl FaultKind {
+    /// A name for lists and tests, such as `out-of-bounds`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.extend(c.to_lowercase());
+        }
+        name
     }
 }

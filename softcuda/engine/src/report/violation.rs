@@ -1,4 +1,7 @@
-//! One enum for every kind of fault, and the values that describe one.
+//! One enum for every kind of fault, and the values that describe one. Nothing here makes text; `render` does.
+
+use crate::memory::Space;
+use crate::memory::space::Label;
 
 /// The instruction that did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -14,6 +17,8 @@ pub struct Site {
 pub enum Blame {
     /// The kernel or its launch breaks a rule.
     Kernel,
+    /// The host program called the device wrongly.
+    Host,
     /// The kernel may be right; this device cannot do it.
     Unsupported,
     /// A limit of the configuration was reached.
@@ -33,6 +38,12 @@ pub enum FaultKind {
     Misaligned,
     /// An access to the wrong state space.
     WrongSpace,
+    /// A store to memory that kernels may only read.
+    ReadOnly,
+    /// An access to shared bytes that a `cp.async` has not landed yet.
+    AsyncPending,
+    /// A host copy, fill or free of addresses that are not one live allocation's.
+    HostAccess,
     /// A decision, an address or a result that depends on bytes nobody wrote.
     Uninitialised,
     /// Two unordered accesses to one byte, at least one of them a write.
@@ -61,6 +72,7 @@ impl FaultKind {
     /// Whose fault it is.
     pub fn blame(self) -> Blame {
         match self {
+            FaultKind::HostAccess => Blame::Host,
             FaultKind::Unsupported => Blame::Unsupported,
             FaultKind::Livelock => Blame::Limit,
             FaultKind::Bug => Blame::Bug,
@@ -82,8 +94,10 @@ pub struct Fault {
     pub lane: Option<u32>,
     /// The address concerned.
     pub address: Option<u64>,
-    /// One sentence: what was accessed or awaited.
+    /// One sentence: what was accessed or awaited. Empty when `detail` says it.
     pub what: String,
+    /// What a memory detector found.
+    pub detail: Option<Box<Detail>>,
     /// An earlier access that conflicts with this one.
     pub other: Option<(Site, String)>,
     /// Facts that help: the nearest allocation, the rule broken.
@@ -100,9 +114,231 @@ impl Fault {
             lane: None,
             address: None,
             what: what.into(),
+            detail: None,
             other: None,
             notes: Vec::new(),
         })
+    }
+
+    /// A fault of an access, found by a detector. `lanes` are those at fault.
+    pub fn found(detail: Detail, site: Site, warp: u32, lanes: u32) -> Box<Fault> {
+        let mut fault = Fault::new(detail.kind(), site, warp, "");
+        fault.lane = (lanes != 0).then_some(lanes.trailing_zeros());
+        fault.address = detail.address();
+        fault.other = detail.first().map(|(party, when)| (party.site, when.to_string()));
+        fault.detail = Some(Box::new(detail));
+        fault
+    }
+
+    /// Linear thread number in the block of the first lane at fault.
+    pub fn thread(&self) -> u32 {
+        self.warp * 32 + self.lane.unwrap_or(0)
+    }
+}
+
+/// What an access does with the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessKind {
+    /// Reads.
+    Load,
+    /// Writes.
+    Store,
+    /// Reads and writes in one step.
+    Atomic,
+    /// `cp.async` reading its source.
+    AsyncSource,
+    /// `cp.async` writing its destination.
+    AsyncTarget,
+}
+
+/// Where an address lies, in terms of the nearest allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What the allocation is.
+    pub label: Label,
+    /// Its number, from 1.
+    pub serial: u64,
+    /// Its first address.
+    pub base: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Already freed.
+    pub freed: bool,
+    /// Address minus base; negative below it.
+    pub offset: i64,
+}
+
+/// One of two accesses that disturb each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// The instruction.
+    pub site: Site,
+    /// What it does.
+    pub kind: AccessKind,
+    /// Linear block number in the grid.
+    pub block: u64,
+    /// Linear thread number in its block.
+    pub thread: u32,
+}
+
+/// What a memory detector found, one variant per shape of report.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// An access reaches outside its allocation, or outside shared, local, parameter memory.
+    OutOfBounds {
+        /// Load, store..
+        kind: AccessKind,
+        /// State space accessed.
+        space: Space,
+        /// First byte accessed; an offset for shared, local and parameter space.
+        address: u64,
+        /// Bytes accessed.
+        bytes: u32,
+        /// Length of the space when it is not global.
+        limit: u64,
+        /// Nearest allocation when it is global.
+        place: Option<Place>,
+    },
+    /// An access to a freed allocation.
+    UseAfterFree {
+        /// Load, store..
+        kind: AccessKind,
+        /// First byte accessed.
+        address: u64,
+        /// Bytes accessed.
+        bytes: u32,
+        /// The allocation that was freed.
+        place: Option<Place>,
+    },
+    /// The address is no multiple of the access's width.
+    Misaligned {
+        /// Load, store..
+        kind: AccessKind,
+        /// State space accessed.
+        space: Space,
+        /// First byte accessed.
+        address: u64,
+        /// Bytes accessed: the alignment that is needed.
+        bytes: u32,
+    },
+    /// The address belongs to another state space than the instruction names.
+    WrongSpace {
+        /// Load, store..
+        kind: AccessKind,
+        /// State space the instruction names.
+        space: Space,
+        /// State space the address belongs to.
+        belongs: Space,
+        /// First byte accessed.
+        address: u64,
+    },
+    /// A store to memory that kernels may only read.
+    ReadOnly {
+        /// State space accessed.
+        space: Space,
+        /// First byte accessed.
+        address: u64,
+        /// The allocation, when there is one.
+        place: Option<Place>,
+    },
+    /// An access to bytes that a `cp.async` of the block has not landed yet.
+    AsyncPending {
+        /// The copy.
+        copy: Party,
+        /// The access.
+        access: Party,
+        /// Shared offset accessed.
+        address: u64,
+        /// Bytes accessed.
+        bytes: u32,
+    },
+    /// Two unordered accesses of two threads of a block to one shared byte.
+    SharedRace {
+        /// Happened earlier.
+        first: Party,
+        /// Just happened.
+        second: Party,
+        /// Shared offset of the second.
+        address: u64,
+        /// Bytes accessed by the second.
+        bytes: u32,
+        /// Length of the block's shared memory.
+        limit: u64,
+    },
+    /// Two unordered accesses of two blocks of a launch to one global byte.
+    GlobalRace {
+        /// Happened earlier.
+        first: Party,
+        /// Just happened.
+        second: Party,
+        /// First byte of the second access.
+        address: u64,
+        /// Bytes accessed by the second.
+        bytes: u32,
+        /// The allocation.
+        place: Option<Place>,
+    },
+    /// A host copy or fill outside one live allocation.
+    HostRange {
+        /// Load = device to host, Store = host to device.
+        kind: AccessKind,
+        /// First byte.
+        address: u64,
+        /// Bytes.
+        bytes: u64,
+        /// Nearest allocation.
+        place: Option<Place>,
+    },
+    /// A free of something that is no live allocation's first address.
+    BadFree {
+        /// Address given.
+        address: u64,
+        /// It was one, and was freed before.
+        twice: bool,
+        /// Nearest allocation.
+        place: Option<Place>,
+    },
+}
+
+impl Detail {
+    /// The kind of fault.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Detail::OutOfBounds { .. } => FaultKind::OutOfBounds,
+            Detail::UseAfterFree { .. } => FaultKind::UseAfterFree,
+            Detail::Misaligned { .. } => FaultKind::Misaligned,
+            Detail::WrongSpace { .. } => FaultKind::WrongSpace,
+            Detail::ReadOnly { .. } => FaultKind::ReadOnly,
+            Detail::AsyncPending { .. } => FaultKind::AsyncPending,
+            Detail::SharedRace { .. } | Detail::GlobalRace { .. } => FaultKind::Race,
+            Detail::HostRange { .. } | Detail::BadFree { .. } => FaultKind::HostAccess,
+        }
+    }
+
+    /// The first byte concerned.
+    pub fn address(&self) -> Option<u64> {
+        match *self {
+            Detail::OutOfBounds { address, .. }
+            | Detail::UseAfterFree { address, .. }
+            | Detail::Misaligned { address, .. }
+            | Detail::WrongSpace { address, .. }
+            | Detail::ReadOnly { address, .. }
+            | Detail::AsyncPending { address, .. }
+            | Detail::SharedRace { address, .. }
+            | Detail::GlobalRace { address, .. }
+            | Detail::HostRange { address, .. }
+            | Detail::BadFree { address, .. } => Some(address),
+        }
+    }
+
+    /// The earlier of two parties, and when it acted.
+    pub fn first(&self) -> Option<(Party, &'static str)> {
+        match self {
+            Detail::SharedRace { first, .. } => Some((*first, "happened earlier, not ordered before (2)")),
+            Detail::GlobalRace { first, .. } => Some((*first, "happened earlier in the same launch")),
+            Detail::AsyncPending { copy, .. } => Some((*copy, "issued earlier, not waited for")),
+            _ => None,
+        }
     }
 }
 

@@ -1,0 +1,84 @@
+//! What is counted for each instruction of a kernel.
+
+use std::ops::AddAssign;
+
+/// Counts of one instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SiteCounts {
+    /// Warps that executed it.
+    pub warps: u64,
+    /// Lanes that executed it.
+    pub lanes: u64,
+    /// Branches that split the lanes of a warp.
+    pub divergent: u64,
+    /// Global, local, const or parameter requests.
+    pub requests: u64,
+    /// Bytes its lanes asked for.
+    pub bytes: u64,
+    /// 32-byte sectors moved, per request after coalescing.
+    pub sectors: u64,
+    /// Sectors that the distinct bytes of each request would fill.
+    pub ideal_sectors: u64,
+    /// Passes through the 32 shared-memory banks.
+    pub wavefronts: u64,
+    /// Passes that the same bytes need without bank conflicts.
+    pub ideal_wavefronts: u64,
+    /// Lanes of atomics.
+    pub atomics: u64,
+    /// Bytes copied by `cp.async`.
+    pub async_bytes: u64,
+}
+
+impl AddAssign for SiteCounts {
+    fn add_assign(&mut self, other: SiteCounts) {
+        self.warps += other.warps;
+        self.lanes += other.lanes;
+        self.divergent += other.divergent;
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.sectors += other.sectors;
+        self.ideal_sectors += other.ideal_sectors;
+        self.wavefronts += other.wavefronts;
+        self.ideal_wavefronts += other.ideal_wavefronts;
+        self.atomics += other.atomics;
+        self.async_bytes += other.async_bytes;
+    }
+}
+
+/// Counts of every instruction of a kernel, by pc.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// `sites[pc]`.
+    pub sites: Vec<SiteCounts>,
+}
+
+impl Counts {
+    /// Zero for a kernel of `instructions` instructions.
+    pub fn new(instructions: usize) -> Counts {
+        Counts { sites: vec![SiteCounts::default(); instructions] }
+    }
+
+    /// A warp executed the instruction with the lanes of `mask`.
+    #[inline(always)]
+    pub fn executed(&mut self, pc: u32, mask: u32) {
+        let site = &mut self.sites[pc as usize];
+        site.warps += 1;
+        site.lanes += mask.count_ones() as u64;
+    }
+
+    /// Adds another worker's counts.
+    pub fn merge(&mut self, other: &Counts) {
+        if self.sites.len() < other.sites.len() {
+            self.sites.resize(other.sites.len(), SiteCounts::default());
+        }
+        self.sites.iter_mut().zip(&other.sites).for_each(|(a, b)| *a += *b);
+    }
+
+    /// Sum over all instructions.
+    pub fn total(&self) -> SiteCounts {
+        self.sites.iter().fold(SiteCounts::default(), |mut sum, s| {
+            sum += *s;
+            sum
+        })
+    }
+}
