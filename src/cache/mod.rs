@@ -24,3 +24,4 @@ pub use format::{KvCode, KvFormat, KvScale, KvSide};
 pub use layout::{KvLayout, KvShape, LAYOUT_VERSION, Part, TileLayout, WindowLayout};
 pub use status::Status;
 pub use view::{Batch, KvCacheMut, KvCacheRef};
+pub(crate) use view::{checked_batch, checked_params};

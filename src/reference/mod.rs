@@ -1,1 +1,4 @@
 //! The CPU definition of every operation, on slices; mirrors `ops` one to one. This is what the kernels are held to.
+
+pub mod attend;
+pub mod kv;

@@ -1,0 +1,317 @@
+//! The definition of attention over a cache: f64 on the dequantized bytes.
+//!
+//! For a query row at position p of head h, with k[t], v[t] the dequantized key and value of KV head h / (Hq / Hkv):
+//!
+//! 1. s[t] = softmax_scale * (q . k[t]);
+//! 2. soft-cap: s = c * tanh(s / c);
+//! 3. ALiBi: s += slope[h] * (t - p);
+//! 4. masks: t > p, and t <= p - window;
+//! 5. weights e^s over the visible t, plus e^sink[h] in the denominator and the LSE, without a value.
+//!
+//! out = sum w v / sum w; LSE = ln sum w. A row with no visible key: out 0, LSE the sink logit or -inf. Tokens that are
+//! absent (bad page, bad slot, beyond the block table) are masked and reported in the status.
+
+use crate::Result;
+use crate::cache::tile::{self, MetaPlace, Place};
+use crate::cache::{KvCode, KvLayout, KvSide, Part, Status, checked_params, window};
+use crate::format::{Fp8, Half16};
+
+use super::kv::{Batch, Rows, Sequence, ring_range, to_f32};
+
+/// A cache in host memory, to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheRef<'a> {
+    /// The layout of both buffers.
+    pub layout: KvLayout,
+    /// Pages.
+    pub pages: &'a [u8],
+    /// State slots.
+    pub state: &'a [u8],
+    /// `[1]` or `[num_kv_heads]`, for codes with a scale per head.
+    pub k_scale: Option<&'a [f32]>,
+    /// As `k_scale`.
+    pub v_scale: Option<&'a [f32]>,
+}
+
+/// What an attention call does to the logits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Factor of q . k.
+    pub softmax_scale: f32,
+    /// c of the soft-cap.
+    pub soft_cap: Option<f32>,
+    /// Slope of each query head.
+    pub alibi_slopes: Option<&'a [f32]>,
+    /// Keeps positions > p - window.
+    pub window: Option<usize>,
+    /// Sink logit of each query head.
+    pub sink_logits: Option<&'a [f32]>,
+}
+
+/// Result of [`attend`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attention {
+    /// `[total_q, num_heads, head_dim]`; 0 in rows of no sequence.
+    pub out: Vec<f64>,
+    /// `[total_q, num_heads]`, natural logarithm; -inf in rows of no sequence.
+    pub lse: Vec<f64>,
+    /// What was masked.
+    pub status: Status,
+}
+
+/// Keys and values of one sequence as they are read, `[tokens][kv_heads][head_dim]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dequantized {
+    /// False where the token is absent.
+    pub present: Vec<bool>,
+    /// Keys; unspecified where absent.
+    pub k: Vec<f32>,
+    /// Values; unspecified where absent.
+    pub v: Vec<f32>,
+}
+
+/// Attention of the batch's rows `q` `[total_q, num_heads, head_dim]` over the cache, which already holds them.
+///
+/// # Errors
+/// [`crate::Error::Argument`] for lengths that do not fit.
+pub fn attend<T: Half16>(
+    cache: &CacheRef<'_>,
+    batch: &Batch<'_>,
+    q: Rows<'_, T>,
+    num_heads: usize,
+    options: &Options<'_>,
+) -> Result<Attention> {
+    const OP: &str = "attend";
+    let shape = *cache.layout.shape();
+    let (kv_heads, d) = (shape.num_kv_heads, shape.head_dim);
+    let wrong = |argument, expected: String, found: usize| {
+        Err(crate::Error::argument(OP, argument, expected, found.to_string()))
+    };
+    if num_heads == 0 || !num_heads.is_multiple_of(kv_heads) {
+        return wrong("num_heads", format!("a multiple of {kv_heads} KV heads"), num_heads);
+    }
+    if q.stride < num_heads * d {
+        return wrong("q.stride", format!("at least {}", num_heads * d), q.stride);
+    }
+    let needed = batch.total_q.saturating_sub(1) * q.stride + if batch.total_q == 0 { 0 } else { num_heads * d };
+    if q.data.len() < needed {
+        return wrong("q.data", format!("at least {needed} elements"), q.data.len());
+    }
+    for (argument, per_head) in [("alibi_slopes", options.alibi_slopes), ("sink_logits", options.sink_logits)] {
+        if let Some(given) = per_head.filter(|given| given.len() != num_heads) {
+            return wrong(argument, format!("{num_heads} elements"), given.len());
+        }
+    }
+    let mut result = Attention {
+        out: vec![0.0; batch.total_q * num_heads * d],
+        lse: vec![f64::NEG_INFINITY; batch.total_q * num_heads],
+        status: Status::OK,
+    };
+    for seq in 0..batch.seq_lens.len() {
+        let (sequence, tokens, status) = load(OP, cache, batch, seq)?;
+        result.status |= status;
+        let (Some(sequence), Some(tokens)) = (sequence, tokens) else { continue };
+        for r in 0..sequence.m {
+            let position = sequence.p0 + r;
+            for head in 0..num_heads {
+                let kv_head = head / (num_heads / kv_heads);
+                let start = (sequence.row0 + r) * q.stride + head * d;
+                let query: Vec<f64> = q.data[start..start + d].iter().map(|x| f64::from(x.to_f32())).collect();
+                let row = (sequence.row0 + r) * num_heads + head;
+                let out = &mut result.out[row * d..(row + 1) * d];
+                result.lse[row] = attend_row(&tokens, &query, position, (kv_heads, kv_head), head, options, out);
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// One query row of one head; returns the LSE.
+fn attend_row(
+    tokens: &Dequantized,
+    query: &[f64],
+    position: usize,
+    (kv_heads, kv_head): (usize, usize),
+    head: usize,
+    options: &Options<'_>,
+    out: &mut [f64],
+) -> f64 {
+    let d = query.len();
+    let first = options.window.map_or(0, |window| (position + 1).saturating_sub(window));
+    let visible: Vec<usize> = (first..=position).filter(|&t| tokens.present.get(t) == Some(&true)).collect();
+    let at = |t: usize| (t * kv_heads + kv_head) * d;
+    let logit = |t: usize| {
+        let dot: f64 = query.iter().zip(&tokens.k[at(t)..]).map(|(q, &k)| q * f64::from(k)).sum();
+        let mut s = dot * f64::from(options.softmax_scale);
+        if let Some(c) = options.soft_cap {
+            s = f64::from(c) * (s / f64::from(c)).tanh();
+        }
+        s + options.alibi_slopes.map_or(0.0, |slopes| f64::from(slopes[head]) * (t as f64 - position as f64))
+    };
+    let logits: Vec<f64> = visible.iter().map(|&t| logit(t)).collect();
+    let sink = options.sink_logits.map_or(f64::NEG_INFINITY, |sinks| f64::from(sinks[head]));
+    let peak = logits.iter().copied().fold(sink, f64::max);
+    if peak == f64::NEG_INFINITY && !logits.iter().any(|s| s.is_nan()) {
+        return f64::NEG_INFINITY;
+    }
+    let weights: Vec<f64> = logits.iter().map(|s| (s - peak).exp()).collect();
+    let total = weights.iter().sum::<f64>() + (sink - peak).exp();
+    for (&t, w) in visible.iter().zip(&weights) {
+        for (o, &v) in out.iter_mut().zip(&tokens.v[at(t)..]) {
+            *o += w / total * f64::from(v);
+        }
+    }
+    peak + total.ln()
+}
+
+/// Keys and values of sequence `seq` as a call over this batch reads them: codes below F_k and F_v, the window above.
+///
+/// # Errors
+/// [`crate::Error::Argument`] for lengths that do not fit.
+pub fn dequantize(cache: &CacheRef<'_>, batch: &Batch<'_>, seq: usize) -> Result<(Option<Dequantized>, Status)> {
+    let (_, tokens, status) = load("dequantize", cache, batch, seq)?;
+    Ok((tokens, status))
+}
+
+fn load(
+    op: &'static str,
+    cache: &CacheRef<'_>,
+    batch: &Batch<'_>,
+    seq: usize,
+) -> Result<(Option<Sequence>, Option<Dequantized>, Status)> {
+    let layout = cache.layout;
+    let scales = [cache.k_scale, cache.v_scale].map(|scale| scale.map(<[f32]>::len));
+    let params = checked_params(op, &layout, cache.pages.len(), cache.state.len(), 1, scales)?;
+    let checked = batch.checked(op, &layout)?;
+    let (sequence, mut status) = Sequence::load(&layout, batch, &checked, params.num_slots, seq);
+    let Some(sequence) = sequence else { return Ok((None, None, status)) };
+    let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
+    let Sequence { n, p0, slot, ring_start, .. } = sequence;
+    let tokens = n.min(batch.max_blocks * layout.shape().page_tokens);
+    let keys_coded = window::keys_coded(p0, layout.residual(), n);
+    let values_coded = window::values_coded(p0, layout.residual(), ring_start, n);
+    let mut read =
+        Dequantized { present: vec![true; tokens], k: vec![0.0; tokens * heads * d], v: vec![0.0; tokens * heads * d] };
+    let tile = layout.tile();
+    for start in (0..tokens.min(keys_coded)).step_by(tile.tokens) {
+        let end = tokens.min(keys_coded).min(start + tile.tokens);
+        let (page, bad) = batch.page(&layout, params.num_pages, seq, start);
+        status |= bad;
+        let Some(page) = page else {
+            read.present[start..end].fill(false);
+            continue;
+        };
+        for head in 0..heads {
+            let offset = page * layout.page_bytes() + layout.record_offset(head, start % layout.shape().page_tokens);
+            let record = &cache.pages[offset..offset + tile.bytes];
+            let sides: [(&mut [f32], Side); 2] = [
+                (&mut read.k, Side::keys(&layout, record, cache.k_scale, head)),
+                (&mut read.v, Side::values(&layout, record, cache.v_scale, head)),
+            ];
+            for (to, side) in sides {
+                side.decode(d, |token, channel, value| {
+                    if start + token < end {
+                        to[((start + token) * heads + head) * d + channel] = value;
+                    }
+                });
+            }
+        }
+    }
+    for t in values_coded.min(keys_coded)..tokens {
+        let Some(slot) = slot else {
+            read.present[t] = false;
+            continue;
+        };
+        for head in 0..heads {
+            for (side, first, to) in [(0, keys_coded, &mut read.k), (1, values_coded, &mut read.v)] {
+                if t >= first {
+                    let row = &cache.state[ring_range(&layout, slot, side, head, t)];
+                    for (x, bytes) in to[(t * heads + head) * d..][..d].iter_mut().zip(row.chunks_exact(2)) {
+                        *x = to_f32(u16::from_le_bytes([bytes[0], bytes[1]]), layout.shape().dtype);
+                    }
+                }
+            }
+        }
+    }
+    Ok((Some(sequence), Some(read), status))
+}
+
+/// One side of a tile record.
+struct Side<'a> {
+    what: KvSide,
+    layout: &'a KvLayout,
+    codes: &'a [u8],
+    meta: &'a [u8],
+    /// The caller's scale of this head.
+    scale: f32,
+    element: fn(KvCode, usize, Place) -> tile::Element,
+    meta_place: fn(KvSide, usize, usize, usize) -> MetaPlace,
+}
+
+impl<'a> Side<'a> {
+    fn keys(layout: &'a KvLayout, record: &'a [u8], scale: Option<&[f32]>, head: usize) -> Self {
+        let tile = layout.tile();
+        Self {
+            what: layout.format().k,
+            layout,
+            codes: part(record, tile.k_codes),
+            meta: part(record, tile.k_meta),
+            scale: head_scale(scale, head),
+            element: tile::k_element,
+            meta_place: tile::k_meta,
+        }
+    }
+
+    fn values(layout: &'a KvLayout, record: &'a [u8], scale: Option<&[f32]>, head: usize) -> Self {
+        let tile = layout.tile();
+        Self {
+            what: layout.format().v,
+            layout,
+            codes: part(record, tile.v_codes),
+            meta: part(record, tile.v_meta),
+            scale: head_scale(scale, head),
+            element: tile::v_element,
+            meta_place: tile::v_meta,
+        }
+    }
+
+    /// Walks the codes in the order of their bytes; `put` gets token, channel and value.
+    fn decode(&self, d: usize, mut put: impl FnMut(usize, usize, f32)) {
+        let code = self.what.code;
+        let width = code.bits() as usize;
+        for first in (0..8 * self.codes.len()).step_by(width) {
+            let place = Place { byte: first / 8, bit: (first % 8) as u32 };
+            let element = (self.element)(code, d, place);
+            let byte = self.codes[place.byte];
+            let plain = match code {
+                KvCode::Float => {
+                    let bits = u16::from_le_bytes([byte, self.codes[place.byte + 1]]);
+                    to_f32(bits, self.layout.shape().dtype)
+                }
+                KvCode::Int8 => f32::from(byte) - 128.0,
+                KvCode::E4m3 => Fp8::E4m3.decode(byte),
+                KvCode::Int4 => f32::from(byte >> place.bit & 15),
+            };
+            let value = match (self.meta_place)(self.what, d, element.token, element.channel) {
+                MetaPlace::None => plain * self.scale,
+                MetaPlace::Scale32(at) => {
+                    plain * f32::from_le_bytes(self.meta[at..at + 4].try_into().expect("4 bytes"))
+                }
+                MetaPlace::ScaleMin16(scale, min) => {
+                    let half = |at: usize| half::f16::from_le_bytes([self.meta[at], self.meta[at + 1]]).to_f32();
+                    plain * half(scale) + half(min)
+                }
+            };
+            put(element.token, element.channel, value);
+        }
+    }
+}
+
+fn part(record: &[u8], part: Part) -> &[u8] {
+    &record[part.offset..part.end()]
+}
+
+/// 1 where the format takes no scale from the caller.
+fn head_scale(scale: Option<&[f32]>, head: usize) -> f32 {
+    scale.map_or(1.0, |scale| scale[if scale.len() == 1 { 0 } else { head }])
+}

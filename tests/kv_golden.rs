@@ -1,0 +1,161 @@
+//! The reference's append and attend against golden attention: every format, case and option, however the cache was
+//! filled.
+
+mod kv_world;
+
+use half::f16;
+use kv_world::World;
+use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
+use lowbit::format::DType;
+use lowbit::reference::attend::{Options, attend};
+use lowbit::reference::kv::Rows;
+use safetensors::SafeTensors;
+
+struct Golden {
+    bytes: Vec<u8>,
+    heads: usize,
+    kv_heads: usize,
+    d: usize,
+}
+
+impl Golden {
+    fn read(name: &str) -> Self {
+        let path = format!("{}/tests/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let (q, k) = (tensors.tensor("q").unwrap(), tensors.tensor("k").unwrap());
+        let (heads, kv_heads, d) = (q.shape()[1], k.shape()[1], q.shape()[2]);
+        Self { bytes, heads, kv_heads, d }
+    }
+
+    fn get<T: bytemuck::AnyBitPattern>(&self, name: &str) -> Option<Vec<T>> {
+        let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = tensors.tensor(name).ok()?;
+        Some(tensor.data().chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    fn f16(&self, name: &str) -> Vec<f16> {
+        self.get(name).unwrap()
+    }
+
+    /// (n, m, case, option) of a cache.
+    fn cases(&self, cache: &str) -> Vec<(usize, usize, String, String)> {
+        let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tokens = tensors.tensor("k").unwrap().shape()[0];
+        let number = |text: &str, letter: char| text.strip_prefix(letter).unwrap().parse::<usize>().unwrap();
+        let mut cases = Vec::new();
+        for name in tensors.names() {
+            let Some(case) = name.strip_prefix(cache).and_then(|n| n.strip_prefix('.')?.strip_suffix(".out")) else {
+                continue;
+            };
+            let (case_n, rest) = match case.split_once('.') {
+                Some((n, rest)) => (number(n, 'n'), rest),
+                None => (tokens, case),
+            };
+            let (m, option) = rest.split_once('_').unwrap_or((rest, ""));
+            cases.push((case_n, number(m, 'm'), case.to_string(), option.to_string()));
+        }
+        assert!(cases.len() >= 2, "no golden cases of {cache}");
+        cases
+    }
+}
+
+/// How the first n - m tokens come into the cache.
+#[derive(Debug, Clone, Copy)]
+enum Fill {
+    OneByOne,
+    Chunks(usize),
+    Prefill,
+}
+
+/// Results are f64 sums of the same numbers in another order: 1e-10 of the largest value is ten thousand roundings of the
+/// 700 terms, and far below any wrong code (f16 rounding alone is 5e-4).
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-3f64, |a, x| a.max(x.abs()));
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= 1e-10 * largest, "{what}: element {i}: {a} instead of {b}");
+    }
+}
+
+fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fill) {
+    let golden = Golden::read(file);
+    let (k, v, q) = (golden.f16("k"), golden.f16("v"), golden.f16("q"));
+    let row = golden.kv_heads * golden.d;
+    let scales = |side: &str| -> Option<Vec<f32>> {
+        (format == KvFormat::E4M3).then(|| golden.get(&format!("{cache}.{side}_scale")).unwrap_or_else(|| vec![1.0]))
+    };
+    for (n, m, case, option) in golden.cases(cache) {
+        let max_append = match fill {
+            Fill::Chunks(chunk) => chunk.max(4),
+            _ => 4,
+        };
+        let shape =
+            KvShape { num_kv_heads: golden.kv_heads, head_dim: golden.d, page_tokens, max_append, dtype: DType::F16 };
+        let layout = KvLayout::new(shape, format).unwrap();
+        let mut world = World::new(layout, 1, n, 5);
+        (world.k_scale, world.v_scale) = (scales("k"), scales("v"));
+        let p0 = n - m;
+        match fill {
+            Fill::OneByOne => world.append_range(&k, &v, 0..p0, 1),
+            Fill::Chunks(chunk) => world.append_range(&k, &v, 0..p0, chunk),
+            Fill::Prefill if p0 > 0 => {
+                let step = world.step(&[p0]);
+                world.append(&step, &k[..p0 * row], &v[..p0 * row], true);
+            }
+            Fill::Prefill => {}
+        }
+        let step = world.step(&[m]);
+        world.append(&step, &k[p0 * row..n * row], &v[p0 * row..n * row], false);
+        assert_eq!(world.status, Status::OK);
+
+        let on = |name: &str| option == name || option == "all";
+        let (alibi, sinks): (Vec<f32>, Vec<f32>) =
+            (golden.get("alibi_slopes").unwrap(), golden.get("sink_logits").unwrap());
+        let options = Options {
+            softmax_scale: golden.get::<f32>("softmax_scale").unwrap()[0],
+            soft_cap: on("softcap").then(|| golden.get::<f32>("softcap").unwrap()[0]),
+            alibi_slopes: on("alibi").then_some(&alibi),
+            window: on("window").then(|| golden.get::<i32>("window").unwrap()[0] as usize),
+            sink_logits: on("sinks").then_some(&sinks),
+        };
+        assert!(["", "softcap", "alibi", "window", "sinks", "all"].contains(&option.as_str()), "{option}");
+        let q_row = golden.heads * golden.d;
+        let rows = Rows { data: &q[(4 - m) * q_row..], stride: q_row };
+        let result = attend(&world.cache_ref(), &world.batch(&step), rows, golden.heads, &options).unwrap();
+        let what = format!("{file} {cache} {case} pages of {page_tokens}, {fill:?}");
+        assert_eq!(result.status, Status::OK);
+        assert_close(&result.out, &golden.get(&format!("{cache}.{case}.out")).unwrap(), &format!("{what} out"));
+        assert_close(&result.lse, &golden.get(&format!("{cache}.{case}.lse")).unwrap(), &format!("{what} lse"));
+    }
+}
+
+const FILES: [&str; 3] = ["attention_d128_h8_kv2_t333", "attention_d128_h8_kv1_t700", "attention_real_d64_h9_kv3_t512"];
+
+#[test]
+fn float_and_8_bit_caches() {
+    for file in FILES {
+        for (cache, format) in [
+            ("f16", KvFormat::FLOAT),
+            ("int8_token", KvFormat::INT8),
+            ("e4m3_unit", KvFormat::E4M3),
+            ("e4m3_head", KvFormat::E4M3),
+        ] {
+            check(file, cache, format, 16, Fill::Prefill);
+        }
+    }
+    check(FILES[0], "int8_token", KvFormat::INT8, 64, Fill::OneByOne);
+    check(FILES[2], "e4m3_head", KvFormat::E4M3, 32, Fill::Chunks(5));
+}
+
+#[test]
+fn kivi_caches() {
+    for file in FILES {
+        check(file, "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 32, Fill::Prefill);
+        check(file, "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 64, Fill::Prefill);
+    }
+    check(FILES[0], "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 64, Fill::OneByOne);
+    check(FILES[0], "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 128, Fill::OneByOne);
+    check(FILES[0], "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 32, Fill::Chunks(7));
+    check(FILES[0], "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 32, Fill::Chunks(40));
+}

@@ -1,0 +1,186 @@
+//! A cache in host memory with shuffled pages, and the batches of a serving loop over it. Shared by the tests of the KV
+//! cache; what a test compares runs on exactly these bytes.
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use half::f16;
+use lowbit::cache::{KvFormat, KvLayout, KvScale, Status};
+use lowbit::reference::attend::CacheRef;
+use lowbit::reference::kv::{self, Batch, CacheMut, Rows};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Every byte that nobody wrote: NaN as f16, bf16, f32 and E4M3.
+pub const UNWRITTEN: u8 = 0xFF;
+
+/// The cache of one layer and the sequences in it.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub layout: KvLayout,
+    pub pages: Vec<u8>,
+    pub state: Vec<u8>,
+    pub status: Status,
+    pub k_scale: Option<Vec<f32>>,
+    pub v_scale: Option<Vec<f32>>,
+    pub table: Vec<i32>,
+    pub max_blocks: usize,
+    pub slots: Vec<i32>,
+    pub ring_start: Option<Vec<i32>>,
+    /// Tokens of each sequence.
+    pub lens: Vec<usize>,
+}
+
+/// One call: how many new tokens each sequence brings.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub seq_lens: Vec<i32>,
+    pub cu_q_lens: Vec<i32>,
+    pub max_q_len: usize,
+    pub total_q: usize,
+}
+
+pub fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+impl World {
+    /// `num_seqs` empty sequences with room for `capacity` tokens each, on shuffled pages among some that belong to none.
+    pub fn new(layout: KvLayout, num_seqs: usize, capacity: usize, seed: u64) -> Self {
+        let mut rng = rng(seed);
+        let max_blocks = layout.pages_for(capacity.max(1));
+        let num_pages = num_seqs * max_blocks + 3;
+        let mut table: Vec<i32> = (0..num_pages as i32).collect();
+        table.shuffle(&mut rng);
+        table.truncate(num_seqs * max_blocks);
+        let num_slots = num_seqs + 2;
+        let mut slots: Vec<i32> = (0..num_slots as i32).collect();
+        slots.shuffle(&mut rng);
+        slots.truncate(num_seqs);
+        let heads = layout.shape().num_kv_heads;
+        let per_head = |on: bool, first: f32| on.then(|| (0..heads).map(|h| first * (1.0 + 0.37 * h as f32)).collect());
+        Self {
+            layout,
+            pages: vec![UNWRITTEN; num_pages * layout.page_bytes()],
+            state: vec![UNWRITTEN; num_slots * layout.state_bytes()],
+            status: Status::OK,
+            k_scale: per_head(layout.format().k.scale == KvScale::Head, 0.031),
+            v_scale: per_head(layout.format().v.scale == KvScale::Head, 0.017),
+            table,
+            max_blocks,
+            slots,
+            ring_start: None,
+            lens: vec![0; num_seqs],
+        }
+    }
+
+    /// The call that appends `new[i]` tokens to sequence i.
+    pub fn step(&self, new: &[usize]) -> Step {
+        let mut cu_q_lens = vec![0];
+        for m in new {
+            cu_q_lens.push(cu_q_lens.last().unwrap() + *m as i32);
+        }
+        Step {
+            seq_lens: self.lens.iter().zip(new).map(|(len, m)| (len + m) as i32).collect(),
+            max_q_len: new.iter().copied().max().unwrap_or(0),
+            total_q: *cu_q_lens.last().unwrap() as usize,
+            cu_q_lens,
+        }
+    }
+
+    pub fn batch<'a>(&'a self, step: &'a Step) -> Batch<'a> {
+        Batch {
+            seq_lens: &step.seq_lens,
+            cu_q_lens: &step.cu_q_lens,
+            block_table: &self.table,
+            max_blocks: self.max_blocks,
+            state_slots: self.layout.format().has_window().then_some(&self.slots),
+            ring_start: self.ring_start.as_deref(),
+            max_q_len: step.max_q_len,
+            total_q: step.total_q,
+        }
+    }
+
+    pub fn cache_ref(&self) -> CacheRef<'_> {
+        CacheRef {
+            layout: self.layout,
+            pages: &self.pages,
+            state: &self.state,
+            k_scale: self.k_scale.as_deref(),
+            v_scale: self.v_scale.as_deref(),
+        }
+    }
+
+    /// Elements of one row of new tokens.
+    pub fn row(&self) -> usize {
+        self.layout.shape().num_kv_heads * self.layout.shape().head_dim
+    }
+
+    /// Appends by the reference; `prefill` codes keys up to the end of the chunk.
+    pub fn append<T: lowbit::format::Half16>(&mut self, step: &Step, k: &[T], v: &[T], prefill: bool) {
+        let world = self.clone_indices();
+        let batch = world.batch(step);
+        let mut cache = CacheMut {
+            layout: self.layout,
+            pages: &mut self.pages,
+            state: &mut self.state,
+            status: &mut self.status,
+            k_scale: self.k_scale.as_deref(),
+            v_scale: self.v_scale.as_deref(),
+        };
+        let stride = world.row();
+        let (k, v) = (Rows { data: k, stride }, Rows { data: v, stride });
+        let append = if prefill { kv::append_prefill } else { kv::append };
+        append(&mut cache, &batch, k, v).unwrap();
+        for (len, n) in self.lens.iter_mut().zip(&step.seq_lens) {
+            *len = *n as usize;
+        }
+    }
+
+    /// A copy without the buffers.
+    fn clone_indices(&self) -> Self {
+        Self {
+            pages: Vec::new(),
+            state: Vec::new(),
+            table: self.table.clone(),
+            slots: self.slots.clone(),
+            ring_start: self.ring_start.clone(),
+            lens: self.lens.clone(),
+            k_scale: None,
+            v_scale: None,
+            ..*self
+        }
+    }
+
+    /// Appends tokens `range` of a single sequence's `k`, `v` `[tokens][heads][d]` in calls of at most `chunk` tokens.
+    pub fn append_range(&mut self, k: &[f16], v: &[f16], range: std::ops::Range<usize>, chunk: usize) {
+        let row = self.row();
+        assert_eq!(self.lens, [range.start]);
+        for start in range.clone().step_by(chunk) {
+            let end = range.end.min(start + chunk);
+            let step = self.step(&[end - start]);
+            self.append(&step, &k[start * row..end * row], &v[start * row..end * row], false);
+        }
+    }
+}
+
+/// Random f16 with a wide spread: gaussian-like, some channels large, some tiny, zeros of both signs.
+pub fn noise(len: usize, seed: u64) -> Vec<f16> {
+    let mut rng = rng(seed);
+    (0..len)
+        .map(|i| {
+            let sum: f32 = (0..4).map(|_| rng.random_range(-1.0f32..1.0)).sum();
+            let scale = match i % 13 {
+                0 => 8.0,
+                1 => 1e-3,
+                2 => 0.0,
+                _ => 1.0,
+            };
+            f16::from_f32(sum * scale)
+        })
+        .collect()
+}
+
+/// The formats of the closed list, with residuals that make the window short and long.
+pub fn formats() -> [KvFormat; 5] {
+    [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32), KvFormat::kivi4(128)]
+}
