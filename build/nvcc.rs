@@ -73,7 +73,8 @@ fn exe(name: &str) -> String {
     format!("{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
-fn run(path: &Path) -> Result<Nvcc, String> {
+/// The compiler at `path`, if it runs.
+pub fn run(path: &Path) -> Result<Nvcc, String> {
     match Command::new(path).arg("--version").output() {
         Ok(output) if output.status.success() => {
             Ok(Nvcc { path: path.to_path_buf(), version: String::from_utf8_lossy(&output.stdout).into_owned() })

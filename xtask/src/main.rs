@@ -1,11 +1,14 @@
 //! `cargo xtask`: everything a developer or CI runs. One subcommand, one module; each prints the commands it runs.
 
+#[path = "../../build/compile.rs"]
+mod compile;
 mod demo;
 mod limits;
 mod model;
 #[path = "../../build/nvcc.rs"]
 #[allow(dead_code)] // Shared with the build script, which also needs the version.
 mod nvcc;
+mod perf;
 mod shell;
 mod test;
 mod toolchain;
@@ -19,6 +22,7 @@ cargo xtask COMMAND
                        then its accuracy with each cache format is measured
   test                 everything: format, lints, docs, unit, golden, property and kernel tests, end to end
   accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..)
+  perf [ARGS]          instructions, registers, sectors of every kernel against their marks; see `perf --help`
   toolchain            nvcc and friends from pinned wheels, into target/toolchain; nothing to do if they are there
   model                the default model file, into target/model
 
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
         Some("demo") => no_arguments(rest).and_then(|()| demo::demo()),
         Some("test") => no_arguments(rest).and_then(|()| test::test()),
         Some("accuracy") => demo::accuracy(rest),
+        Some("perf") => perf::perf(rest),
         Some("toolchain") => no_arguments(rest).and_then(|()| toolchain::install()).map(drop),
         Some("model") => no_arguments(rest).and_then(|()| model::fetch()).map(|file| println!("{}", file.display())),
         Some("help" | "--help" | "-h") => {

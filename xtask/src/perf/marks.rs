@@ -1,0 +1,56 @@
+//! The kernel cases that are counted, and the mark each is held to. This is the one place.
+//!
+//! A case counts *lane instructions per unit of work*: 32 x the instructions of the steady loop, divided by the units
+//! that one pass of the loop works through. How many those are follows from the loop itself: it holds so many marker
+//! instructions (tensor-core products, stores), and the table says how many of them make a step and how many units a
+//! step is. A loop that does not hold whole steps is an error, so unrolling changes nothing.
+
+/// One row.
+pub struct Case {
+    /// The exported kernel.
+    pub kernel: &'static str,
+    /// What of it is measured, in words.
+    pub case: &'static str,
+    /// What the count is per.
+    pub unit: &'static str,
+    /// Start of the marker's operation.
+    pub marker: &'static str,
+    /// Markers in a step.
+    pub markers_per_step: usize,
+    /// Units that a warp works through in a step.
+    pub units_per_step: f64,
+    /// Lane instructions per unit, at most: on sm_80 and sm_86, and on sm_89 and later.
+    pub mark: Mark,
+}
+
+/// The most that a case may cost.
+#[derive(Clone, Copy)]
+pub enum Mark {
+    /// Lane instructions per unit on architectures without the native fp8 conversion, and with it.
+    PerUnit { below_sm_89: f64, from_sm_89: f64 },
+    /// Counted, held to nothing.
+    #[allow(dead_code)] // For cases whose mark is not settled.
+    None,
+}
+
+impl Mark {
+    const fn everywhere(most: f64) -> Self {
+        Self::PerUnit { below_sm_89: most, from_sm_89: most }
+    }
+
+    /// The mark on an architecture such as `sm_89`.
+    pub fn on(self, arch: &str) -> Option<f64> {
+        let number: u32 = arch.strip_prefix("sm_").and_then(|n| n.parse().ok()).unwrap_or(0);
+        match self {
+            Self::PerUnit { below_sm_89, .. } if number < 89 => Some(below_sm_89),
+            Self::PerUnit { from_sm_89, .. } => Some(from_sm_89),
+            Self::None => None,
+        }
+    }
+}
+
+/// Sectors requested from global memory over the fewest that hold the bytes, at most.
+pub const SECTOR_RATIO: f64 = 1.05;
+
+/// Every case.
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,155 @@
+//! The steady loop of a function: the instructions run again and again when nothing rare happens.
+//!
+//! The length of a loop in the listing misleads, because blocks that seldom run (a mask at the end of a sequence, a
+//! rescale) lie inside it. So: for every backward branch, the *shortest* way from the loop's head to that branch along
+//! forward edges. Of the loops that hold the case's marker instruction (say `HMMA`), those that enclose another such
+//! loop are left out; of the rest, the one with most markers is taken.
+
+use std::collections::VecDeque;
+
+use super::sass::Function;
+
+/// A loop: indices of its instructions, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Steady {
+    pub path: Vec<usize>,
+    pub markers: usize,
+}
+
+/// Forward successors of every instruction, and the backward branches as (head, tail).
+struct Graph {
+    successors: Vec<Vec<usize>>,
+    back: Vec<(usize, usize)>,
+}
+
+fn graph(function: &Function) -> Graph {
+    let count = function.instructions.len();
+    let mut graph = Graph { successors: vec![Vec::new(); count], back: Vec::new() };
+    for (at, instruction) in function.instructions.iter().enumerate() {
+        let opcode = instruction.opcode();
+        let ends = ["EXIT", "RET", "BRX", "JMX"].iter().any(|end| opcode.starts_with(end));
+        let mut falls_through = !ends || instruction.is_predicated();
+        // BRA.DIV leaves the way only when the warp has diverged.
+        if opcode.starts_with("BRA") && !opcode.contains(".DIV") {
+            // `BRA P0, ..`, `BRA UP0, ..`, `BRA !P1, ..`: the condition as an operand.
+            let operand = instruction.operands().trim_start_matches(['!', '~']);
+            let conditional = operand.starts_with('P') || operand.starts_with("UP") || opcode.contains(".CONV");
+            falls_through = instruction.is_predicated() || conditional;
+            match instruction.target {
+                Some(target) if target <= at => graph.back.push((target, at)),
+                Some(target) => graph.successors[at].push(target),
+                None => {}
+            }
+        }
+        if falls_through && at + 1 < count {
+            graph.successors[at].push(at + 1);
+        }
+    }
+    graph
+}
+
+/// The fewest instructions from `head` to `tail`, both included.
+fn shortest(graph: &Graph, head: usize, tail: usize) -> Option<Vec<usize>> {
+    let mut previous = vec![usize::MAX; graph.successors.len()];
+    let mut queue = VecDeque::from([head]);
+    previous[head] = head;
+    while let Some(at) = queue.pop_front() {
+        if at == tail {
+            let mut path = vec![tail];
+            while *path.last()? != head {
+                path.push(previous[*path.last()?]);
+            }
+            path.reverse();
+            return Some(path);
+        }
+        for &next in &graph.successors[at] {
+            if next <= tail && previous[next] == usize::MAX {
+                previous[next] = at;
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
+/// The steady loop with instructions that start with `marker`; none if no loop holds one.
+pub fn steady(function: &Function, marker: &str) -> Option<Steady> {
+    let graph = graph(function);
+    let is_marker = |at: &&usize| function.instructions[**at].opcode().starts_with(marker);
+    let mut loops: Vec<Steady> = Vec::new();
+    for &(head, tail) in &graph.back {
+        if let Some(path) = shortest(&graph, head, tail) {
+            let markers = path.iter().filter(is_marker).count();
+            if markers > 0 {
+                loops.push(Steady { path, markers });
+            }
+        }
+    }
+    let encloses = |outer: &Steady, inner: &Steady| {
+        let holds = |at: Option<&usize>| at.is_some_and(|at| outer.path.binary_search(at).is_ok());
+        outer != inner && holds(inner.path.first()) && holds(inner.path.last())
+    };
+    let innermost = |candidate: &&Steady| !loops.iter().any(|other| encloses(candidate, other));
+    let best = loops.iter().filter(innermost).max_by_key(|l| (l.markers, std::cmp::Reverse(l.path.len())))?;
+    Some(Steady { path: best.path.clone(), markers: best.markers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sass;
+    use super::*;
+
+    /// A loop of four instructions with a rare block inside it (skipped by a branch) and another out of line, an outer
+    /// loop around it, and a remainder loop with fewer markers.
+    const LISTING: &str = "\t.section\t.text.kernel,\"ax\",@progbits
+kernel:
+.text.kernel:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_outer:
+        /*0010*/                   MOV R2, RZ ;
+.L_head:
+        /*0020*/                   HMMA.16816.F32 R4, R8, R12, R4 ;
+        /*0030*/              @!P0 BRA `(.L_skip) ;
+        /*0040*/                   FMUL R4, R4, R5 ;
+        /*0050*/                   FMUL R4, R4, R5 ;
+.L_skip:
+        /*0060*/               @P1 BRA `(.L_rare) ;
+.L_back:
+        /*0070*/                   HMMA.16816.F32 R4, R8, R12, R4 ;
+        /*0080*/                   BRA.DIV UR4, `(.L_rare) ;
+        /*0090*/               @P2 BRA `(.L_head) ;
+.L_rest:
+        /*00a0*/                   HMMA.16816.F32 R4, R8, R12, R4 ;
+        /*00b0*/                   BRA P3, `(.L_rest) ;
+        /*00c0*/               @P4 BRA `(.L_outer) ;
+        /*00d0*/                   EXIT ;
+.L_rare:
+        /*00e0*/                   FADD R4, R4, R5 ;
+        /*00f0*/                   BRA `(.L_back) ;
+.L_end:
+        /*0100*/                   BRA `(.L_end);
+        /*0110*/                   NOP;
+";
+
+    #[test]
+    fn the_inner_loop_without_its_rare_blocks_is_found() {
+        let [function] = &sass::functions(LISTING)[..] else { panic!("one function") };
+        assert_eq!(function.name, "kernel");
+        assert_eq!(function.instructions.len(), 18);
+        assert_eq!(function.instructions[3].target, Some(6));
+        let found = steady(function, "HMMA").unwrap();
+        assert_eq!(found, Steady { path: vec![2, 3, 6, 7, 8, 9], markers: 2 });
+        assert_eq!(steady(function, "LDG"), None);
+    }
+
+    #[test]
+    fn parts_of_an_instruction() {
+        let parts = |text: &str| {
+            let instruction = sass::Instruction { text: text.to_string(), target: None };
+            (instruction.is_predicated(), instruction.opcode().to_string(), instruction.operands().to_string())
+        };
+        assert_eq!(parts("@!UP0 LDG.E.128 R4, [R2.64]"), (true, "LDG.E.128".into(), "R4, [R2.64]".into()));
+        assert_eq!(parts("@PT NOP"), (false, "NOP".into(), String::new()));
+        assert_eq!(parts("EXIT"), (false, "EXIT".into(), String::new()));
+    }
+}
