@@ -1,4 +1,4 @@
-//! CUDA kernels for inference-time quantization.
+#![doc = include_str!("../README.md")]
 
 pub mod cache;
 pub mod error;
