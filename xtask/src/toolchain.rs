@@ -12,6 +12,7 @@ const WHEELS: &[&str] = &[
     "nvidia-nvvm==13.0.88",
     "nvidia-cuda-crt==13.0.88",
     "nvidia-cuda-runtime==13.0.96",
+    "nvidia-cuda-cccl==13.0.85",
     "nvidia-cuda-nvdisasm==13.2.78",
     "clang-format==21.1.8",
 ];

@@ -53,4 +53,27 @@ impl Mark {
 pub const SECTOR_RATIO: f64 = 1.05;
 
 /// Every case.
-pub const CASES: &[Case] = &[];
+pub const CASES: &[Case] = &[
+    attend("attend_int8_d128", 16, 4096 + 128, Mark::everywhere(1.8)),
+    attend("attend_int8_d64", 16, 2048 + 128, Mark::None),
+    attend("attend_e4m3_d128", 16, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
+    attend("attend_e4m3_d64", 16, 2048, Mark::None),
+    attend("attend_f16_d128", 16, 8192, Mark::None),
+    attend("attend_f16_d64", 16, 4096, Mark::None),
+    attend("attend_bf16_d128", 16, 8192, Mark::None),
+    attend("attend_bf16_d64", 16, 4096, Mark::None),
+];
+
+/// Decode attention: a step is the tile record of one head, codes and scales. Its marker is the transpose of the
+/// probabilities, one `movmatrix` for 8 tokens, which does not change with how the products are arranged.
+const fn attend(kernel: &'static str, tile_tokens: usize, tile_bytes: usize, mark: Mark) -> Case {
+    Case {
+        kernel,
+        case: "decode, 1 to 8 query heads",
+        unit: "byte of KV",
+        marker: "MOVM",
+        markers_per_step: tile_tokens / 8,
+        units_per_step: tile_bytes as f64,
+        mark,
+    }
+}
