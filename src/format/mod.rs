@@ -2,6 +2,8 @@
 
 mod element;
 mod fp8;
+mod scheme;
 
 pub use element::{DType, Element, Half16};
 pub use fp8::Fp8;
+pub use scheme::{Axis, Code, Lengths, Matrix, Scales, Scheme, pack, unpack};

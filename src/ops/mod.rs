@@ -1,1 +1,4 @@
 //! Safe wrappers over the kernels: validation, launch. Mirrors `kernels/` family by family.
+
+pub mod cast;
+pub mod quantize;

@@ -1,4 +1,6 @@
 //! The CPU definition of every operation, on slices; mirrors `ops` one to one. This is what the kernels are held to.
 
 pub mod attend;
+pub mod cast;
 pub mod kv;
+pub mod quantize;

@@ -55,8 +55,10 @@ pub struct EntryRow {
 
 /// Every kernel that this crate launches. One line per family; each family lists its entries beside their launches.
 pub fn launch_table() -> Vec<EntryRow> {
-    let families: &[&[EntryRow]] = &[
-        super::probe::ENTRIES, //
+    let families = [
+        super::probe::ENTRIES.to_vec(), //
+        crate::ops::cast::entries(),
+        crate::ops::quantize::entries(),
     ];
     families.concat()
 }
