@@ -16,8 +16,7 @@
 //!
 //! | scales | index |
 //! |---|---|
-//! | int8 K | f32 `2g + h`: token 8h+g |
-//! | int8 V | f32 `4t + 2h + e`: token 8h+2t+e |
+//! | int8 K and V | f32 `2g + h`: token 8h+g |
 //! | KIVI K, channel 32a+8t+2u+b+4e | half `8(4a+t) + 4u+2b+e` the scale, `D + 8(4a+t) + 4b+2u+e` the minimum |
 //! | KIVI V, token 16i+8h+2t+e, group j of 32 channels | half `8(4j+t) + 4i+2h+e` the scale, `D + 8(4j+t) + 4h+2i+e` the minimum |
 
@@ -169,7 +168,7 @@ pub const fn k_meta(side: KvSide, d: usize, token: usize, channel: usize) -> Met
 pub const fn v_meta(side: KvSide, d: usize, token: usize, channel: usize) -> MetaPlace {
     match side.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
-        KvScale::Token => MetaPlace::Scale32(4 * (4 * (token / 2 % 4) + 2 * (token / 8) + token % 2)),
+        KvScale::Token => MetaPlace::Scale32(4 * (2 * (token % 8) + token / 8)),
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
             let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
             let base = 8 * (4 * (channel / 32) + t);
