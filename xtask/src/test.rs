@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::shell::{cargo, root, run, show};
 use crate::{demo, limits, model, toolchain};
 
@@ -50,6 +52,7 @@ pub fn test() -> Result<(), String> {
             .env("RUSTDOCFLAGS", "-D warnings");
         run(built(&mut command))
     });
+    sums.step("minimum Rust version of the dependencies", rust_version);
     eprintln!("\n== tests");
     cargo_test(&mut sums)?;
     sums.step("end to end: accuracy of the model on 256 tokens", || accuracy(&model));
@@ -100,6 +103,26 @@ fn count(counts: &str, word: &str) -> usize {
     let words: Vec<&str> = counts.split([' ', ';', '.']).filter(|w| !w.is_empty()).collect();
     let at = words.iter().position(|w| *w == word);
     at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
+}
+
+/// No dependency asks for a newer Rust than this workspace states. (clippy's `incompatible_msrv` watches our own code.)
+fn rust_version() -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1"]).stderr(Stdio::inherit());
+    eprintln!("+ {}", show(&command));
+    let output = command.output().map_err(|error| format!("cargo could not be started: {error}"))?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata is no JSON: {error}"))?;
+    let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
+    // "1.88" or "1.88.0".
+    let version = |package: &Value| -> Option<Vec<u32>> {
+        package["rust_version"].as_str()?.split('.').take(2).map(|part| part.parse().ok()).collect()
+    };
+    let ours = packages.iter().find(|package| package["name"] == "lowbit").and_then(version);
+    let ours = ours.ok_or("lowbit states no rust-version")?;
+    let newer = |package: &&Value| version(package).is_some_and(|version| version > ours);
+    let newer: Vec<_> = packages.iter().filter(newer).map(|p| format!("{} {}", p["name"], p["rust_version"])).collect();
+    if newer.is_empty() { Ok(()) } else { Err(format!("newer than {ours:?}: {}", newer.join(", "))) }
 }
 
 fn clang_format() -> Result<(), String> {
