@@ -1,4 +1,5 @@
-//! Compiles `kernels/**/*.cu` to PTX and writes the table of images that `src/runtime/image.rs` includes.
+//! Compiles `kernels/**/*.cu` to PTX and writes the table of images that `src/runtime/image.rs` includes. PTX is wordy:
+//! the images are deflated to about a tenth.
 //!
 //! Needs no network and no GPU. Without nvcc the crate still builds, with an empty table; launching then returns
 //! `Error::NotBuilt` with what was searched. Settings, all from the environment:
@@ -72,7 +73,7 @@ fn build() -> Result<(), String> {
     if !units.is_empty() {
         println!("cargo::rustc-cfg=kernels_built");
     }
-    write_table(&out.join("images.rs"), &units, &note)
+    write_table(&out, &units, &note)
 }
 
 fn targets() -> Result<Vec<String>, String> {
@@ -137,13 +138,20 @@ fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<com
     Ok(units)
 }
 
-fn write_table(file: &Path, units: &[compile::Unit], note: &str) -> Result<(), String> {
+fn write_table(out: &Path, units: &[compile::Unit], note: &str) -> Result<(), String> {
     let mut text = String::from("// Written by build.rs.\n");
     let _ = writeln!(text, "static BUILD_NOTE: &str = {note:?};\nstatic IMAGES: &[Image] = &[");
     for compile::Unit { module, target, ptx } in units {
-        let ptx = ptx.to_str().ok_or_else(|| format!("{}: not a Unicode path", ptx.display()))?;
-        let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: include_str!({ptx:?}) }},");
+        let name = format!("{}.{target}.deflate", module.replace('/', "-"));
+        let plain = std::fs::read(ptx).map_err(|error| format!("reading {}: {error}", ptx.display()))?;
+        write(&out.join(&name), &miniz_oxide::deflate::compress_to_vec(&plain, 6))?;
+        let deflated = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), {:?}))", format!("/{name}"));
+        let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, deflated: {deflated} }},");
     }
     text.push_str("];\n");
-    std::fs::write(file, text).map_err(|error| format!("writing {}: {error}", file.display()))
+    write(&out.join("images.rs"), text.as_bytes())
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(file, bytes).map_err(|error| format!("writing {}: {error}", file.display()))
 }

@@ -14,8 +14,20 @@ pub struct Image {
     pub module: &'static str,
     /// The target without its prefix: `80` for `compute_80`.
     pub target: &'static str,
-    /// The PTX text.
-    pub ptx: &'static str,
+    deflated: &'static [u8],
+}
+
+impl Image {
+    /// The PTX text; none if the image is damaged.
+    pub fn ptx(&self) -> Option<String> {
+        let bytes = miniz_oxide::inflate::decompress_to_vec(self.deflated).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    /// Bytes that the image takes in the program.
+    pub fn embedded_bytes(&self) -> usize {
+        self.deflated.len()
+    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
@@ -67,7 +79,7 @@ mod tests {
     use super::*;
 
     const fn image(target: &'static str) -> Image {
-        Image { module: "a/b", target, ptx: "" }
+        Image { module: "a/b", target, deflated: &[] }
     }
 
     #[test]

@@ -120,27 +120,24 @@ impl Kernels {
         let loaded = match modules.get(module) {
             Some(loaded) => loaded.clone(),
             None => {
-                let loaded = self
-                    .inner
-                    .context
-                    .load_module(Ptx::from_src(image.ptx))
-                    .map_err(|error| self.load_error(image, driver_text(error), true))?;
+                let ptx = image.ptx().ok_or_else(|| self.load_error(image, "the image is damaged", ""))?;
+                let loaded = self.inner.context.load_module(Ptx::from_src(&ptx));
+                let loaded = loaded.map_err(|error| self.load_error(image, &driver_text(error), &compile_log(&ptx)))?;
                 modules.insert(module, loaded.clone());
                 loaded
             }
         };
-        loaded
-            .load_function(entry)
-            .map_err(|error| self.load_error(image, format!("`{entry}`: {}", driver_text(error)), false))
+        let function = loaded.load_function(entry);
+        function.map_err(|error| self.load_error(image, &format!("`{entry}`: {}", driver_text(error)), ""))
     }
 
-    fn load_error(&self, image: &Image, driver: String, refused: bool) -> Error {
+    fn load_error(&self, image: &Image, driver: &str, log: &str) -> Error {
         Error::Load {
             module: image.module,
             target: image.target,
             capability: capability_text(self.inner.capability),
-            driver,
-            log: if refused { compile_log(image.ptx) } else { String::new() },
+            driver: driver.to_string(),
+            log: log.to_string(),
         }
     }
 }
