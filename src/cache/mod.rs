@@ -23,5 +23,5 @@ pub mod window;
 pub use format::{KvCode, KvFormat, KvScale, KvSide};
 pub use layout::{KvLayout, KvShape, LAYOUT_VERSION, Part, TileLayout, WindowLayout};
 pub use status::Status;
-pub use view::{Batch, KvCacheMut, KvCacheRef};
-pub(crate) use view::{checked_batch, checked_params};
+pub use view::{Batch, KvCacheMut, KvCacheRef, Rows};
+pub(crate) use view::{check_aligned, check_context, checked_batch, checked_params};

@@ -106,6 +106,20 @@ impl std::fmt::Display for KvFormatName<'_> {
     }
 }
 
+/// A buffer must live in the context that the launch runs in.
+pub(crate) fn check_context(
+    op: &'static str,
+    argument: &'static str,
+    of: &Arc<CudaStream>,
+    stream: &Arc<CudaStream>,
+) -> Result<()> {
+    if of.context() == stream.context() {
+        return Ok(());
+    }
+    let describe = |stream: &Arc<CudaStream>| format!("memory of device {}", stream.context().ordinal());
+    Err(Error::argument(op, argument, format!("{} in the context of `stream`", describe(stream)), describe(of)))
+}
+
 /// An address must suit vector accesses of `align` bytes.
 pub(crate) fn check_aligned(op: &'static str, argument: &'static str, pointer: u64, align: u64) -> Result<()> {
     match pointer % align {
@@ -140,6 +154,12 @@ impl KvCacheMut<'_> {
         let scales = [&self.k_scale, &self.v_scale].map(|scale| scale.as_ref().map(DeviceSlice::len));
         let (pages, state, status) = (self.pages.len(), self.state.len(), self.status.len());
         let mut params = checked_params(op, &self.layout, pages, state, status, scales)?;
+        check_context(op, "cache.pages", self.pages.stream(), stream)?;
+        check_context(op, "cache.state", self.state.stream(), stream)?;
+        check_context(op, "cache.status", self.status.stream(), stream)?;
+        for scale in [&self.k_scale, &self.v_scale].into_iter().flatten() {
+            check_context(op, "cache.k_scale, cache.v_scale", scale.stream(), stream)?;
+        }
         let (pages, pages_guard) = self.pages.device_ptr_mut(stream);
         let (state, state_guard) = self.state.device_ptr_mut(stream);
         let (status, status_guard) = self.status.device_ptr_mut(stream);
@@ -178,6 +198,12 @@ impl KvCacheRef<'_> {
         let scales = [&self.k_scale, &self.v_scale].map(|scale| scale.as_ref().map(DeviceSlice::len));
         let (pages, state, status) = (self.pages.len(), self.state.len(), self.status.len());
         let mut params = checked_params(op, &self.layout, pages, state, status, scales)?;
+        check_context(op, "cache.pages", self.pages.stream(), stream)?;
+        check_context(op, "cache.state", self.state.stream(), stream)?;
+        check_context(op, "cache.status", self.status.stream(), stream)?;
+        for scale in [&self.k_scale, &self.v_scale].into_iter().flatten() {
+            check_context(op, "cache.k_scale, cache.v_scale", scale.stream(), stream)?;
+        }
         let (pages, pages_guard) = self.pages.device_ptr(stream);
         let (state, state_guard) = self.state.device_ptr(stream);
         let (status, status_guard) = self.status.device_ptr_mut(stream);
@@ -217,6 +243,16 @@ pub struct Batch<'a> {
     pub max_q_len: usize,
     /// Rows of the new tokens' tensors; at least `cu_q_lens[num_seqs]`.
     pub total_q: usize,
+}
+
+/// Rows of a call's tokens on the device, `[total_q, heads, head_dim]` with `stride` elements from row to row: a tensor of
+/// its own, or the columns of a fused projection.
+#[derive(Debug)]
+pub struct Rows<'a, T> {
+    /// The elements, from the first of row 0; 16-byte aligned.
+    pub data: CudaView<'a, T>,
+    /// Elements from one row to the next: at least `heads * head_dim`, a multiple of 8.
+    pub stride: usize,
 }
 
 /// Checks of the lengths of a batch. Shared with the host-side reference.
@@ -296,6 +332,13 @@ impl Batch<'_> {
             self.max_q_len,
             self.total_q,
         )?;
+        for view in [Some(&self.seq_lens), Some(&self.cu_q_lens), Some(&self.block_table)]
+            .into_iter()
+            .chain([self.state_slots.as_ref(), self.ring_start.as_ref()])
+            .flatten()
+        {
+            check_context(op, "batch", view.stream(), stream)?;
+        }
         let mut guards = Guards::new();
         params.seq_lens = optional(Some(&self.seq_lens), stream, &mut guards);
         params.cu_q_lens = optional(Some(&self.cu_q_lens), stream, &mut guards);

@@ -1,4 +1,5 @@
 //! Safe wrappers over the kernels: validation, launch. Mirrors `kernels/` family by family.
 
 pub mod cast;
+pub mod kv;
 pub mod quantize;

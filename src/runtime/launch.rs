@@ -58,6 +58,7 @@ pub fn launch_table() -> Vec<EntryRow> {
     let families = [
         super::probe::ENTRIES.to_vec(), //
         crate::ops::cast::entries(),
+        crate::ops::kv::entries(),
         crate::ops::quantize::entries(),
     ];
     families.concat()

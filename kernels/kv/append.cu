@@ -1,0 +1,339 @@
+// nvcc: -fmad=false
+// append: new keys and values into the paged cache, K and V in one launch. Defined by src/reference/kv.rs.
+//
+//   for every sequence, head, new token:
+//       no window:  page[K], page[V] <- codes of the row
+//       window:     page[V] <- codes of the row;  ring[K], ring[V] <- the row
+//   window: every key group of R tokens that ends in (p0 - max_append, end] is coded from the ring (and, in a prefill,
+//       from the chunk) into its page slots;  end = p0, or n in a prefill
+//
+// Grid (units, kv heads, sequences), 128 threads. A unit is a tile that the new tokens touch, 16 or 32 tokens of one
+// head, K and V; formats with a window have one unit more (unit 0), which does everything that reads or writes the ring:
+// first the key groups that need it, then the new rows. In one block, because a long chunk may overwrite ring rows that
+// a group still needs.
+//
+// What bounds it: bytes. A chunk reads 4 bytes per channel and writes whole 16-byte pieces in the record's order (1); a
+// single token writes small pieces (2 bytes of 4 for KIVI values, 1 of 2 for 8-bit values). Staged through shared memory
+// in natural order, so that rows are read by whole warps (2) and the index maps appear in one place, store.cuh.
+// Every access to a page or slot is behind a check of its index; see layout.cuh.
+#include "kv/code.cuh"
+#include "kv/layout.cuh"
+#include "kv/store.cuh"
+
+namespace lowbit {
+namespace kv {
+
+struct AppendParams {
+    KvParams kv;
+    BatchParams batch;
+    uint64_t k;  // 16-bit [total_q, stride], 16-byte aligned rows
+    uint64_t v;
+    uint32_t k_stride;  // elements from row to row
+    uint32_t v_stride;
+    uint32_t prefill;  // 1: code keys up to F_k(n)
+    uint32_t reserved;
+};
+static_assert(sizeof(AppendParams) == 192 && offsetof(AppendParams, k) == 160 && offsetof(AppendParams, prefill) == 184,
+              "AppendParams is shared with Rust");
+
+// Staging of one tile.
+template <Format F, int D>
+struct Stage {
+    static constexpr int ROW_BYTES = F == Format::FLOAT ? 2 * D : D;
+    static constexpr int STRIDE = ROW_STRIDE<ROW_BYTES>;
+    static constexpr int TOKENS = Tile<F, D>::TOKENS;
+    static constexpr int SIDES = F == Format::KIVI4 ? 1 : 2;  // KIVI stages one side at a time
+    alignas(16) uint8_t codes[SIDES][TOKENS * STRIDE];
+    alignas(16) uint16_t meta[F == Format::KIVI4 ? 2 * D : 8];  // KIVI: in the record's order
+    float scale[2][16];                                         // int8: by token
+};
+
+// The chunk of one sequence and head: row of a position.
+struct Chunk {
+    const uint16_t* base;
+    int64_t stride;
+    int p0;
+    __device__ __forceinline__ const uint16_t* row(int position) const { return base + (position - p0) * stride; }
+};
+
+// The ring of one sequence, head and side.
+struct Ring {
+    uint8_t* base;
+    int rows;
+    template <int D>
+    __device__ __forceinline__ uint16_t* row(int position) const {
+        return reinterpret_cast<uint16_t*>(base) + position % rows * D;
+    }
+};
+
+// A warp's row: lane holds channels N * lane .. + N, N = D / 32.
+template <int N>
+__device__ __forceinline__ void load_lane(const uint16_t* row, uint32_t (&bits)[N]) {
+    static_assert(N == 2 || N == 4, "head_dim 64 or 128");
+    const int lane = threadIdx.x % 32;
+    uint32_t words[N / 2];
+    if constexpr (N == 4) {
+        const uint2 pair = reinterpret_cast<const uint2*>(row)[lane];
+        words[0] = pair.x, words[1] = pair.y;
+    } else {
+        words[0] = reinterpret_cast<const uint32_t*>(row)[lane];
+    }
+    for (int i = 0; i < N; ++i) bits[i] = words[i / 2] >> 16 * (i % 2) & 0xFFFF;
+}
+
+// N codes of the lane to its place in a staged row.
+template <int N>
+__device__ __forceinline__ void stage_bytes(uint8_t* row, const uint32_t (&code)[N]) {
+    uint32_t word = 0;
+    for (int i = 0; i < N; ++i) word |= code[i] << 8 * i;
+    const int lane = threadIdx.x % 32;
+    if constexpr (N == 4) {
+        reinterpret_cast<uint32_t*>(row)[lane] = word;
+    } else {
+        reinterpret_cast<uint16_t*>(row)[lane] = static_cast<uint16_t>(word);
+    }
+}
+
+// Codes one row of side K (0) or V (1), the whole warp together. `head_scale` is E4M3's.
+template <Format F, int D>
+__device__ __forceinline__ void stage_row(Stage<F, D>& stage, int side, int token, const uint16_t* row, uint32_t dtype,
+                                          float head_scale, bool& nan) {
+    constexpr int N = D / 32;
+    uint8_t* to = stage.codes[F == Format::KIVI4 ? 0 : side] + token * Stage<F, D>::STRIDE;
+    const int lane = threadIdx.x % 32;
+    uint32_t bits[N], code[N];
+    load_lane(row, bits);
+    if constexpr (F == Format::FLOAT) {
+        for (int i = 0; i < N / 2; ++i) {
+            reinterpret_cast<uint32_t*>(to)[lane * (N / 2) + i] = bits[2 * i] | bits[2 * i + 1] << 16;
+        }
+    } else if constexpr (F == Format::INT8) {
+        float x[N], amax = 0.0f;
+        for (int i = 0; i < N; ++i) {
+            x[i] = sanitize(to_f32(bits[i], dtype), nan);
+            amax = fmaxf(amax, fabsf(x[i]));
+        }
+        for (int offset = 16; offset > 0; offset /= 2) amax = fmaxf(amax, __shfl_xor_sync(~0u, amax, offset));
+        const float scale = __fdiv_rn(amax, 127.0f);
+        for (int i = 0; i < N; ++i) code[i] = int8_code(x[i], scale);
+        stage_bytes(to, code);
+        if (lane == 0) stage.scale[side][token] = scale;
+    } else if constexpr (F == Format::E4M3) {
+        float x[N];
+        for (int i = 0; i < N; ++i) x[i] = e4m3_quotient(to_f32(bits[i], dtype), head_scale, nan);
+        for (int i = 0; i < N; ++i) code[i] = Fp8<Fp8Format::kE4m3>::encode(x[i]) & 0xFF;
+        stage_bytes(to, code);
+    } else {
+        constexpr int LANES = 32 / N;  // that share a group of 32 channels
+        float x[N], low = 65504.0f, high = -65504.0f;
+        for (int i = 0; i < N; ++i) {
+            x[i] = sanitize(to_f32(bits[i], dtype), nan);
+            low = fminf(low, x[i]), high = fmaxf(high, x[i]);
+        }
+        for (int offset = LANES / 2; offset > 0; offset /= 2) {
+            low = fminf(low, __shfl_xor_sync(~0u, low, offset));
+            high = fmaxf(high, __shfl_xor_sync(~0u, high, offset));
+        }
+        const Group group = make_group(low, high);
+        for (int i = 0; i < N; ++i) code[i] = int4_code(x[i], group);
+        stage_bytes(to, code);
+        if (lane % LANES == 0) {
+            const int i = token / 16, h = token / 8 % 2, t = token / 2 % 4, e = token % 2;
+            const int base = 8 * (4 * (lane / LANES) + t);
+            stage.meta[base + 4 * i + 2 * h + e] = static_cast<uint16_t>(group.scale_bits);
+            stage.meta[D + base + 4 * h + 2 * i + e] = static_cast<uint16_t>(group.min_bits);
+        }
+    }
+}
+
+// Stages the rows of `span` of the tile at `start`, a row a warp.
+template <Format F, int D>
+__device__ __forceinline__ void stage_rows(Stage<F, D>& stage, int side, Chunk chunk, int start, Span span,
+                                           const KvParams& kv, float head_scale, bool& nan) {
+    for (int token = span.lo + threadIdx.x / 32; token < span.hi; token += THREADS / 32) {
+        stage_row<F, D>(stage, side, token, chunk.row(start + token), kv.dtype, head_scale, nan);
+    }
+}
+
+// Scales of the staged tokens to the record.
+template <Format F, int D>
+__device__ __forceinline__ void store_row_meta(uint8_t* record, const Stage<F, D>& stage, Span span) {
+    using T = Tile<F, D>;
+    if constexpr (F == Format::INT8) {
+        const int side = threadIdx.x / 16, token = threadIdx.x % 16;
+        if (side < 2 && span.has(token)) {
+            const int index = 2 * (token % 8) + token / 8;
+            reinterpret_cast<float*>(record + (side == 0 ? T::K_META : T::V_META))[index] = stage.scale[side][token];
+        }
+    } else if constexpr (F == Format::KIVI4) {
+        if (span.hi - span.lo == T::TOKENS) {
+            store_bytes(record + T::V_META, stage.meta, T::META_BYTES);
+            return;
+        }
+        for (int index = threadIdx.x; index < 2 * D; index += THREADS) {
+            // Low three bits of a scale: (i, h, e); of a minimum: (h, i, e); then t.
+            const int k = index % 8, t = index / 8 % 4;
+            const int i = index < D ? k / 4 : k / 2 % 2, h = index < D ? k / 2 % 2 : k / 4;
+            if (span.has(16 * i + 8 * h + 2 * t + k % 2)) {
+                reinterpret_cast<uint16_t*>(record + T::V_META)[index] = stage.meta[index];
+            }
+        }
+    }
+}
+
+// Codes 32 keys of a head per channel, a channel a thread. Rows below p0 come from the ring.
+template <int D>
+__device__ void code_key_tile(Stage<Format::KIVI4, D>& stage, uint8_t* record, int start, Ring ring, Chunk chunk,
+                              uint32_t dtype, bool& nan) {
+    using T = Tile<Format::KIVI4, D>;
+    __syncthreads();  // The stage may still be read for the tile before.
+    const int c = threadIdx.x;
+    if (c < D) {
+        float x[32], low = 65504.0f, high = -65504.0f;
+#pragma unroll
+        for (int token = 0; token < 32; ++token) {
+            const int position = start + token;
+            const uint16_t* row = position < chunk.p0 ? ring.row<D>(position) : chunk.row(position);
+            x[token] = sanitize(to_f32(row[c], dtype), nan);
+            low = fminf(low, x[token]), high = fmaxf(high, x[token]);
+        }
+        const Group group = make_group(low, high);
+#pragma unroll
+        for (int token = 0; token < 32; ++token) {
+            stage.codes[0][token * stage.STRIDE + c] = static_cast<uint8_t>(int4_code(x[token], group));
+        }
+        const int a = c / 32, t = c / 8 % 4, e = c / 4 % 2, u = c / 2 % 2, b = c % 2, base = 8 * (4 * a + t);
+        uint16_t* meta = reinterpret_cast<uint16_t*>(record + T::K_META);
+        meta[base + 4 * u + 2 * b + e] = static_cast<uint16_t>(group.scale_bits);
+        meta[D + base + 4 * b + 2 * u + e] = static_cast<uint16_t>(group.min_bits);
+    }
+    __syncthreads();
+    store_keys_4<D>(record + T::K_CODES, stage.codes[0]);
+}
+
+// Copies the rows [first, end) of the chunk to the ring.
+template <int D>
+__device__ __forceinline__ void store_ring(Ring ring, Chunk chunk, int first, int end) {
+    constexpr int PIECES = D / 8;  // 16 bytes each
+    for (int i = threadIdx.x; i < (end - first) * PIECES; i += THREADS) {
+        const int position = first + i / PIECES, piece = i % PIECES;
+        reinterpret_cast<uint4*>(ring.row<D>(position))[piece] =
+            reinterpret_cast<const uint4*>(chunk.row(position))[piece];
+    }
+}
+
+// One block's unit. Returns status bits, the same in all threads but for NaN.
+template <Format F, int D>
+__device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<F, D>& stage) {
+    using T = Tile<F, D>;
+    constexpr bool WINDOW = F == Format::KIVI4;
+    const int head = blockIdx.y, seq = blockIdx.z;
+    const Sequence s = load_sequence(p.kv, p.batch, seq);
+    uint32_t status = s.status;
+    if (s.m == 0) return status;
+    const auto chunk_of = [&](uint64_t base, uint32_t stride) {
+        const uint16_t* row0 = reinterpret_cast<const uint16_t*>(base) + static_cast<int64_t>(s.row0) * stride;
+        return Chunk{row0 + head * D, static_cast<int64_t>(stride), s.p0};
+    };
+    const Chunk k = chunk_of(p.k, p.k_stride), v = chunk_of(p.v, p.v_stride);
+    bool nan = false;
+
+    int flush_first = 0, flush_end = 0;
+    if constexpr (WINDOW) {
+        uint8_t* slot = load_slot(p.kv, p.batch, seq, status);
+        const int ring_start = load_ring_start(p.kv, p.batch, seq, s.p0, status);
+        if (slot == nullptr) return status;
+        const int max_append = p.kv.max_append;
+        flush_first = max(keys_coded(p.kv, max(s.p0 - max_append, 0), 0), ring_start);
+        flush_end = keys_coded(p.kv, p.prefill ? s.n : s.p0, 0);
+        if (blockIdx.x == 0) {
+            const int rows = p.kv.ring_rows;
+            const Ring k_ring{slot + head * p.kv.ring_head_bytes, rows};
+            const Ring v_ring{k_ring.base + p.kv.ring_v_offset, rows};
+            for (int start = flush_first; start < min(flush_end, s.p0); start += T::TOKENS) {
+                uint8_t* page = load_page(p.kv, p.batch, seq, start, status);
+                if (page == nullptr) continue;
+                code_key_tile<D>(stage, tile_in_page<F, D>(p.kv, page, head, start), start, k_ring, k, p.kv.dtype, nan);
+            }
+            __syncthreads();  // All ring rows are read before any is replaced.
+            const int residual = p.kv.residual;
+            const int first = max(s.p0, s.n - residual - max_append);
+            const int end = min(s.n, p.batch.max_blocks << p.kv.page_shift);
+            store_ring<D>(k_ring, k, first, end);
+            store_ring<D>(v_ring, v, first, end);
+            return status | (nan ? STATUS_NAN : 0);
+        }
+    }
+
+    const int start = (s.p0 / T::TOKENS + static_cast<int>(blockIdx.x) - WINDOW) * T::TOKENS;
+    if (start >= s.n) return status;
+    uint8_t* page = load_page(p.kv, p.batch, seq, start, status);
+    if (page == nullptr) return status;
+    uint8_t* record = tile_in_page<F, D>(p.kv, page, head, start);
+    const Span span{max(s.p0 - start, 0), min(s.n - start, T::TOKENS)};
+    float k_scale = 1.0f, v_scale = 1.0f;
+    if constexpr (F == Format::E4M3) {
+        k_scale = reinterpret_cast<const float*>(p.kv.k_scale)[head * p.kv.k_scale_stride];
+        v_scale = reinterpret_cast<const float*>(p.kv.v_scale)[head * p.kv.v_scale_stride];
+    }
+    stage_rows<F, D>(stage, 1, v, start, span, p.kv, v_scale, nan);
+    if constexpr (!WINDOW) stage_rows<F, D>(stage, 0, k, start, span, p.kv, k_scale, nan);
+    __syncthreads();
+    if constexpr (WINDOW) {
+        store_values_4<D>(record + T::V_CODES, stage.codes[0], span);
+    } else {
+        store_keys<Stage<F, D>::ROW_BYTES>(record + T::K_CODES, stage.codes[0], span);
+        if constexpr (F == Format::FLOAT) {
+            store_values_16<D>(record + T::V_CODES, stage.codes[1], span);
+        } else {
+            store_values_8<D>(record + T::V_CODES, stage.codes[1], span);
+        }
+    }
+    store_row_meta<F, D>(record, stage, span);
+    if constexpr (WINDOW) {
+        if (start >= s.p0 && start >= flush_first && start + T::TOKENS <= flush_end) {
+            code_key_tile<D>(stage, record, start, Ring{nullptr, 1}, k, p.kv.dtype, nan);
+        }
+    }
+    return status | (nan ? STATUS_NAN : 0);
+}
+
+template <Format F, int D>
+__device__ __forceinline__ void append_kernel(const AppendParams& p) {
+    __shared__ Stage<F, D> stage;
+    const uint32_t status = __reduce_or_sync(~0u, append_unit<F, D>(p, stage));
+    if (status != 0 && threadIdx.x % 32 == 0) atomicOr(reinterpret_cast<uint32_t*>(p.kv.status), status);
+}
+
+}  // namespace kv
+}  // namespace lowbit
+
+using lowbit::kv::append_kernel;
+using lowbit::kv::AppendParams;
+using lowbit::kv::Format;
+
+// The closed table of instances; src/ops/kv.rs lists the same names.
+extern "C" __global__ void __launch_bounds__(128) append_float_d64(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::FLOAT, 64>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_float_d128(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::FLOAT, 128>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_int8_d64(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::INT8, 64>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_int8_d128(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::INT8, 128>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_e4m3_d64(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::E4M3, 64>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_e4m3_d128(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::E4M3, 128>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_kivi4_d64(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::KIVI4, 64>(p);
+}
+extern "C" __global__ void __launch_bounds__(128) append_kivi4_d128(const __grid_constant__ AppendParams p) {
+    append_kernel<Format::KIVI4, 128>(p);
+}

@@ -1,0 +1,75 @@
+// The quantizers of the KV cache's append, on the values of one lane. They are the definitions in src/reference/kv.rs
+// word for word: f32, IEEE division by the stored scale, round to nearest even. Translation units that include this
+// compile with -fmad=false.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "common/fp8.cuh"
+#include "kv/layout.cuh"
+
+namespace lowbit {
+namespace kv {
+
+// The value of 16 bits of the model's dtype.
+__device__ __forceinline__ float to_f32(uint32_t bits, uint32_t dtype) {
+    return dtype == DTYPE_BF16 ? __uint_as_float(bits << 16)
+                               : __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+}
+
+// NaN to 0 (noted), clamped to the f16 range.
+__device__ __forceinline__ float sanitize(float x, bool& nan) {
+    if (x != x) {
+        nan = true;
+        return 0.0f;
+    }
+    return fminf(fmaxf(x, -65504.0f), 65504.0f);
+}
+
+__device__ __forceinline__ uint32_t half_bits(float x) { return __half_as_ushort(__float2half_rn(x)); }
+
+// int8: the stored byte q + 128.
+__device__ __forceinline__ uint32_t int8_code(float x, float scale) {
+    if (scale == 0.0f) return 128;
+    return min(max(__float2int_rn(__fdiv_rn(x, scale)), -127), 127) + 128;
+}
+
+// The quotient of an E4M3 code; a NaN is noted and gives 0.
+__device__ __forceinline__ float e4m3_quotient(float x, float scale, bool& nan) {
+    if (x == x) {
+        if (scale == 0.0f) return 0.0f;
+        x = __fdiv_rn(fminf(fmaxf(x, -65504.0f), 65504.0f), scale);
+    }
+    if (x == x) return x;
+    nan = true;
+    return 0.0f;
+}
+
+// Scale and minimum of a group of 4-bit codes, as stored.
+struct Group {
+    uint32_t scale_bits;
+    uint32_t min_bits;
+    float scale;
+    float min;
+};
+
+// From the group's extremes. Zeros count as +0: the sum with +0.0 turns -0 into +0.
+__device__ __forceinline__ Group make_group(float low, float high) {
+    Group group;
+    group.min_bits = half_bits(__fadd_rn(low, 0.0f));
+    group.min = __half2float(__ushort_as_half(static_cast<unsigned short>(group.min_bits)));
+    const float top = __half2float(__float2half_rn(__fadd_rn(high, 0.0f)));
+    group.scale_bits = half_bits(__fdiv_rn(__fsub_rn(top, group.min), 15.0f));
+    group.scale = __half2float(__ushort_as_half(static_cast<unsigned short>(group.scale_bits)));
+    return group;
+}
+
+__device__ __forceinline__ uint32_t int4_code(float x, const Group& group) {
+    if (group.scale == 0.0f) return 0;
+    return min(max(__float2int_rn(__fdiv_rn(__fsub_rn(x, group.min), group.scale)), 0), 15);
+}
+
+}  // namespace kv
+}  // namespace lowbit

@@ -1,0 +1,156 @@
+//! Appending to the KV cache; defined by [`crate::reference::kv`], with which every byte of pages and state agrees.
+//!
+//! One launch, K and V together: quantize, pack, store, and the key flush of formats with a window. No host read, no
+//! allocation: after [`prepare`] a call can be captured in a graph and replayed with other lengths, tables and slots of
+//! at most the captured `max_q_len` and number of sequences.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, DeviceSlice};
+
+use crate::cache::params::{BatchParams, KvParams};
+use crate::cache::{Batch, KvCacheMut, KvFormat, KvLayout, Rows, check_aligned, check_context};
+use crate::error::Result;
+use crate::format::Half16;
+use crate::reference::kv::{check_max_append, check_rows};
+use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
+
+/// Threads of a block, as in the kernels.
+const BLOCK: u32 = 128;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct AppendParams {
+    kv: KvParams,
+    batch: BatchParams,
+    k: u64,
+    v: u64,
+    k_stride: u32,
+    v_stride: u32,
+    prefill: u32,
+    reserved: u32,
+}
+
+// SAFETY: `repr(C)`, plain integers without padding; the kernel's struct of the same name has the same fields.
+unsafe impl DeviceRepr for AppendParams {}
+
+const fn entry(name: &'static str) -> Entry<AppendParams> {
+    Entry::new("kv/append", name)
+}
+
+/// The closed table of instances: head_dim 64 and 128 of each format.
+const FLOAT: [Entry<AppendParams>; 2] = [entry("append_float_d64"), entry("append_float_d128")];
+const INT8: [Entry<AppendParams>; 2] = [entry("append_int8_d64"), entry("append_int8_d128")];
+const E4M3: [Entry<AppendParams>; 2] = [entry("append_e4m3_d64"), entry("append_e4m3_d128")];
+const KIVI4: [Entry<AppendParams>; 2] = [entry("append_kivi4_d64"), entry("append_kivi4_d128")];
+
+pub(crate) fn entries() -> Vec<EntryRow> {
+    [FLOAT, INT8, E4M3, KIVI4].as_flattened().iter().map(Entry::row).collect()
+}
+
+/// Every layout that exists has an instance: [`KvLayout::new`] knows the same list.
+fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
+    let table = match *layout.format() {
+        KvFormat::FLOAT => FLOAT,
+        KvFormat::INT8 => INT8,
+        KvFormat::E4M3 => E4M3,
+        _ => KIVI4,
+    };
+    table[usize::from(layout.shape().head_dim == 128)]
+}
+
+/// Loads the kernel that appends to this layout, so that a later append can be captured in a graph.
+///
+/// # Errors
+/// Those of loading.
+pub fn prepare(kernels: &Kernels, layout: &KvLayout) -> Result<()> {
+    let launch =
+        Launch { op: "kv::prepare", entry: entry_of(layout), grid: (1, 1, 1), block: (BLOCK, 1, 1), shared: 0 };
+    launch.prepare(kernels)
+}
+
+/// Appends the batch's new keys and values, rows `k`, `v` `[total_q, num_kv_heads, head_dim]`. Keys below F_k(p0) are
+/// coded from the window, values at once; see [`crate::cache::window`].
+///
+/// # Errors
+/// [`crate::Error::Argument`], checked before anything is launched: the rules of [`KvCacheMut`], [`Batch`] and [`Rows`];
+/// a dtype other than the layout's; `max_q_len` above `max_append` in a format with a window; memory or a stream of
+/// another context. Then loading and launching. Contradictions that only the device sees set bits of the status word.
+pub fn append<T: Half16>(
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    batch: &Batch<'_>,
+    k: &Rows<'_, T>,
+    v: &Rows<'_, T>,
+    cache: &mut KvCacheMut<'_>,
+) -> Result<()> {
+    const OP: &str = "kv::append";
+    check_max_append(OP, &cache.layout, batch.max_q_len)?;
+    run(OP, false, kernels, stream, batch, k, v, cache)
+}
+
+/// Appends a chunk of any length and codes keys up to F_k(n), from the window and from the chunk; the rest goes to the
+/// window. In formats without a window the same as [`append`].
+///
+/// # Errors
+/// As [`append`], without the limit on `max_q_len`.
+pub fn append_prefill<T: Half16>(
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    batch: &Batch<'_>,
+    k: &Rows<'_, T>,
+    v: &Rows<'_, T>,
+    cache: &mut KvCacheMut<'_>,
+) -> Result<()> {
+    run("kv::append_prefill", true, kernels, stream, batch, k, v, cache)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn run<T: Half16>(
+    op: &'static str,
+    prefill: bool,
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    batch: &Batch<'_>,
+    k: &Rows<'_, T>,
+    v: &Rows<'_, T>,
+    cache: &mut KvCacheMut<'_>,
+) -> Result<()> {
+    check_stream(op, kernels, stream)?;
+    let layout = cache.layout;
+    let lengths = [("k.data", "k.stride", k.data.len(), k.stride), ("v.data", "v.stride", v.data.len(), v.stride)];
+    check_rows(op, &layout, T::DTYPE, batch.total_q, lengths)?;
+    check_context(op, "k.data", k.data.stream(), stream)?;
+    check_context(op, "v.data", v.data.stream(), stream)?;
+    let (kv, _cache_guards) = cache.params(op, stream)?;
+    let (batch_params, _batch_guards) = batch.params(op, &layout, stream)?;
+    let (k_pointer, _k_guard) = k.data.device_ptr(stream);
+    let (v_pointer, _v_guard) = v.data.device_ptr(stream);
+    check_aligned(op, "k.data", k_pointer, 16)?;
+    check_aligned(op, "v.data", v_pointer, 16)?;
+    let params = AppendParams {
+        kv,
+        batch: batch_params,
+        k: k_pointer,
+        v: v_pointer,
+        k_stride: k.stride as u32,
+        v_stride: v.stride as u32,
+        prefill: u32::from(prefill),
+        reserved: 0,
+    };
+    // Tiles that `max_q_len` consecutive tokens touch at worst, and the unit that owns the window.
+    let tile = layout.tile().tokens;
+    let tiles = if batch.max_q_len == 0 { 0 } else { (batch.max_q_len + 2 * tile - 2) / tile };
+    let units = tiles + usize::from(layout.format().has_window() && tiles > 0);
+    let launch = Launch {
+        op,
+        entry: entry_of(&layout),
+        grid: (units as u32, layout.shape().num_kv_heads as u32, batch.num_seqs() as u32),
+        block: (BLOCK, 1, 1),
+        shared: 0,
+    };
+    // SAFETY: 1. The lengths of all buffers are held to the layout and the batch by the checks above; indices that only
+    // the device knows (pages, slots, rows) are checked there against `num_pages`, `num_slots`, `total_q` before use.
+    // 2. All guards live to the end of this function.
+    unsafe { launch.run(kernels, stream, &params) }
+}
