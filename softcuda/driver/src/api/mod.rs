@@ -1,0 +1,72 @@
+//! The entry points: one function a symbol, named as in the CUDA driver API and grouped as its header is.
+//!
+//! Every one runs inside [`entry`]: a panic never crosses into C, it becomes `CUDA_ERROR_UNKNOWN` and a printed report.
+
+#![allow(non_snake_case)] // The names are the API's.
+
+pub mod abi;
+pub mod context;
+pub mod control;
+pub mod copy;
+pub mod device;
+pub mod error;
+pub mod event;
+pub mod fill;
+pub mod function;
+pub mod graph;
+pub mod graph_exec;
+pub mod host;
+pub mod init;
+pub mod launch;
+pub mod memory;
+pub mod module;
+pub mod occupancy;
+pub mod pointer;
+pub mod pool;
+pub mod refused;
+pub mod result;
+pub mod stream;
+pub mod symbols;
+
+use crate::state::context::Context;
+use crate::state::{Driver, context::current, modes};
+use result::{CUresult, Done};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Runs the body of an entry point.
+fn entry<F: FnOnce() -> Done>(body: F) -> CUresult {
+    let result = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => CUresult::SUCCESS,
+        Ok(Err(code)) => code,
+        Err(panic) => {
+            let why = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let why = why.unwrap_or("a panic without a text");
+            let text = format!("softcuda: internal error in {}: {why}\n  = bug in softcuda", symbol::<F>());
+            eprintln!("{text}");
+            modes::keep_report(text);
+            CUresult::UNKNOWN
+        }
+    };
+    if modes::tracing() {
+        let name = result.name().map_or("?".into(), |n| n.to_string_lossy());
+        eprintln!("softcuda: {} -> {name}", symbol::<F>());
+    }
+    result
+}
+
+/// The entry point that a closure belongs to: `cuInit` of `nvcuda::api::init::cuInit::{{closure}}`.
+fn symbol<F>() -> &'static str {
+    let path = std::any::type_name::<F>();
+    path.split("::").find(|part| part.starts_with("cu") || part.starts_with("softcuda")).unwrap_or(path)
+}
+
+/// An entry point that needs a current context without a sticky error.
+fn in_context<F: FnOnce(&'static Driver, &Arc<Context>) -> Done>(body: F) -> CUresult {
+    // `entry` takes the symbol's name from the type of its closure, and this one's type names `F`, hence the symbol.
+    entry(move || {
+        let (driver, context) = current()?;
+        context.healthy()?;
+        body(driver, &context)
+    })
+}

@@ -1,0 +1,246 @@
+//! Stream management and capture. Work runs when it is submitted, in order, so a stream has always finished what it was given.
+
+use super::abi::{Callback, Host, In, Out};
+use super::context::wait_for;
+use super::result::{CUresult, Done};
+use super::{entry, in_context};
+use crate::state::capture::{self, Mode};
+use crate::state::graph::CUgraphNode;
+use crate::state::stream::{InCapture, Kind, Stream};
+use crate::state::table::lock;
+use crate::state::work::Work;
+use crate::state::{CUcontext, CUevent, CUgraph, CUstream};
+use std::ffi::{c_int, c_void};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+/// The highest priority, numerically the lowest.
+pub const GREATEST_PRIORITY: c_int = -5;
+
+fn create(out: Out<CUstream>, flags: u32, priority: c_int) -> CUresult {
+    in_context(|driver, context| {
+        let kind = match flags {
+            0 => Kind::Blocking,
+            1 => Kind::NonBlocking,
+            _ => return Err(CUresult::INVALID_VALUE),
+        };
+        if out.is_null() {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        let priority = priority.clamp(GREATEST_PRIORITY, 0);
+        out.set(driver.streams.insert_with(|handle| Stream::new(handle, context.handle, kind, priority)).handle)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamCreate(out: Out<CUstream>, flags: u32) -> CUresult {
+    create(out, flags, 0)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamCreateWithPriority(out: Out<CUstream>, flags: u32, priority: c_int) -> CUresult {
+    create(out, flags, priority)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamDestroy_v2(handle: CUstream) -> CUresult {
+    in_context(|driver, context| {
+        if handle.0 <= 2 {
+            return Err(CUresult::INVALID_HANDLE);
+        }
+        let stream = context.stream(driver, handle)?;
+        if let Some(state) = lock(&stream.capturing).as_ref() {
+            state.capture.invalid.store(true, Ordering::SeqCst);
+        }
+        driver.streams.remove(handle);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamSynchronize(handle: CUstream) -> CUresult {
+    in_context(|driver, context| wait_for(context, &*context.stream(driver, handle)?))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamQuery(handle: CUstream) -> CUresult {
+    in_context(|driver, context| wait_for(context, &*context.stream(driver, handle)?))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamWaitEvent(handle: CUstream, event: CUevent, flags: u32) -> CUresult {
+    in_context(|driver, context| {
+        let stream = context.stream(driver, handle)?;
+        let event = driver.events.get(event).ok_or(CUresult::INVALID_HANDLE)?;
+        if flags > 1 {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        capture::refuse_implicit(context, &stream)?;
+        capture::wait_event(&stream, &event)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetPriority(handle: CUstream, out: Out<c_int>) -> CUresult {
+    in_context(|driver, context| out.set(context.stream(driver, handle)?.priority))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetFlags(handle: CUstream, out: Out<u32>) -> CUresult {
+    in_context(|driver, context| out.set((context.stream(driver, handle)?.kind == Kind::NonBlocking).into()))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetId(handle: CUstream, out: Out<u64>) -> CUresult {
+    in_context(|driver, context| out.set(context.stream(driver, handle)?.handle.0 as u64))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetCtx(handle: CUstream, out: Out<CUcontext>) -> CUresult {
+    in_context(|driver, context| out.set(context.stream(driver, handle)?.context))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetDevice(handle: CUstream, out: Out<c_int>) -> CUresult {
+    in_context(|driver, context| {
+        context.stream(driver, handle)?;
+        out.set(0)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuLaunchHostFunc(
+    handle: CUstream,
+    function: Option<unsafe extern "C" fn(*mut c_void)>,
+    data: Host,
+) -> CUresult {
+    in_context(|driver, context| {
+        if function.is_none() {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        let stream = context.stream(driver, handle)?;
+        driver.submit(context, &stream, Work::Host(Callback { function, data }))
+    })
+}
+
+/// Managed memory is visible to every stream in any case.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamAttachMemAsync(handle: CUstream, address: u64, _length: usize, flags: u32) -> CUresult {
+    in_context(|driver, context| {
+        context.stream(driver, handle)?;
+        driver.allocations.holding(address).ok_or(CUresult::INVALID_VALUE)?;
+        if matches!(flags, 1 | 2 | 4) { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamBeginCapture_v2(handle: CUstream, mode: u32) -> CUresult {
+    in_context(|driver, context| {
+        let mode = Mode::from_number(mode)?;
+        capture::begin(context, &context.stream(driver, handle)?, mode)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamEndCapture(handle: CUstream, out: Out<CUgraph>) -> CUresult {
+    in_context(|driver, context| {
+        if out.is_null() {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        out.set(CUgraph::NULL)?;
+        let graph = capture::end(context, &*context.stream(driver, handle)?)?;
+        let graph = driver.graphs.insert(Mutex::new(graph));
+        super::graph::name_nodes(driver, graph)?;
+        out.set(graph)
+    })
+}
+
+/// `CUstreamCaptureStatus` and the stream's part in a capture.
+fn status(handle: CUstream) -> Done<(u32, Option<InCapture>)> {
+    let (driver, context) = crate::state::context::current()?;
+    context.healthy()?;
+    let stream = context.stream(driver, handle)?;
+    capture::refuse_implicit(&context, &stream)?;
+    let part = lock(&stream.capturing).clone();
+    let status = match &part {
+        None => 0,
+        Some(part) if part.capture.invalid.load(Ordering::SeqCst) => 2,
+        Some(_) => 1,
+    };
+    Ok((status, part))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamIsCapturing(handle: CUstream, out: Out<u32>) -> CUresult {
+    entry(|| out.set(status(handle)?.0))
+}
+
+/// The graph under construction has no handle of its own here, and its nodes get names when the capture ends: both come back null.
+fn capture_info(
+    handle: CUstream,
+    out: Out<u32>,
+    id: Out<u64>,
+    graph: Out<CUgraph>,
+    nodes: Out<*const CUgraphNode>,
+    count: Out<usize>,
+) -> Done {
+    let (status, part) = status(handle)?;
+    out.set(status)?;
+    if let Some(part) = part {
+        id.set_if_wanted(part.capture.id);
+        graph.set_if_wanted(CUgraph::NULL);
+        nodes.set_if_wanted(std::ptr::null());
+        count.set_if_wanted(part.tails.len());
+    }
+    Ok(())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetCaptureInfo_v2(
+    handle: CUstream,
+    out: Out<u32>,
+    id: Out<u64>,
+    graph: Out<CUgraph>,
+    nodes: Out<*const CUgraphNode>,
+    count: Out<usize>,
+) -> CUresult {
+    entry(|| capture_info(handle, out, id, graph, nodes, count))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetCaptureInfo_v3(
+    handle: CUstream,
+    out: Out<u32>,
+    id: Out<u64>,
+    graph: Out<CUgraph>,
+    nodes: Out<*const CUgraphNode>,
+    edges: Out<*const c_void>,
+    count: Out<usize>,
+) -> CUresult {
+    entry(|| {
+        edges.set_if_wanted(std::ptr::null());
+        capture_info(handle, out, id, graph, nodes, count)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) -> CUresult {
+    entry(|| {
+        let new = Mode::from_number(mode.get()?)?;
+        mode.set(capture::exchange_thread_mode(new).number())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamCopyAttributes(_to: CUstream, _from: CUstream) -> CUresult {
+    in_context(|_, _| Ok(()))
+}
+
+/// Attributes are hints of placement and order here; none changes a result.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamSetAttribute(handle: CUstream, _attribute: u32, value: In<c_void>) -> CUresult {
+    in_context(|driver, context| {
+        context.stream(driver, handle)?;
+        if value.is_null() { Err(CUresult::INVALID_VALUE) } else { Ok(()) }
+    })
+}

@@ -1,0 +1,229 @@
+//! Stream capture: submitted work becomes nodes of a graph instead of running. CUDA driver API, "Stream Management",
+//! `cuStreamBeginCapture`, and the programming guide's section on prohibited operations.
+//!
+//! Any refused operation inside a capture invalidates the whole capture, as on the real driver: ending it then fails.
+
+use super::context::Context;
+use super::graph::Graph;
+use super::stream::{Event, InCapture, Kind, Recorded, Stream};
+use super::table::{fresh, lock};
+use super::work::Work;
+use super::{CUstream, Driver};
+use crate::api::result::{CUresult, Done};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+
+/// Which threads' unsafe calls a capture forbids: `CUstreamCaptureMode`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Global,
+    ThreadLocal,
+    Relaxed,
+}
+
+impl Mode {
+    pub fn from_number(number: u32) -> Done<Mode> {
+        match number {
+            0 => Ok(Mode::Global),
+            1 => Ok(Mode::ThreadLocal),
+            2 => Ok(Mode::Relaxed),
+            _ => Err(CUresult::INVALID_VALUE),
+        }
+    }
+
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+thread_local! {
+    /// The mode in which this thread's own unsafe calls are judged: `cuThreadExchangeStreamCaptureMode`.
+    static THREAD_MODE: std::cell::Cell<Mode> = const { std::cell::Cell::new(Mode::Global) };
+}
+
+pub fn exchange_thread_mode(mode: Mode) -> Mode {
+    THREAD_MODE.replace(mode)
+}
+
+/// A capture under way: the streams in it share it.
+pub struct Capture {
+    pub id: u64,
+    mode: Mode,
+    thread: ThreadId,
+    origin: CUstream,
+    pub graph: Mutex<Graph>,
+    pub invalid: AtomicBool,
+    pub ended: AtomicBool,
+    /// Every stream that is or was in the capture.
+    streams: Mutex<Vec<Arc<Stream>>>,
+}
+
+impl Capture {
+    /// Refuses with `code` and spoils the capture.
+    pub fn refuse<T>(&self, code: CUresult) -> Done<T> {
+        self.invalid.store(true, Ordering::SeqCst);
+        Err(code)
+    }
+
+    fn usable(&self) -> Done {
+        if self.invalid.load(Ordering::SeqCst) { Err(CUresult::STREAM_CAPTURE_INVALIDATED) } else { Ok(()) }
+    }
+}
+
+/// Starts a capture on a stream.
+pub fn begin(context: &Context, stream: &Arc<Stream>, mode: Mode) -> Done {
+    if stream.kind == Kind::Legacy {
+        return Err(CUresult::STREAM_CAPTURE_UNSUPPORTED);
+    }
+    let mut slot = lock(&stream.capturing);
+    if slot.is_some() {
+        return Err(CUresult::ILLEGAL_STATE);
+    }
+    let capture = Arc::new(Capture {
+        id: fresh::<()>().0 as u64 >> 4 & 0xffff_ffff,
+        mode,
+        thread: std::thread::current().id(),
+        origin: stream.handle,
+        graph: Mutex::default(),
+        invalid: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
+        streams: Mutex::new(vec![stream.clone()]),
+    });
+    lock(&context.captures).push(capture.clone());
+    *slot = Some(InCapture { capture, tails: Vec::new() });
+    Ok(())
+}
+
+/// Ends the capture that began on this stream. Errors: `ILLEGAL_STATE` when there is none, `STREAM_CAPTURE_WRONG_THREAD`,
+/// `STREAM_CAPTURE_UNMATCHED` when it began on another stream, `STREAM_CAPTURE_INVALIDATED` after a refused call,
+/// `STREAM_CAPTURE_UNJOINED` when another stream's work is not joined to this one.
+pub fn end(context: &Context, stream: &Stream) -> Done<Graph> {
+    let InCapture { capture, tails } = lock(&stream.capturing).clone().ok_or(CUresult::ILLEGAL_STATE)?;
+    if capture.mode != Mode::Relaxed && capture.thread != std::thread::current().id() {
+        return Err(CUresult::STREAM_CAPTURE_WRONG_THREAD);
+    }
+    if capture.origin != stream.handle {
+        return capture.refuse(CUresult::STREAM_CAPTURE_UNMATCHED);
+    }
+    let graph = std::mem::take(&mut *lock(&capture.graph));
+    let streams = std::mem::take(&mut *lock(&capture.streams));
+    let mut joined = true;
+    for other in streams {
+        if let Some(part) = lock(&other.capturing).take() {
+            joined &= part.tails.iter().all(|tail| graph.reaches(*tail, &tails));
+        }
+    }
+    capture.ended.store(true, Ordering::SeqCst);
+    lock(&context.captures).retain(|c| c.id != capture.id);
+    capture.usable()?;
+    if joined { Ok(graph) } else { Err(CUresult::STREAM_CAPTURE_UNJOINED) }
+}
+
+/// Puts work into the stream's capture; false when the stream is not being captured.
+pub fn record(stream: &Stream, work: impl FnOnce() -> Work) -> Done<bool> {
+    let mut slot = lock(&stream.capturing);
+    let Some(state) = slot.as_mut() else { return Ok(false) };
+    state.capture.usable()?;
+    let node = lock(&state.capture.graph).add(work(), &state.tails);
+    state.tails = vec![node];
+    Ok(true)
+}
+
+/// `cuEventRecord` and `cuStreamWaitEvent` inside captures.
+pub fn record_event(stream: &Stream, event: &Event) -> Done<bool> {
+    let slot = lock(&stream.capturing);
+    let Some(state) = slot.as_ref() else { return Ok(false) };
+    state.capture.usable()?;
+    *lock(&event.last) = Recorded::Captured(state.clone());
+    Ok(true)
+}
+
+/// A wait for an event. Inside a capture only events of the same capture can be waited for; an event of a capture pulls an uncaptured
+/// stream into it.
+pub fn wait_event(stream: &Arc<Stream>, event: &Event) -> Done {
+    let last = lock(&event.last).clone();
+    let mut slot = lock(&stream.capturing);
+    match (slot.as_mut(), last) {
+        (None, Recorded::Captured(from)) => {
+            if from.capture.ended.load(Ordering::SeqCst) {
+                return Ok(()); // the capture's graph owns the work; nothing to wait for
+            }
+            from.capture.usable()?;
+            if stream.kind == Kind::Legacy {
+                return from.capture.refuse(CUresult::STREAM_CAPTURE_UNSUPPORTED);
+            }
+            lock(&from.capture.streams).push(stream.clone());
+            *slot = Some(from);
+            Ok(())
+        }
+        (Some(to), Recorded::Captured(from)) => {
+            to.capture.usable()?;
+            if from.capture.id != to.capture.id {
+                if from.capture.ended.load(Ordering::SeqCst) {
+                    return to.capture.refuse(CUresult::STREAM_CAPTURE_ISOLATION);
+                }
+                from.capture.invalid.store(true, Ordering::SeqCst);
+                return to.capture.refuse(CUresult::STREAM_CAPTURE_MERGE);
+            }
+            to.tails.extend(from.tails);
+            to.tails.sort_unstable();
+            to.tails.dedup();
+            Ok(())
+        }
+        (Some(to), Recorded::Done(_)) => to.capture.refuse(CUresult::STREAM_CAPTURE_ISOLATION),
+        (Some(to), Recorded::Never) => to.capture.usable(),
+        (None, _) => Ok(()),
+    }
+}
+
+/// Refuses a call that waits for or queries a stream being captured.
+pub fn refuse_wait(stream: &Stream) -> Done {
+    match lock(&stream.capturing).as_ref() {
+        Some(state) => state.capture.refuse(CUresult::STREAM_CAPTURE_UNSUPPORTED),
+        None => Ok(()),
+    }
+}
+
+/// Refuses work on the legacy stream while a stream that it is ordered with is being captured.
+pub fn refuse_implicit(context: &Context, stream: &Stream) -> Done {
+    if stream.kind != Kind::Legacy {
+        return Ok(());
+    }
+    for capture in lock(&context.captures).iter() {
+        if lock(&capture.streams).iter().any(|s| s.is_blocking()) {
+            return capture.refuse(CUresult::STREAM_CAPTURE_IMPLICIT);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a call that may wait for the whole device (allocation, free, module load, synchronous copy) while a capture forbids such calls:
+/// one of this thread unless relaxed, or one of any thread in global mode.
+pub fn refuse_unsafe(context: &Context) -> Done {
+    let thread = std::thread::current().id();
+    let own = THREAD_MODE.get();
+    for capture in lock(&context.captures).iter() {
+        let forbids = match own {
+            Mode::Relaxed => false,
+            Mode::ThreadLocal => capture.thread == thread && capture.mode != Mode::Relaxed,
+            Mode::Global => capture.mode == Mode::Global || (capture.thread == thread && capture.mode != Mode::Relaxed),
+        };
+        if forbids {
+            return capture.refuse(CUresult::STREAM_CAPTURE_UNSUPPORTED);
+        }
+    }
+    Ok(())
+}
+
+impl Driver {
+    /// Runs work, or puts it into the capture of its stream.
+    pub fn submit(&self, context: &Context, stream: &Stream, work: Work) -> Done {
+        refuse_implicit(context, stream)?;
+        let mut work = Some(work);
+        if record(stream, || work.take().expect("recorded once"))? {
+            return Ok(());
+        }
+        self.run(context, &work.expect("not recorded"))
+    }
+}

@@ -1,0 +1,82 @@
+//! Graphs: work with dependencies. A node's dependencies always come before it, so the order of the list is an order to run in.
+
+use super::CUcontext;
+use super::table::{Handle, fresh};
+use super::work::Work;
+use std::sync::{Arc, Mutex};
+
+/// A graph node as the API names it.
+pub struct NodeName {
+    /// `CUgraphNodeType`.
+    pub kind: u32,
+    pub graph: Handle<Mutex<Graph>>,
+    pub index: usize,
+}
+
+pub type CUgraphNode = Handle<NodeName>;
+
+#[derive(Clone)]
+pub struct Node {
+    pub name: CUgraphNode,
+    pub work: Arc<Work>,
+    /// Indices of nodes that come before, ascending.
+    pub after: Vec<usize>,
+}
+
+/// What capture records and instantiation copies.
+#[derive(Clone, Default)]
+pub struct Graph {
+    pub nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// Appends a node and gives its index.
+    pub fn add(&mut self, work: Work, after: &[usize]) -> usize {
+        self.nodes.push(Node { name: fresh(), work: Arc::new(work), after: after.to_vec() });
+        self.nodes.len() - 1
+    }
+
+    /// The same work under new node names.
+    pub fn renamed(&self) -> Graph {
+        let nodes = self.nodes.iter().map(|n| Node { name: fresh(), ..n.clone() });
+        Graph { nodes: nodes.collect() }
+    }
+
+    /// Whether `node` is one of `ends` or comes before one of them.
+    pub fn reaches(&self, node: usize, ends: &[usize]) -> bool {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut open = ends.to_vec();
+        while let Some(i) = open.pop() {
+            if i == node {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[i], true) {
+                open.extend(&self.nodes[i].after);
+            }
+        }
+        false
+    }
+
+    /// Whether one of the nodes is the allocation of this address.
+    pub fn allocates(&self, address: u64) -> bool {
+        self.nodes.iter().any(|n| matches!(&*n.work, Work::Allocate(a) if *a == address))
+    }
+
+    /// Pairs (from, to) in the order of the nodes.
+    pub fn edges(&self) -> Vec<(CUgraphNode, CUgraphNode)> {
+        let name = |i: &usize| self.nodes[*i].name;
+        self.nodes.iter().flat_map(|n| n.after.iter().map(move |from| (name(from), n.name))).collect()
+    }
+
+    /// Nodes without dependencies.
+    pub fn roots(&self) -> Vec<CUgraphNode> {
+        self.nodes.iter().filter(|n| n.after.is_empty()).map(|n| n.name).collect()
+    }
+}
+
+/// An instantiated graph: a copy that later changes of the graph do not touch.
+pub struct Exec {
+    pub context: CUcontext,
+    pub graph: Mutex<Graph>,
+    pub flags: u64,
+}

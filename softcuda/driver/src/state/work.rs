@@ -1,0 +1,211 @@
+//! What a stream or a graph node does, and how it is done: at once, on the calling thread.
+
+use super::allocation::Place;
+use super::context::Context;
+use super::graph::Graph;
+use super::module::Function;
+use super::{Driver, modes};
+use crate::api::abi::Callback;
+use crate::api::result::{CUresult, Done};
+use softcuda_engine::{Blame, Fault, FaultKind, Launch, Report};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One operation.
+pub enum Work {
+    Kernel(KernelWork),
+    Copy(Copy),
+    Fill(Fill),
+    Host(Callback),
+    /// Memory that a captured allocation gave; it exists from the capture on.
+    Allocate(u64),
+    Free(u64),
+    /// Another graph, launched inside a capture.
+    Child(Graph),
+}
+
+/// A launch with its parameters copied.
+#[derive(Clone)]
+pub struct KernelWork {
+    pub function: Arc<Function>,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: u32,
+    pub cooperative: bool,
+    pub params: Vec<u8>,
+}
+
+/// `rows` rows of `width` bytes.
+#[derive(Clone, Copy)]
+pub struct Copy {
+    pub to: Place,
+    pub from: Place,
+    pub width: usize,
+    pub rows: usize,
+    pub to_pitch: usize,
+    pub from_pitch: usize,
+}
+
+impl Copy {
+    pub fn linear(to: Place, from: Place, bytes: usize) -> Copy {
+        Copy { to, from, width: bytes, rows: 1, to_pitch: bytes, from_pitch: bytes }
+    }
+}
+
+/// `rows` rows of `count` elements of `size` bytes (1, 2 or 4) with the bits of `value`.
+#[derive(Clone, Copy)]
+pub struct Fill {
+    pub address: u64,
+    pub value: u32,
+    pub size: usize,
+    pub count: usize,
+    pub rows: usize,
+    pub pitch: usize,
+}
+
+impl Work {
+    /// `CUgraphNodeType`.
+    pub fn kind(&self) -> u32 {
+        match self {
+            Work::Kernel(_) => 0,
+            Work::Copy(_) => 1,
+            Work::Fill(_) => 2,
+            Work::Host(_) => 3,
+            Work::Child(_) => 4,
+            Work::Allocate(_) => 10,
+            Work::Free(_) => 11,
+        }
+    }
+}
+
+impl Work {
+    /// A label for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Work::Kernel(k) => format!("{} {:?} x {:?}", k.function.kernel().name, k.grid, k.block),
+            Work::Copy(c) => format!("copy {} bytes", c.width * c.rows),
+            Work::Fill(f) => format!("fill {} bytes", f.count * f.size * f.rows),
+            Work::Host(_) => "host function".into(),
+            Work::Allocate(address) => format!("allocate {address:#x}"),
+            Work::Free(address) => format!("free {address:#x}"),
+            Work::Child(graph) => format!("graph of {} nodes", graph.nodes.len()),
+        }
+    }
+}
+
+impl Driver {
+    /// Does the work now. A faulting kernel breaks the context and is otherwise silent here, as on the real driver, unless
+    /// `CUDA_LAUNCH_BLOCKING=1`.
+    pub fn run(&self, context: &Context, work: &Work) -> Done {
+        match work {
+            Work::Kernel(kernel) => self.run_kernel(context, kernel),
+            Work::Copy(copy) => self.run_copy(copy),
+            Work::Fill(fill) => self.run_fill(fill),
+            Work::Host(callback) => {
+                callback.call();
+                Ok(())
+            }
+            Work::Free(address) => self.free(*address),
+            Work::Child(graph) => self.run_graph(context, graph),
+            Work::Allocate(_) => Ok(()),
+        }
+    }
+
+    /// Every node once, in an order that respects the dependencies. Memory that the graph allocates and frees stays for the next run.
+    pub fn run_graph(&self, context: &Context, graph: &Graph) -> Done {
+        for node in &graph.nodes {
+            match &*node.work {
+                Work::Free(address) if graph.allocates(*address) => {}
+                work => self.run(context, work)?,
+            }
+            context.healthy().or_else(|code| if modes::launch_blocking() { Err(code) } else { Ok(()) })?;
+        }
+        Ok(())
+    }
+
+    fn run_kernel(&self, context: &Context, kernel: &KernelWork) -> Done {
+        let module = &kernel.function.module;
+        let name = &kernel.function.kernel().name;
+        let launch = Launch {
+            grid: kernel.grid,
+            block: kernel.block,
+            dynamic_shared: kernel.dynamic_shared,
+            params: &kernel.params,
+            cooperative: kernel.cooperative,
+        };
+        let (result, time) = modes::with(self, || {
+            let start = Instant::now();
+            (self.device.launch(&module.module, name, launch), start.elapsed())
+        });
+        match result {
+            Ok(stats) => {
+                modes::count(stats, time);
+                Ok(())
+            }
+            Err(report) => {
+                let code = fault_code(report.kind());
+                let text = report.to_string();
+                eprintln!("{}", text.trim_end());
+                modes::keep_report(text);
+                context.fail(code);
+                if modes::launch_blocking() { Err(code) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn run_copy(&self, copy: &Copy) -> Done {
+        for row in 0..copy.rows {
+            let to = copy.to.offset(row * copy.to_pitch);
+            let from = copy.from.offset(row * copy.from_pitch);
+            let done = match (to, from) {
+                (Place::Device(to), Place::Device(from)) => self.device.copy(to, from, copy.width as u64),
+                (Place::Device(to), Place::Host(from)) => self.device.write(to, from.bytes(copy.width)),
+                (Place::Host(to), Place::Device(from)) => self.device.read(from, to.bytes_mut(copy.width)),
+                (Place::Host(to), Place::Host(from)) => {
+                    // SAFETY: both ranges are valid by the promise of `Host`; they may overlap.
+                    unsafe { std::ptr::copy(from.0.cast::<u8>(), to.0.cast::<u8>(), copy.width) }
+                    Ok(())
+                }
+            };
+            done.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    fn run_fill(&self, fill: &Fill) -> Done {
+        for row in 0..fill.rows {
+            let address = fill.address + (row * fill.pitch) as u64;
+            self.device.fill(address, &fill.value.to_le_bytes()[..fill.size], fill.count as u64).map_err(refused)?;
+        }
+        Ok(())
+    }
+}
+
+/// A copy or fill outside what is allocated.
+#[allow(clippy::boxed_local)] // the type that the device gives
+fn refused(fault: Box<Fault>) -> CUresult {
+    let report = Report {
+        fault: *fault,
+        kernel: String::new(),
+        block: [0; 3],
+        block_dim: [0; 3],
+        text: String::new(),
+        other_text: None,
+        source: None,
+        seed: 0,
+    };
+    modes::explain(CUresult::INVALID_VALUE, report)
+}
+
+/// The code that a real device reports for a fault. Faults that only softcuda sees (races, uninitialised bytes, wrong masks) count as
+/// illegal accesses; what is not the kernel's fault is an unspecified failure.
+fn fault_code(kind: FaultKind) -> CUresult {
+    match kind {
+        FaultKind::Misaligned => CUresult::MISALIGNED_ADDRESS,
+        FaultKind::Assert => CUresult::ASSERT,
+        FaultKind::Deadlock | FaultKind::Livelock => CUresult::LAUNCH_TIMEOUT,
+        FaultKind::Trap | FaultKind::Launch => CUresult::LAUNCH_FAILED,
+        _ if kind.blame() == Blame::Kernel => CUresult::ILLEGAL_ADDRESS,
+        _ => CUresult::LAUNCH_FAILED,
+    }
+}
