@@ -54,6 +54,16 @@ pub const SECTOR_RATIO: f64 = 1.05;
 
 /// Every case.
 pub const CASES: &[Case] = &[
+    // Casts: eight elements a thread, one wide access on the code side.
+    element("cast_to_e4m3_f16", "f16 to E4M3", "STG.E.64", 8),
+    element("cast_from_e4m3_f16", "E4M3 to f16", "STG.E.128", 8),
+    element("cast_to_e5m2_f16", "f16 to E5M2", "STG.E.64", 8),
+    // Quantizers: the statistics, then the codes.
+    element("quantize_rows_f16_int8", "per token, statistics", "LDG.E.128", 8),
+    element("quantize_rows_f16_int8", "per token, codes", "STG.E.64", 8),
+    element("quantize_rows_f16_uint4", "per group, statistics", "LDG.E.128", 8),
+    element("quantize_encode_f16_e4m3", "per tensor, codes", "STG.E.64", 8),
+    element("quantize_decode_f16_int8", "per token", "STG.E.128", 8),
     attend("attend_int8_d128", 16, 4096 + 128, Mark::everywhere(1.8)),
     attend("attend_int8_d64", 16, 2048 + 128, Mark::None),
     attend("attend_e4m3_d128", 16, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
@@ -63,6 +73,12 @@ pub const CASES: &[Case] = &[
     attend("attend_bf16_d128", 16, 8192, Mark::None),
     attend("attend_bf16_d64", 16, 4096, Mark::None),
 ];
+
+/// An elementwise kernel: a step is what one access of a warp covers.
+const fn element(kernel: &'static str, case: &'static str, marker: &'static str, per_lane: usize) -> Case {
+    let units_per_step = 32.0 * per_lane as f64;
+    Case { kernel, case, unit: "element", marker, markers_per_step: 1, units_per_step, mark: Mark::None }
+}
 
 /// Decode attention: a step is the tile record of one head, codes and scales. Its marker is the transpose of the
 /// probabilities, one `movmatrix` for 8 tokens, which does not change with how the products are arranged.

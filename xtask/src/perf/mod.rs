@@ -153,7 +153,7 @@ fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
 /// The loop of a case and its lane instructions per unit.
 fn count(kernel: &Kernel, case: &Case) -> Result<(steady::Steady, f64), String> {
     let steady = steady::steady(&kernel.function, case.marker)
-        .ok_or_else(|| format!("no loop with a {} instruction", case.marker))?;
+        .ok_or_else(|| format!("no {} instruction can be reached", case.marker))?;
     if !steady.markers.is_multiple_of(case.markers_per_step) {
         return Err(format!(
             "the loop holds {} {} instructions, which are no whole steps of {}",

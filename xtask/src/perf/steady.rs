@@ -4,13 +4,16 @@
 //! rescale) lie inside it. So: for every backward branch, the *shortest* way from the loop's head to that branch along
 //! forward edges. Of the loops that hold the case's marker instruction (say `HMMA`), those that enclose another such
 //! loop are left out; of the rest, the one with most markers is taken.
+//!
+//! Where no loop holds a marker, each thread does its work once: then it is the shortest way from the kernel's entry
+//! through a marker to its end.
 
 use std::collections::VecDeque;
 
 use super::sass::Function;
 
-/// A loop: indices of its instructions, in order.
-#[derive(Debug, PartialEq, Eq)]
+/// A loop, or a way through the kernel: indices of its instructions, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steady {
     pub path: Vec<usize>,
     pub markers: usize,
@@ -72,26 +75,44 @@ fn shortest(graph: &Graph, head: usize, tail: usize) -> Option<Vec<usize>> {
     None
 }
 
-/// The steady loop with instructions that start with `marker`; none if no loop holds one.
+/// The steady loop with instructions that start with `marker`, or else the way through one; none if there is none.
 pub fn steady(function: &Function, marker: &str) -> Option<Steady> {
     let graph = graph(function);
-    let is_marker = |at: &&usize| function.instructions[**at].opcode().starts_with(marker);
-    let mut loops: Vec<Steady> = Vec::new();
-    for &(head, tail) in &graph.back {
-        if let Some(path) = shortest(&graph, head, tail) {
-            let markers = path.iter().filter(is_marker).count();
-            if markers > 0 {
-                loops.push(Steady { path, markers });
-            }
-        }
-    }
+    let is_marker = |at: usize| function.instructions[at].opcode().starts_with(marker);
+    let steady = |path: Vec<usize>| {
+        let markers = path.iter().filter(|&&at| is_marker(at)).count();
+        Steady { path, markers }
+    };
+    let loops: Vec<Steady> = graph
+        .back
+        .iter()
+        .filter_map(|&(head, tail)| shortest(&graph, head, tail))
+        .map(steady)
+        .filter(|candidate| candidate.markers > 0)
+        .collect();
     let encloses = |outer: &Steady, inner: &Steady| {
         let holds = |at: Option<&usize>| at.is_some_and(|at| outer.path.binary_search(at).is_ok());
         outer != inner && holds(inner.path.first()) && holds(inner.path.last())
     };
     let innermost = |candidate: &&Steady| !loops.iter().any(|other| encloses(candidate, other));
-    let best = loops.iter().filter(innermost).max_by_key(|l| (l.markers, std::cmp::Reverse(l.path.len())))?;
-    Some(Steady { path: best.path.clone(), markers: best.markers })
+    let best = loops.iter().filter(innermost).max_by_key(|l| (l.markers, std::cmp::Reverse(l.path.len())));
+    best.cloned().or_else(|| through(function, &graph, &is_marker).map(steady))
+}
+
+/// The shortest way from the entry through a marker to an EXIT that is no early exit.
+fn through(function: &Function, graph: &Graph, is_marker: &dyn Fn(usize) -> bool) -> Option<Vec<usize>> {
+    let count = function.instructions.len();
+    let ends = |at: &usize| {
+        let instruction = &function.instructions[*at];
+        instruction.opcode().starts_with("EXIT") && !instruction.is_predicated()
+    };
+    let way = |marker: usize| {
+        let mut path = shortest(graph, 0, marker)?;
+        let rest = (marker..count).filter(ends).filter_map(|end| shortest(graph, marker, end));
+        path.extend(rest.min_by_key(Vec::len)?.into_iter().skip(1));
+        Some(path)
+    };
+    (0..count).filter(|&at| is_marker(at)).filter_map(way).min_by_key(Vec::len)
 }
 
 #[cfg(test)]
@@ -139,6 +160,26 @@ kernel:
         assert_eq!(function.instructions[3].target, Some(6));
         let found = steady(function, "HMMA").unwrap();
         assert_eq!(found, Steady { path: vec![2, 3, 6, 7, 8, 9], markers: 2 });
+        assert_eq!(steady(function, "LDG"), None);
+    }
+
+    #[test]
+    fn without_a_loop_it_is_the_way_through_a_marker() {
+        let listing = "\t.section\t.text.kernel,\"ax\",@progbits
+        /*0000*/                   S2R R2, SR_TID.X ;
+        /*0010*/               @P0 EXIT ;
+        /*0020*/               @P1 BRA `(.L_wide) ;
+        /*0030*/                   STG.E.U8 [R2.64], R4 ;
+        /*0040*/                   EXIT ;
+.L_wide:
+        /*0050*/                   STG.E.128 [R2.64], R4 ;
+        /*0060*/                   EXIT ;
+.L_end:
+        /*0070*/                   BRA `(.L_end);
+";
+        let [function] = &sass::functions(listing)[..] else { panic!("one function") };
+        assert_eq!(steady(function, "STG.E.128"), Some(Steady { path: vec![0, 1, 2, 5, 6], markers: 1 }));
+        assert_eq!(steady(function, "STG.E.U8"), Some(Steady { path: vec![0, 1, 2, 3, 4], markers: 1 }));
         assert_eq!(steady(function, "LDG"), None);
     }
 
