@@ -5,17 +5,21 @@ use softcuda_engine::memory::space::{Label, SHARED_WINDOW};
 use softcuda_engine::memory::{Access, AtomOp, AtomTy, Door, GlobalSpace, LaunchMemory, LaunchShape, Space, Wide};
 use softcuda_engine::report::{FaultKind, Site};
 
-fn shape() -> LaunchShape {
-    LaunchShape { threads: 64, shared_bytes: 1024, local_bytes: 64, instructions: 16, checks: Checks::ALL, count: true }
+fn shape(checks: Checks) -> LaunchShape {
+    LaunchShape { threads: 64, shared_bytes: 1024, local_bytes: 64, instructions: 16, checks, count: true }
 }
 
 fn space() -> GlobalSpace {
     GlobalSpace::new(1 << 30)
 }
 
-/// Runs `f` with a door in block 0 of a launch.
+/// Runs `f` with a door in block 0 of a launch that looks at everything but the order of accesses.
 fn with_door<R>(space: &mut GlobalSpace, f: impl FnOnce(&mut Door) -> R) -> R {
-    let launch = LaunchMemory::new(space, &[1, 2, 3, 4, 5, 6, 7, 8], shape());
+    with_checks(space, Checks { race: false, ..Checks::ALL }, f)
+}
+
+fn with_checks<R>(space: &mut GlobalSpace, checks: Checks, f: impl FnOnce(&mut Door) -> R) -> R {
+    let launch = LaunchMemory::new(space, &[1, 2, 3, 4, 5, 6, 7, 8], shape(checks));
     let mut door = Door::new(&launch);
     door.swap_block(launch.block(0));
     f(&mut door)
@@ -166,7 +170,7 @@ fn copies_land_at_their_wait_and_not_before() {
     let mut space = space();
     let base = space.alloc(1024).unwrap();
     space.write(base, &(0..=255).cycle().take(1024).collect::<Vec<u8>>()).unwrap();
-    with_door(&mut space, |door| {
+    with_checks(&mut space, Checks { init: true, ..Checks::NONE }, |door| {
         let site = Site { pc: 2, line: 20 };
         let mut out = Wide::new();
         let (first, second) = (lanes(|l| 16 * l), lanes(|l| 512 + 16 * l));

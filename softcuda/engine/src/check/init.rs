@@ -67,6 +67,15 @@ impl InitMap {
         }
     }
 
+    /// Marks up to 16 bytes as written, except those whose bit in `missing` is set.
+    #[inline(always)]
+    pub fn store(&self, offset: usize, size: usize, missing: u16) {
+        self.set(offset, size);
+        if missing != 0 {
+            (0..size).filter(|b| missing >> b & 1 != 0).for_each(|b| self.clear(offset + b, 1));
+        }
+    }
+
     /// Marks bytes as unwritten again.
     pub fn clear(&self, offset: usize, size: usize) {
         if self.is_full() {

@@ -2,5 +2,7 @@
 
 mod init;
 mod order;
+mod shared_race;
 
 pub use init::InitMap;
+pub(crate) use shared_race::{Actor, SharedRace};

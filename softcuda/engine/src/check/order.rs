@@ -1,20 +1,29 @@
-//! Hooks for what orders accesses: barriers, warp synchronisation, fences.
+//! What orders accesses: barriers, warp synchronisation, fences. The interpreter calls these; the race detectors listen.
 
 use crate::memory::{Door, Scope};
 
 impl Door<'_> {
     /// The warps of the mask (bit = warp of the block) have passed a `bar.sync` or `barrier` together.
     pub fn barrier_passed(&mut self, warps: u32) {
-        let _ = warps;
+        if let Some(race) = &mut self.block.shared.race {
+            race.barrier(warps);
+        }
     }
 
     /// The lanes of the mask have passed a `bar.warp.sync` together. No other `.sync` instruction orders memory.
     pub fn warp_synced(&mut self, warp: u32, mask: u32) {
-        let _ = (warp, mask);
+        if let Some(race) = &mut self.block.shared.race {
+            race.warp_sync(warp, mask);
+        }
     }
 
-    /// The lanes of the mask executed `fence` or `membar`.
-    pub fn fence(&mut self, warp: u32, mask: u32, scope: Scope) {
-        let _ = (warp, mask, scope);
+    /// The lanes of the mask executed `fence` or `membar`. A fence speaks for its whole warp, and for blocks for the whole block.
+    pub fn fence(&mut self, warp: u32, _mask: u32, scope: Scope) {
+        if let Some(race) = &mut self.block.shared.race {
+            race.fence(warp);
+        }
+        if scope >= Scope::Gpu {
+            self.block.fences += 1;
+        }
     }
 }

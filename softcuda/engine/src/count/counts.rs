@@ -2,6 +2,28 @@
 
 use std::ops::AddAssign;
 
+/// Requests to global memory in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Warp instructions.
+    pub requests: u64,
+    /// Bytes asked for by the lanes.
+    pub bytes: u64,
+    /// 32-byte sectors moved, per request after coalescing.
+    pub sectors: u64,
+    /// Sectors that the distinct bytes of each request would fill.
+    pub ideal_sectors: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Traffic) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.sectors += other.sectors;
+        self.ideal_sectors += other.ideal_sectors;
+    }
+}
+
 /// Counts of one instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SiteCounts {
@@ -9,20 +31,20 @@ pub struct SiteCounts {
     pub warps: u64,
     /// Lanes that executed it.
     pub lanes: u64,
-    /// Branches that split the lanes of a warp.
+    /// Times that it split the lanes of a warp.
     pub divergent: u64,
-    /// Global, local, const or parameter requests.
-    pub requests: u64,
-    /// Bytes its lanes asked for.
-    pub bytes: u64,
-    /// 32-byte sectors moved, per request after coalescing.
-    pub sectors: u64,
-    /// Sectors that the distinct bytes of each request would fill.
-    pub ideal_sectors: u64,
+    /// Global loads, sources of `cp.async` among them.
+    pub loads: Traffic,
+    /// Global stores and atomics.
+    pub stores: Traffic,
+    /// Shared requests.
+    pub shared_requests: u64,
     /// Passes through the 32 shared-memory banks.
     pub wavefronts: u64,
-    /// Passes that the same bytes need without bank conflicts.
+    /// Passes that the same requests need without bank conflicts.
     pub ideal_wavefronts: u64,
+    /// Local requests.
+    pub local_requests: u64,
     /// Lanes of atomics.
     pub atomics: u64,
     /// Bytes copied by `cp.async`.
@@ -34,18 +56,18 @@ impl AddAssign for SiteCounts {
         self.warps += other.warps;
         self.lanes += other.lanes;
         self.divergent += other.divergent;
-        self.requests += other.requests;
-        self.bytes += other.bytes;
-        self.sectors += other.sectors;
-        self.ideal_sectors += other.ideal_sectors;
+        self.loads += other.loads;
+        self.stores += other.stores;
+        self.shared_requests += other.shared_requests;
         self.wavefronts += other.wavefronts;
         self.ideal_wavefronts += other.ideal_wavefronts;
+        self.local_requests += other.local_requests;
         self.atomics += other.atomics;
         self.async_bytes += other.async_bytes;
     }
 }
 
-/// Counts of every instruction of a kernel, by pc.
+/// Counts of every instruction of a kernel, by pc. Merging adds, so the order in which workers are merged does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// `sites[pc]`.

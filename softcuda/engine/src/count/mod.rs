@@ -1,8 +1,14 @@
 //! Counters of one launch. Counts, never times.
 
+mod banks;
 mod counts;
+mod footprint;
+mod sectors;
 
-pub use counts::{Counts, SiteCounts};
+pub use banks::Banks;
+pub use counts::{Counts, SiteCounts, Traffic};
+pub use footprint::Touched;
+pub use sectors::Sectors;
 
 /// The class of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@
 
 use super::atomic::{AtomOp, AtomTy};
 use super::launch::{BlockMemory, LaunchMemory};
+use super::pattern::Pattern;
 use super::space::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::count::Counts;
 use crate::report::{AccessKind, Detail, Fault, Site};
@@ -137,6 +138,12 @@ impl Wide {
         }
     }
 
+    /// Unwritten bytes of a lane's value.
+    #[inline(always)]
+    pub(crate) fn missing(&self, lane: usize) -> u16 {
+        if self.tainted >> lane & 1 != 0 { self.uninit[lane] } else { 0 }
+    }
+
     #[inline(always)]
     pub(crate) fn taint(&mut self, lane: usize, missing: u16) {
         if missing != 0 {
@@ -179,13 +186,17 @@ pub struct Door<'l> {
     pub counts: Counts,
     /// Allocation hit last.
     pub(crate) last: usize,
+    /// Shape of the last request of each instruction.
+    pub(crate) patterns: Vec<Option<Box<Pattern>>>,
 }
 
 impl<'l> Door<'l> {
     /// A door for one worker; it stands in an empty block until [`Door::swap_block`].
     pub fn new(launch: &'l LaunchMemory<'l>) -> Door<'l> {
         let block = Box::new(BlockMemory::empty());
-        Door { launch, block, counts: Counts::new(launch.shape().instructions), last: 0 }
+        let instructions = launch.shape().instructions;
+        let patterns = (0..instructions).map(|_| None).collect();
+        Door { launch, block, counts: Counts::new(instructions), last: 0, patterns }
     }
 
     /// Continues with another block's memory and returns the present one's.
@@ -199,6 +210,9 @@ impl<'l> Door<'l> {
     /// The fault, if an address is wrong for any lane; `out` is then unspecified.
     pub fn load(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         out.clean();
+        if a.mask == 0 {
+            return Ok(());
+        }
         match a.space {
             Space::Global | Space::Const => self.load_global(a, addr, out),
             Space::Shared => self.load_shared(a, addr, out),
@@ -218,6 +232,9 @@ impl<'l> Door<'l> {
     /// # Errors
     /// The fault, if an address is wrong for any lane; nothing was stored then.
     pub fn store(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
+        if a.mask == 0 {
+            return Ok(());
+        }
         match a.space {
             Space::Global => self.store_global(a, addr, value),
             Space::Shared => self.store_shared(a, addr, value),
@@ -248,6 +265,9 @@ impl<'l> Door<'l> {
         y: &[u64; 32],
         out: Option<&mut [u64; 32]>,
     ) -> Result<(), Box<Fault>> {
+        if a.mask == 0 {
+            return Ok(());
+        }
         let a = &Access { size: ty.size(), ..*a };
         let mut unused = [0; 32];
         let out = out.unwrap_or(&mut unused);
@@ -270,6 +290,11 @@ impl<'l> Door<'l> {
         addr: &[u64; 32],
         mut f: impl FnMut(&mut Self, &Access, &[u64; 32]) -> Result<(), Box<Fault>>,
     ) -> Result<(), Box<Fault>> {
+        // Nearly always all lanes point to global memory.
+        let windows = addr.iter().enumerate().fold(0, |m, (l, x)| m | (in_a_window(*x) as u32) << l);
+        if windows & a.mask == 0 {
+            return f(self, &Access { space: Space::Global, ..*a }, addr);
+        }
         let mut rest = a.mask;
         while rest != 0 {
             let (space, window) = window_of(addr[rest.trailing_zeros() as usize]);
@@ -330,6 +355,11 @@ impl<'l> Door<'l> {
         let place = if a.space == Space::Param { None } else { self.launch.space().describe(address) };
         Fault::found(Detail::ReadOnly { space: a.space, address, place }, a.site, a.warp, a.mask)
     }
+}
+
+#[inline(always)]
+fn in_a_window(address: u64) -> bool {
+    address.wrapping_sub(PARAM_WINDOW) < SHARED_WINDOW + WINDOW - PARAM_WINDOW
 }
 
 /// The state space a generic address belongs to and where its window begins (0 for global).

@@ -6,7 +6,7 @@
 
 use super::access::{Access, Door, Space, Wide, lanes};
 use super::space::POISON;
-use crate::report::{Fault, Site};
+use crate::report::{AccessKind, Fault, Site};
 use std::collections::VecDeque;
 
 /// Copies in flight of one warp, oldest first.
@@ -29,6 +29,16 @@ struct Copy {
     group: [u32; 32],
 }
 
+impl AsyncQueue {
+    /// The copy that covers one of these shared bytes: its instruction and lane.
+    pub(crate) fn find(&self, offset: u64, size: u64) -> Option<(Site, u32)> {
+        self.copies.iter().find_map(|c| {
+            let covers = |l: &usize| c.target[*l] < offset + size && offset < c.target[*l] + c.size as u64;
+            lanes(c.mask).find(covers).map(|l| (c.site, l as u32))
+        })
+    }
+}
+
 impl Door<'_> {
     /// Issues a copy of `size` (4, 8 or 16) bytes for each lane: `source_size` bytes come from global memory, the rest are zero.
     ///
@@ -45,6 +55,35 @@ impl Door<'_> {
         source: &[u64; 32],
         source_size: &[u32; 32],
     ) -> Result<(), Box<Fault>> {
+        let data = self.async_source(site, warp, mask, size, source, source_size)?;
+        let mut poison = Wide { words: [[u32::from_ne_bytes([POISON; 4]); 32]; 4], ..Wide::new() };
+        (poison.uninit, poison.tainted) = ([!0; 32], !0);
+        let a = Access::weak(site, warp, mask, Space::Shared, size);
+        // Two copies in flight to one place, or a copy over bytes that others still read, are found here.
+        self.put_shared(&a, AccessKind::Store, target, &poison)?;
+        if self.launch.shape().checks.memory || self.launch.shape().checks.race {
+            lanes(mask).for_each(|l| self.block.shared.set_pending(target[l] as usize, size as usize, true));
+        }
+        self.count_shared(&a, target);
+        if self.launch.shape().count {
+            self.counts.sites[site.pc as usize].async_bytes += mask.count_ones() as u64 * size as u64;
+        }
+        let queue = self.block.queue(warp);
+        let group = queue.committed.as_ref().map_or([0; 32], |c| **c);
+        queue.copies.push_back(Copy { site, mask, size, target: *target, data, group });
+        Ok(())
+    }
+
+    /// The bytes that a copy will bring.
+    fn async_source(
+        &mut self,
+        site: Site,
+        warp: u32,
+        mask: u32,
+        size: u32,
+        source: &[u64; 32],
+        source_size: &[u32; 32],
+    ) -> Result<Wide, Box<Fault>> {
         let mut data = Wide::new();
         let whole = lanes(mask).filter(|&l| source_size[l] >= size).fold(0, |m, l| m | 1 << l);
         self.load(&Access::weak(site, warp, whole, Space::Global, size), source, &mut data)?;
@@ -56,17 +95,10 @@ impl Door<'_> {
                 let from = [source[lane] + i as u64; 32];
                 self.load(&Access::weak(site, warp, 1 << lane, Space::Global, 1), &from, &mut byte)?;
                 data.words[i as usize / 4][lane] |= byte.words[0][lane] << (8 * (i % 4));
-                data.taint(lane, data.uninit[lane] | byte.uninit[lane] << i);
+                data.taint(lane, data.missing(lane) | byte.missing(lane) << i);
             }
         }
-        let mut poison = Wide { words: [[u32::from_ne_bytes([POISON; 4]); 32]; 4], ..Wide::new() };
-        poison.uninit = [!0; 32];
-        poison.tainted = !0;
-        self.store(&Access::weak(site, warp, mask, Space::Shared, size), target, &poison)?;
-        let queue = self.block.queue(warp);
-        let group = queue.committed.as_ref().map_or([0; 32], |c| **c);
-        queue.copies.push_back(Copy { site, mask, size, target: *target, data, group });
-        Ok(())
+        Ok(data)
     }
 
     /// `cp.async.commit_group`: the copies that each lane issued since its last commit become a group.
@@ -99,7 +131,9 @@ impl Door<'_> {
             let landing = lanes(copy.mask & mask).filter(|&l| copy.group[l] < limit[l]).fold(0, |m, l| m | 1 << l);
             if landing != 0 {
                 let a = Access::weak(copy.site, warp, landing, Space::Shared, copy.size);
-                self.store(&a, &copy.target, &copy.data)?;
+                lanes(landing)
+                    .for_each(|l| self.block.shared.set_pending(copy.target[l] as usize, copy.size as usize, false));
+                self.put_shared(&a, AccessKind::AsyncTarget, &copy.target, &copy.data)?;
                 copy.mask &= !landing;
             }
         }

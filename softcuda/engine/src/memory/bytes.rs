@@ -63,42 +63,52 @@ impl Bytes {
     #[inline(always)]
     pub(crate) fn load(&self, offset: usize, size: usize) -> [u32; 4] {
         let p = self.at(offset, size);
-        // SAFETY: `at` checked the range, the caller the alignment; only atomics touch it while others may.
+        // SAFETY: `at` checked the range, the caller the alignment.
         unsafe {
             match size {
-                1 => [AtomicU8::from_ptr(p).load(Relaxed) as u32, 0, 0, 0],
-                2 => [AtomicU16::from_ptr(p.cast()).load(Relaxed) as u32, 0, 0, 0],
-                4 => [AtomicU32::from_ptr(p.cast()).load(Relaxed), 0, 0, 0],
-                8 => {
-                    let v = AtomicU64::from_ptr(p.cast()).load(Relaxed);
-                    [v as u32, (v >> 32) as u32, 0, 0]
-                }
-                16 => {
-                    let v = AtomicU64::from_ptr(p.cast()).load(Relaxed);
-                    let w = AtomicU64::from_ptr(p.add(8).cast()).load(Relaxed);
-                    [v as u32, (v >> 32) as u32, w as u32, (w >> 32) as u32]
-                }
+                1 => load::<1>(p),
+                2 => load::<2>(p),
+                4 => load::<4>(p),
+                8 => load::<8>(p),
+                16 => load::<16>(p),
                 _ => unreachable!("access of {size} bytes"),
             }
         }
+    }
+
+    /// [`Bytes::load`] without its bounds check.
+    ///
+    /// # Safety
+    /// 0. `offset + SIZE` is at most the length.
+    /// 1. `offset` is a multiple of `SIZE`.
+    #[inline(always)]
+    pub(crate) unsafe fn load_at<const SIZE: usize>(&self, offset: usize) -> [u32; 4] {
+        // SAFETY: (0) and (1).
+        unsafe { load::<SIZE>(self.ptr.as_ptr().add(offset)) }
+    }
+
+    /// [`Bytes::store`] without its bounds check.
+    ///
+    /// # Safety
+    /// As [`Bytes::load_at`].
+    #[inline(always)]
+    pub(crate) unsafe fn store_at<const SIZE: usize>(&self, offset: usize, value: [u32; 4]) {
+        // SAFETY: (0) and (1).
+        unsafe { store::<SIZE>(self.ptr.as_ptr().add(offset), value) }
     }
 
     /// Stores what [`Bytes::load`] would read back.
     #[inline(always)]
     pub(crate) fn store(&self, offset: usize, size: usize, value: [u32; 4]) {
         let p = self.at(offset, size);
-        let low = value[0] as u64 | (value[1] as u64) << 32;
-        // SAFETY: `at` checked the range, the caller the alignment; only atomics touch it while others may.
+        // SAFETY: `at` checked the range, the caller the alignment.
         unsafe {
             match size {
-                1 => AtomicU8::from_ptr(p).store(low as u8, Relaxed),
-                2 => AtomicU16::from_ptr(p.cast()).store(low as u16, Relaxed),
-                4 => AtomicU32::from_ptr(p.cast()).store(low as u32, Relaxed),
-                8 => AtomicU64::from_ptr(p.cast()).store(low, Relaxed),
-                16 => {
-                    AtomicU64::from_ptr(p.cast()).store(low, Relaxed);
-                    AtomicU64::from_ptr(p.add(8).cast()).store(value[2] as u64 | (value[3] as u64) << 32, Relaxed);
-                }
+                1 => store::<1>(p, value),
+                2 => store::<2>(p, value),
+                4 => store::<4>(p, value),
+                8 => store::<8>(p, value),
+                16 => store::<16>(p, value),
                 _ => unreachable!("access of {size} bytes"),
             }
         }
@@ -151,6 +161,51 @@ impl Bytes {
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: invariant (0); kernels run only under an exclusive borrow of the space that owns this.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+/// One value at `p`, as words.
+///
+/// # Safety
+/// 0. `p` is valid for reads of `SIZE` bytes and aligned to `SIZE` (8 for 16).
+/// 1. Others touch these bytes only by atomics.
+#[inline(always)]
+unsafe fn load<const SIZE: usize>(p: *mut u8) -> [u32; 4] {
+    // SAFETY: (0) and (1).
+    unsafe {
+        match SIZE {
+            1 => [AtomicU8::from_ptr(p).load(Relaxed) as u32, 0, 0, 0],
+            2 => [AtomicU16::from_ptr(p.cast()).load(Relaxed) as u32, 0, 0, 0],
+            4 => [AtomicU32::from_ptr(p.cast()).load(Relaxed), 0, 0, 0],
+            _ => {
+                let v = AtomicU64::from_ptr(p.cast()).load(Relaxed);
+                let w = if SIZE == 16 { AtomicU64::from_ptr(p.add(8).cast()).load(Relaxed) } else { 0 };
+                [v as u32, (v >> 32) as u32, w as u32, (w >> 32) as u32]
+            }
+        }
+    }
+}
+
+/// Writes what [`load`] reads.
+///
+/// # Safety
+/// As [`load`], for writes.
+#[inline(always)]
+unsafe fn store<const SIZE: usize>(p: *mut u8, value: [u32; 4]) {
+    let low = value[0] as u64 | (value[1] as u64) << 32;
+    // SAFETY: (0) and (1).
+    unsafe {
+        match SIZE {
+            1 => AtomicU8::from_ptr(p).store(low as u8, Relaxed),
+            2 => AtomicU16::from_ptr(p.cast()).store(low as u16, Relaxed),
+            4 => AtomicU32::from_ptr(p.cast()).store(low as u32, Relaxed),
+            _ => {
+                AtomicU64::from_ptr(p.cast()).store(low, Relaxed);
+                if SIZE == 16 {
+                    AtomicU64::from_ptr(p.add(8).cast()).store(value[2] as u64 | (value[3] as u64) << 32, Relaxed);
+                }
+            }
+        }
     }
 }
 

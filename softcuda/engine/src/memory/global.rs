@@ -1,37 +1,79 @@
 //! Global memory as kernels reach it: allocations found by address, bytes shared by all workers.
+//!
+//! The usual request lies in one allocation and is checked as a whole by its [`Pattern`]. Only when that fails does every lane get its own
+//! look: to find the fault, or because a warp reaches into two allocations at once.
 
 use super::access::{Access, Door, Space, Wide, lanes, window_of};
 use super::atomic::{AtomOp, AtomTy, apply};
-use super::space::{Allocation, Label};
+use super::bytes::Bytes;
+use super::pattern::Pattern;
+use super::space::{Allocation, Label, Memory};
 use crate::report::{AccessKind, Detail, Fault};
+
+/// A request inside one live allocation.
+#[derive(Clone, Copy)]
+pub(crate) struct Hit {
+    /// Index of the allocation in the table.
+    pub(crate) index: usize,
+    /// Offset of the anchor lane's address.
+    pub(crate) start: usize,
+}
 
 impl Door<'_> {
     pub(crate) fn load_global(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
-        self.check_global(a, AccessKind::Load, addr)?;
+        let hit = self.check_global(a, AccessKind::Load, addr)?;
         let init = self.launch.shape().checks.init;
-        for lane in lanes(a.mask) {
-            let (allocation, offset) = self.locate(addr[lane]);
-            let memory = allocation.memory().expect("checked live");
-            out.put(lane, a.size, memory.bytes.load(offset, a.size as usize));
-            if init {
-                out.taint(lane, memory.init.missing(offset, a.size as usize));
+        if let Some(hit) = hit {
+            let memory = self.memory_at(hit.index);
+            let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
+            gather(&memory.bytes, hit.start, pattern, a.size, out);
+            if init && !memory.init.is_full() {
+                let span = (pattern.high - pattern.low) as usize;
+                let whole =
+                    pattern.dense && memory.init.is_set(hit.start.wrapping_add_signed(pattern.low as isize), span);
+                if !whole {
+                    for lane in lanes(a.mask) {
+                        let offset = hit.start.wrapping_add(pattern.rel[lane] as usize);
+                        out.taint(lane, memory.init.missing(offset, a.size as usize));
+                    }
+                }
+            }
+        } else {
+            for lane in lanes(a.mask) {
+                let (memory, offset) = self.locate(addr[lane]);
+                out.put(lane, a.size, memory.bytes.load(offset, a.size as usize));
+                if init {
+                    out.taint(lane, memory.init.missing(offset, a.size as usize));
+                }
             }
         }
+        self.count_global(a, AccessKind::Load, addr, hit);
         Ok(())
     }
 
     pub(crate) fn store_global(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
-        self.check_global(a, AccessKind::Store, addr)?;
+        let hit = self.check_global(a, AccessKind::Store, addr)?;
         let size = a.size as usize;
-        for lane in lanes(a.mask) {
-            let (allocation, offset) = self.locate(addr[lane]);
-            let memory = allocation.memory().expect("checked live");
-            memory.bytes.store(offset, size, value.lane(lane));
-            memory.init.set(offset, size);
-            if value.tainted >> lane & 1 != 0 {
-                lanes(value.uninit[lane] as u32).filter(|&b| b < size).for_each(|b| memory.init.clear(offset + b, 1));
+        if let Some(hit) = hit {
+            let memory = self.memory_at(hit.index);
+            let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
+            scatter(&memory.bytes, hit.start, pattern, a.size, value);
+            if value.tainted & a.mask == 0 && pattern.dense {
+                let low = hit.start.wrapping_add_signed(pattern.low as isize);
+                memory.init.set(low, (pattern.high - pattern.low) as usize);
+            } else if value.tainted & a.mask != 0 || !memory.init.is_full() {
+                for lane in lanes(a.mask) {
+                    memory.init.store(hit.start.wrapping_add(pattern.rel[lane] as usize), size, value.missing(lane));
+                }
+            }
+        } else {
+            for lane in lanes(a.mask) {
+                let (memory, offset) = self.locate(addr[lane]);
+                memory.bytes.store(offset, size, value.lane(lane));
+                memory.init.store(offset, size, value.missing(lane));
             }
         }
+        self.count_global(a, AccessKind::Store, addr, hit);
         Ok(())
     }
 
@@ -46,62 +88,187 @@ impl Door<'_> {
         y: &[u64; 32],
         out: &mut [u64; 32],
     ) -> Result<(), Box<Fault>> {
-        self.check_global(a, AccessKind::Atomic, addr)?;
+        let hit = self.check_global(a, AccessKind::Atomic, addr)?;
         for lane in lanes(a.mask) {
-            let (allocation, offset) = self.locate(addr[lane]);
-            let memory = allocation.memory().expect("checked live");
+            let (memory, offset) = self.locate(addr[lane]);
             // PTX ISA, atom: .add.f32 on global memory flushes subnormal inputs and results.
             out[lane] = memory.bytes.update(offset, a.size as usize, |old| apply(op, ty, true, old, x[lane], y[lane]));
             memory.init.set(offset, a.size as usize);
         }
+        self.count_global(a, AccessKind::Atomic, addr, hit);
         Ok(())
     }
 
-    /// The live allocation of a checked address, and the offset in it.
     #[inline(always)]
-    fn locate(&mut self, address: u64) -> (&Allocation, usize) {
-        let table = self.launch.space().table();
-        let hit = table.get(self.last).filter(|a| address.wrapping_sub(a.base()) < a.size());
-        if hit.is_none() {
-            self.last = self.launch.space().index_of(address).expect("checked address");
-        }
-        let allocation = &self.launch.space().table()[self.last];
-        (allocation, (address - allocation.base()) as usize)
+    fn memory_at(&self, index: usize) -> &Memory {
+        self.launch.space().table()[index].memory().expect("checked live")
     }
 
-    fn check_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<(), Box<Fault>> {
+    /// The live memory that holds a checked address, and the offset in it.
+    fn locate(&mut self, address: u64) -> (&Memory, usize) {
+        let index = self.index_of(address).expect("checked address");
+        let allocation = &self.launch.space().table()[index];
+        (allocation.memory().expect("checked live"), (address - allocation.base()) as usize)
+    }
+
+    /// Index of the allocation that holds `address`, tried first where the last request was.
+    #[inline(always)]
+    fn index_of(&mut self, address: u64) -> Option<usize> {
         let space = self.launch.space();
-        let size = a.size as u64;
-        for lane in lanes(a.mask) {
-            let address = addr[lane];
-            let found = space.table().get(self.last).filter(|x| address.wrapping_sub(x.base()) < x.size());
-            let found = found.or_else(|| {
-                let i = space.index_of(address)?;
-                self.last = i;
-                space.table().get(i)
-            });
-            let aligned = address.is_multiple_of(size);
-            let inside = found.is_some_and(|x| size <= x.size() - (address - x.base()).min(x.size()));
-            let live = found.is_some_and(|x| !x.is_freed());
-            let writable = kind == AccessKind::Load || found.is_some_and(|x| !matches!(x.label(), Label::Const(_)));
-            if aligned && inside && live && writable {
-                continue;
-            }
-            let place = space.describe(address);
-            let belongs = window_of(address).0;
-            let kind = if belongs != Space::Global {
-                Detail::WrongSpace { kind, space: a.space, belongs, address }
-            } else if !aligned && found.is_some() {
-                Detail::Misaligned { kind, space: a.space, address, bytes: a.size }
-            } else if !inside {
-                Detail::OutOfBounds { kind, space: a.space, address, bytes: a.size, limit: 0, place }
-            } else if !live {
-                Detail::UseAfterFree { kind, address, bytes: a.size, place }
-            } else {
-                Detail::ReadOnly { space: Space::Const, address, place }
-            };
-            return Err(Fault::found(kind, a.site, a.warp, 1 << lane));
+        if space.table().get(self.last).is_none_or(|x| address.wrapping_sub(x.base()) >= x.size()) {
+            self.last = space.index_of(address)?;
         }
-        Ok(())
+        Some(self.last)
+    }
+
+    /// Alignment, bounds, life and permission of every lane; the place of the request when it lies in one allocation.
+    #[inline(always)]
+    fn check_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<Option<Hit>, Box<Fault>> {
+        let pattern = Pattern::of(&mut self.patterns[a.site.pc as usize], a, addr);
+        let anchor = addr[pattern.first];
+        let table = self.launch.space().table();
+        let near = |x: &Allocation| pattern.offset_in(anchor, x.base(), x.size()).filter(|_| usable(x, kind));
+        if let Some(start) = table.get(self.last).and_then(near) {
+            return Ok(Some(Hit { index: self.last, start }));
+        }
+        if let Some(index) = self.launch.space().index_of(anchor)
+            && let Some(start) = near(&table[index])
+        {
+            self.last = index;
+            return Ok(Some(Hit { index, start }));
+        }
+        self.check_each(a, kind, addr).map(|()| None)
+    }
+
+    #[cold]
+    fn check_each(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<(), Box<Fault>> {
+        let mut worst: Option<(Detail, u32)> = None;
+        for lane in lanes(a.mask) {
+            if let Some(detail) = self.wrong_address(a, kind, addr[lane]) {
+                match &mut worst {
+                    None => worst = Some((detail, 1 << lane)),
+                    Some((first, lanes)) if first.kind() == detail.kind() => *lanes |= 1 << lane,
+                    Some(_) => {}
+                }
+            }
+        }
+        worst.map_or(Ok(()), |(detail, lanes)| Err(Fault::found(detail, a.site, a.warp, lanes)))
+    }
+
+    /// What is wrong with one lane's address, in the order of checks.
+    fn wrong_address(&mut self, a: &Access, kind: AccessKind, address: u64) -> Option<Detail> {
+        let space = self.launch.space();
+        let (size, bytes) = (a.size as u64, a.size);
+        let found = space.index_of(address).map(|i| &space.table()[i]);
+        let place = || space.describe(address);
+        let belongs = window_of(address).0;
+        if belongs != Space::Global {
+            return Some(Detail::WrongSpace { kind, space: a.space, belongs, address });
+        }
+        let Some(allocation) = found else {
+            return Some(Detail::OutOfBounds { kind, space: a.space, address, bytes, limit: 0, place: place() });
+        };
+        if !address.is_multiple_of(size) {
+            return Some(Detail::Misaligned { kind, space: a.space, address, bytes });
+        }
+        if address - allocation.base() + size > allocation.size() {
+            return Some(Detail::OutOfBounds { kind, space: a.space, address, bytes, limit: 0, place: place() });
+        }
+        if allocation.is_freed() {
+            return Some(Detail::UseAfterFree { kind, address, bytes, place: place() });
+        }
+        (!usable(allocation, kind)).then(|| Detail::ReadOnly { space: Space::Const, address, place: place() })
+    }
+
+    #[inline(always)]
+    fn count_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32], hit: Option<Hit>) {
+        if !self.launch.shape().count {
+            return;
+        }
+        let pattern = self.patterns[a.site.pc as usize].as_deref_mut().expect("made by the check");
+        let anchor = addr[pattern.first];
+        let sectors = pattern.sectors(anchor);
+        let site = &mut self.counts.sites[a.site.pc as usize];
+        let traffic = if kind == AccessKind::Load { &mut site.loads } else { &mut site.stores };
+        let active = a.mask.count_ones() as u64;
+        traffic.requests += 1;
+        traffic.bytes += active * a.size as u64;
+        traffic.sectors += sectors.count as u64;
+        traffic.ideal_sectors += sectors.ideal as u64;
+        if kind == AccessKind::Atomic {
+            site.atomics += active;
+        }
+        if let Some(hit) = hit {
+            let base = self.launch.space().table()[hit.index].base();
+            let first = ((anchor >> 5) - (base >> 5)) as i64;
+            let touched = self.launch.touched(hit.index, kind);
+            for &(start, count) in &sectors.runs {
+                touched.0.mark((first + start) as usize, count, touched.1);
+            }
+        } else {
+            self.touch_each(a, kind, addr);
+        }
+    }
+
+    #[cold]
+    fn touch_each(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) {
+        for lane in lanes(a.mask) {
+            if let Some(index) = self.index_of(addr[lane]) {
+                let first = (addr[lane] >> 5) - (self.launch.space().table()[index].base() >> 5);
+                let touched = self.launch.touched(index, kind);
+                touched.0.mark(first as usize, 1, touched.1);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn usable(allocation: &Allocation, kind: AccessKind) -> bool {
+    !allocation.is_freed() && (kind == AccessKind::Load || !matches!(allocation.label(), Label::Const(_)))
+}
+
+/// Loads every lane of a request that lies inside `bytes`.
+#[inline(always)]
+pub(crate) fn gather(bytes: &Bytes, start: usize, pattern: &Pattern, size: u32, out: &mut Wide) {
+    match size {
+        1 => gather_sized::<1>(bytes, start, pattern, out),
+        2 => gather_sized::<2>(bytes, start, pattern, out),
+        4 => gather_sized::<4>(bytes, start, pattern, out),
+        8 => gather_sized::<8>(bytes, start, pattern, out),
+        _ => gather_sized::<16>(bytes, start, pattern, out),
+    }
+}
+
+#[inline(always)]
+fn gather_sized<const SIZE: usize>(bytes: &Bytes, start: usize, pattern: &Pattern, out: &mut Wide) {
+    let mut one = |lane: usize| {
+        // SAFETY: `Pattern::offset_in` found every lane inside the allocation and aligned.
+        let value = unsafe { bytes.load_at::<SIZE>(start.wrapping_add(pattern.rel[lane] as usize)) };
+        out.put(lane, SIZE as u32, value);
+    };
+    if pattern.mask == !0 {
+        (0..32).for_each(&mut one);
+    } else {
+        lanes(pattern.mask).for_each(&mut one);
+    }
+}
+
+/// Stores every lane of a request that lies inside `bytes`.
+#[inline(always)]
+pub(crate) fn scatter(bytes: &Bytes, start: usize, pattern: &Pattern, size: u32, value: &Wide) {
+    match size {
+        1 => scatter_sized::<1>(bytes, start, pattern, value),
+        2 => scatter_sized::<2>(bytes, start, pattern, value),
+        4 => scatter_sized::<4>(bytes, start, pattern, value),
+        8 => scatter_sized::<8>(bytes, start, pattern, value),
+        _ => scatter_sized::<16>(bytes, start, pattern, value),
+    }
+}
+
+#[inline(always)]
+fn scatter_sized<const SIZE: usize>(bytes: &Bytes, start: usize, pattern: &Pattern, value: &Wide) {
+    for lane in lanes(pattern.mask) {
+        // SAFETY: `Pattern::offset_in` found every lane inside the allocation and aligned.
+        unsafe { bytes.store_at::<SIZE>(start.wrapping_add(pattern.rel[lane] as usize), value.lane(lane)) };
     }
 }

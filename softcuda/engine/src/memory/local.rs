@@ -2,22 +2,34 @@
 
 use super::access::{Access, Door, Wide, lanes};
 use super::atomic::{AtomOp, AtomTy, apply};
-use super::shared::{get, low, set};
+use super::bytes::Bytes;
 use super::space::POISON;
 use crate::check::InitMap;
 use crate::report::{AccessKind, Fault};
 
 /// Local bytes of all threads of a block, thread after thread, and which of them were written.
 pub(crate) struct LocalMemory {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     init: InitMap,
     each: usize,
 }
 
 impl LocalMemory {
     pub(crate) fn new(threads: usize, each: usize) -> LocalMemory {
+        // Whole words of 16 bytes, so that a thread's bytes are aligned on the host as their offsets are.
+        let each = each.next_multiple_of(16);
         let bytes = threads.next_multiple_of(32) * each;
-        LocalMemory { bytes: vec![POISON; bytes], init: InitMap::new(bytes, false), each }
+        LocalMemory {
+            bytes: Bytes::filled(bytes, POISON).expect("host memory for a block's local memory"),
+            init: InitMap::new(bytes, false),
+            each,
+        }
+    }
+
+    /// As new, for the next block.
+    pub(crate) fn renew(&mut self) {
+        self.bytes.as_mut_slice().fill(POISON);
+        self.init.reset();
     }
 }
 
@@ -27,7 +39,7 @@ impl Door<'_> {
         let (local, init, size) = (&self.block.local, self.launch.shape().checks.init, a.size as usize);
         for lane in lanes(a.mask) {
             let offset = (a.warp as usize * 32 + lane) * local.each + addr[lane] as usize;
-            out.put(lane, a.size, get(&local.bytes, offset, size));
+            out.put(lane, a.size, local.bytes.load(offset, size));
             if init {
                 out.taint(lane, local.init.missing(offset, size));
             }
@@ -37,14 +49,11 @@ impl Door<'_> {
 
     pub(crate) fn store_local(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
         self.check_offsets(a, AccessKind::Store, addr, self.block.local.each as u64)?;
-        let (local, size) = (&mut self.block.local, a.size as usize);
+        let (local, size) = (&self.block.local, a.size as usize);
         for lane in lanes(a.mask) {
             let offset = (a.warp as usize * 32 + lane) * local.each + addr[lane] as usize;
-            set(&mut local.bytes, offset, size, value.lane(lane));
-            local.init.set(offset, size);
-            if value.tainted >> lane & 1 != 0 {
-                lanes(value.uninit[lane] as u32).filter(|&b| b < size).for_each(|b| local.init.clear(offset + b, 1));
-            }
+            local.bytes.store(offset, size, value.lane(lane));
+            local.init.store(offset, size, value.missing(lane));
         }
         Ok(())
     }
@@ -61,12 +70,13 @@ impl Door<'_> {
         out: &mut [u64; 32],
     ) -> Result<(), Box<Fault>> {
         self.check_offsets(a, AccessKind::Atomic, addr, self.block.local.each as u64)?;
-        let (local, size) = (&mut self.block.local, a.size as usize);
+        let (local, size) = (&self.block.local, a.size as usize);
         for lane in lanes(a.mask) {
             let offset = (a.warp as usize * 32 + lane) * local.each + addr[lane] as usize;
-            let old = low(get(&local.bytes, offset, size));
+            let [low, high, ..] = local.bytes.load(offset, size);
+            let old = low as u64 | (high as u64) << 32;
             let new = apply(op, ty, false, old, x[lane], y[lane]);
-            set(&mut local.bytes, offset, size, [new as u32, (new >> 32) as u32, 0, 0]);
+            local.bytes.store(offset, size, [new as u32, (new >> 32) as u32, 0, 0]);
             local.init.set(offset, size);
             out[lane] = old;
         }

@@ -17,9 +17,11 @@ mod global;
 mod launch;
 mod local;
 mod param;
+mod pattern;
 mod shared;
 pub mod space;
 
+pub(crate) use access::lanes;
 pub use access::{Access, Door, Order, Scope, Space, Wide};
 pub use atomic::{AtomOp, AtomTy, apply};
 pub use launch::{BlockMemory, LaunchMemory, LaunchShape};

@@ -1,7 +1,6 @@
 //! The kernel's parameter block: read only, the same for every thread.
 
 use super::access::{Access, Door, Wide, lanes};
-use super::shared::get;
 use crate::report::{AccessKind, Fault};
 
 impl Door<'_> {
@@ -9,8 +8,15 @@ impl Door<'_> {
         let params = self.launch.params();
         self.check_offsets(a, AccessKind::Load, addr, params.len() as u64)?;
         for lane in lanes(a.mask) {
-            out.put(lane, a.size, get(params, addr[lane] as usize, a.size as usize));
+            out.put(lane, a.size, words(&params[addr[lane] as usize..][..a.size as usize]));
         }
         Ok(())
     }
+}
+
+/// Up to 16 bytes as little-endian words.
+fn words(bytes: &[u8]) -> [u32; 4] {
+    let mut raw = [0u8; 16];
+    raw[..bytes.len()].copy_from_slice(bytes);
+    std::array::from_fn(|i| u32::from_le_bytes([raw[4 * i], raw[4 * i + 1], raw[4 * i + 2], raw[4 * i + 3]]))
 }

@@ -1,70 +1,132 @@
-//! Shared memory of one block. One worker runs the block, so its bytes are plain memory.
+//! Shared memory of one block.
+//!
+//! One worker runs the block, so nothing here is concurrent; its bytes have the same type as global ones for the sake of one gather loop.
 
 use super::access::{Access, Door, Wide, lanes};
 use super::atomic::{AtomOp, AtomTy, apply};
+use super::bytes::Bytes;
+use super::global::{gather, scatter};
+use super::pattern::Pattern;
 use super::space::POISON;
-use crate::check::InitMap;
-use crate::report::{AccessKind, Fault};
+use crate::check::{Actor, InitMap, SharedRace};
+use crate::report::{AccessKind, Detail, Fault, Party};
 
-/// The bytes of a block's shared memory and which of them somebody wrote.
+/// The bytes of a block's shared memory, which of them somebody wrote, and who accessed them.
 pub(crate) struct SharedMemory {
-    bytes: Vec<u8>,
-    init: InitMap,
+    pub(crate) bytes: Bytes,
+    len: usize,
+    pub(crate) init: InitMap,
+    pub(crate) race: Option<Box<SharedRace>>,
+    /// One bit per word that waits for a `cp.async`; empty until there is one.
+    pending: Vec<u64>,
+    pending_words: usize,
 }
 
 impl SharedMemory {
-    pub(crate) fn new(bytes: usize) -> SharedMemory {
-        SharedMemory { bytes: vec![POISON; bytes], init: InitMap::new(bytes, false) }
+    pub(crate) fn new(len: usize, threads: usize, race: bool) -> SharedMemory {
+        SharedMemory {
+            bytes: Bytes::filled(len, POISON).expect("host memory for a block's shared memory"),
+            len,
+            init: InitMap::new(len, false),
+            race: race.then(|| Box::new(SharedRace::new(len, threads))),
+            pending: Vec::new(),
+            pending_words: 0,
+        }
     }
-}
 
-/// `size` bytes at `offset` as little-endian words.
-#[inline(always)]
-pub(crate) fn get(bytes: &[u8], offset: usize, size: usize) -> [u32; 4] {
-    let mut raw = [0u8; 16];
-    raw[..size].copy_from_slice(&bytes[offset..offset + size]);
-    std::array::from_fn(|i| u32::from_le_bytes([raw[4 * i], raw[4 * i + 1], raw[4 * i + 2], raw[4 * i + 3]]))
-}
+    /// As new, for the next block.
+    pub(crate) fn renew(&mut self) {
+        self.bytes.as_mut_slice().fill(POISON);
+        self.init.reset();
+        self.pending.fill(0);
+        self.pending_words = 0;
+        if let Some(race) = &mut self.race {
+            race.renew();
+        }
+    }
 
-/// Writes what [`get`] reads.
-#[inline(always)]
-pub(crate) fn set(bytes: &mut [u8], offset: usize, size: usize, value: [u32; 4]) {
-    let mut raw = [0u8; 16];
-    (0..4).for_each(|i| raw[4 * i..4 * i + 4].copy_from_slice(&value[i].to_le_bytes()));
-    bytes[offset..offset + size].copy_from_slice(&raw[..size]);
-}
+    /// Marks or unmarks the words of a copy's destination.
+    pub(crate) fn set_pending(&mut self, offset: usize, size: usize, on: bool) {
+        if self.pending.is_empty() {
+            self.pending = vec![0; self.len.div_ceil(256)];
+        }
+        for word in offset / 4..(offset + size).div_ceil(4) {
+            let (slot, bit) = (&mut self.pending[word / 64], 1u64 << (word % 64));
+            if (*slot & bit != 0) != on {
+                *slot ^= bit;
+                self.pending_words = if on { self.pending_words + 1 } else { self.pending_words - 1 };
+            }
+        }
+    }
 
-/// Low 64 bits of a value.
-pub(crate) fn low(value: [u32; 4]) -> u64 {
-    value[0] as u64 | (value[1] as u64) << 32
+    fn is_pending(&self, offset: usize, size: usize) -> bool {
+        (offset / 4..(offset + size).div_ceil(4)).any(|word| self.pending[word / 64] >> (word % 64) & 1 != 0)
+    }
 }
 
 impl Door<'_> {
     pub(crate) fn load_shared(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
-        let limit = self.block.shared.bytes.len() as u64;
-        self.check_offsets(a, AccessKind::Load, addr, limit)?;
-        let (shared, init, size) = (&self.block.shared, self.launch.shape().checks.init, a.size as usize);
-        for lane in lanes(a.mask) {
-            let offset = addr[lane] as usize;
-            out.put(lane, a.size, get(&shared.bytes, offset, size));
-            if init {
-                out.taint(lane, shared.init.missing(offset, size));
+        let start = self.check_shared(a, AccessKind::Load, addr)?;
+        if self.block.shared.race.is_some() {
+            for lane in lanes(a.mask) {
+                self.race_shared(a, AccessKind::Load, lane, addr[lane], || false)?;
             }
         }
+        let shared = &self.block.shared;
+        let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
+        gather(&shared.bytes, start, pattern, a.size, out);
+        if self.launch.shape().checks.init {
+            let span = (pattern.high - pattern.low) as usize;
+            if !(pattern.dense && shared.init.is_set(start.wrapping_add_signed(pattern.low as isize), span)) {
+                for lane in lanes(a.mask) {
+                    out.taint(lane, shared.init.missing(addr[lane] as usize, a.size as usize));
+                }
+            }
+        }
+        self.count_shared(a, addr);
         Ok(())
     }
 
     pub(crate) fn store_shared(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
-        let limit = self.block.shared.bytes.len() as u64;
-        self.check_offsets(a, AccessKind::Store, addr, limit)?;
-        let (shared, size) = (&mut self.block.shared, a.size as usize);
-        for lane in lanes(a.mask) {
-            let offset = addr[lane] as usize;
-            set(&mut shared.bytes, offset, size, value.lane(lane));
-            shared.init.set(offset, size);
-            if value.tainted >> lane & 1 != 0 {
-                lanes(value.uninit[lane] as u32).filter(|&b| b < size).for_each(|b| shared.init.clear(offset + b, 1));
+        self.put_shared(a, AccessKind::Store, addr, value)?;
+        self.count_shared(a, addr);
+        Ok(())
+    }
+
+    /// Stores without counting.
+    pub(crate) fn put_shared(
+        &mut self,
+        a: &Access,
+        kind: AccessKind,
+        addr: &[u64; 32],
+        value: &Wide,
+    ) -> Result<(), Box<Fault>> {
+        let start = self.check_shared(a, kind, addr)?;
+        let size = a.size as usize;
+        if self.block.shared.race.is_some() {
+            // Lane by lane, so that a lane sees what a lower one stored to the same place.
+            for lane in lanes(a.mask) {
+                let offset = addr[lane] as usize;
+                let old = self.block.shared.bytes.load(offset, size);
+                let mut new = [0; 4];
+                new[..size.div_ceil(4)].copy_from_slice(&value.lane(lane)[..size.div_ceil(4)]);
+                if size < 4 {
+                    new[0] &= u32::MAX >> (32 - 8 * size);
+                }
+                self.race_shared(a, kind, lane, addr[lane], || old == new)?;
+                self.block.shared.bytes.store(offset, size, new);
+                self.block.shared.init.store(offset, size, value.missing(lane));
             }
+            return Ok(());
+        }
+        let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
+        let shared = &self.block.shared;
+        scatter(&shared.bytes, start, pattern, a.size, value);
+        if value.tainted & a.mask == 0 && pattern.dense {
+            let low = start.wrapping_add_signed(pattern.low as isize);
+            shared.init.set(low, (pattern.high - pattern.low) as usize);
+        } else {
+            lanes(a.mask).for_each(|lane| shared.init.store(addr[lane] as usize, size, value.missing(lane)));
         }
         Ok(())
     }
@@ -80,17 +142,95 @@ impl Door<'_> {
         y: &[u64; 32],
         out: &mut [u64; 32],
     ) -> Result<(), Box<Fault>> {
-        let limit = self.block.shared.bytes.len() as u64;
-        self.check_offsets(a, AccessKind::Atomic, addr, limit)?;
-        let (shared, size) = (&mut self.block.shared, a.size as usize);
+        self.check_shared(a, AccessKind::Atomic, addr)?;
+        let size = a.size as usize;
         for lane in lanes(a.mask) {
-            let offset = addr[lane] as usize;
-            let old = low(get(&shared.bytes, offset, size));
+            self.race_shared(a, AccessKind::Atomic, lane, addr[lane], || false)?;
+            let (shared, offset) = (&self.block.shared, addr[lane] as usize);
+            let [low, high, ..] = shared.bytes.load(offset, size);
+            let old = low as u64 | (high as u64) << 32;
             let new = apply(op, ty, false, old, x[lane], y[lane]);
-            set(&mut shared.bytes, offset, size, [new as u32, (new >> 32) as u32, 0, 0]);
+            shared.bytes.store(offset, size, [new as u32, (new >> 32) as u32, 0, 0]);
             shared.init.set(offset, size);
             out[lane] = old;
         }
+        self.count_shared(a, addr);
+        if self.launch.shape().count {
+            self.counts.sites[a.site.pc as usize].atomics += a.mask.count_ones() as u64;
+        }
         Ok(())
+    }
+
+    /// Alignment, bounds and unfinished copies; the anchor's offset.
+    #[inline(always)]
+    fn check_shared(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<usize, Box<Fault>> {
+        let pattern = Pattern::of(&mut self.patterns[a.site.pc as usize], a, addr);
+        let limit = self.block.shared.len as u64;
+        let Some(start) = pattern.offset_in(addr[pattern.first], 0, limit) else {
+            return Err(self.check_offsets(a, kind, addr, limit).expect_err("the pattern found a lane outside"));
+        };
+        if self.block.shared.pending_words != 0 && kind != AccessKind::AsyncTarget {
+            for lane in lanes(a.mask) {
+                if self.block.shared.is_pending(addr[lane] as usize, a.size as usize) {
+                    return Err(self.pending_fault(a, kind, lane, addr[lane]));
+                }
+            }
+        }
+        Ok(start)
+    }
+
+    #[cold]
+    fn pending_fault(&mut self, a: &Access, kind: AccessKind, lane: usize, address: u64) -> Box<Fault> {
+        let (block, thread) = (self.block.number, a.warp * 32 + lane as u32);
+        let (site, copier) = self.block.copy_at(address as usize, a.size as usize).unwrap_or((a.site, thread));
+        let copy = Party { site, kind: AccessKind::AsyncTarget, block, thread: copier };
+        let access = Party { site: a.site, kind, block, thread };
+        Fault::found(Detail::AsyncPending { copy, access, address, bytes: a.size }, a.site, a.warp, 1 << lane)
+    }
+
+    /// Tells the race detector of one lane's access. `same` says that a store leaves the bytes as they are.
+    #[inline(always)]
+    fn race_shared(
+        &mut self,
+        a: &Access,
+        kind: AccessKind,
+        lane: usize,
+        address: u64,
+        same: impl Fn() -> bool,
+    ) -> Result<(), Box<Fault>> {
+        let Some(race) = &mut self.block.shared.race else { return Ok(()) };
+        let (offset, size) = (address as usize, a.size as usize);
+        let strong = kind == AccessKind::Atomic || a.order.is_strong();
+        let who = Actor { thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong };
+        self.launch.remember_line(a.site);
+        let reads = matches!(kind, AccessKind::Load | AccessKind::Atomic);
+        if strong {
+            race.strong(offset, a.warp, reads, kind != AccessKind::Load, a.order.releases());
+        }
+        let found = if kind == AccessKind::Load { race.load(offset, size, who) } else { race.store(offset, size, who) };
+        let Some(earlier) = found else { return Ok(()) };
+        if same() {
+            race.wrote(offset, size, who);
+            return Ok(());
+        }
+        let (limit, block) = (self.block.shared.len as u64, self.block.number);
+        let first_kind = if earlier.wrote { AccessKind::Store } else { AccessKind::Load };
+        let first = Party { site: self.launch.site(earlier.pc), kind: first_kind, block, thread: earlier.thread };
+        let second = Party { site: a.site, kind, block, thread: who.thread };
+        let detail = Detail::SharedRace { first, second, address, bytes: a.size, limit };
+        Err(Fault::found(detail, a.site, a.warp, 1 << lane))
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_shared(&mut self, a: &Access, addr: &[u64; 32]) {
+        if !self.launch.shape().count {
+            return;
+        }
+        let pattern = self.patterns[a.site.pc as usize].as_deref_mut().expect("made by the check");
+        let banks = pattern.banks(addr[pattern.first]);
+        let site = &mut self.counts.sites[a.site.pc as usize];
+        site.shared_requests += 1;
+        site.wavefronts += banks.wavefronts as u64;
+        site.ideal_wavefronts += banks.ideal as u64;
     }
 }
