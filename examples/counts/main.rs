@@ -6,6 +6,7 @@
 //! `ptx_per_unit` is lane instructions of PTX per unit.
 
 mod elementwise;
+mod kv;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -78,5 +79,6 @@ fn run() -> Outcome {
     modes.count = true;
     client::set_modes(modes);
     let bench = Bench { kernels, stream: context.default_stream() };
-    elementwise::run(&bench)
+    elementwise::run(&bench)?;
+    kv::run(&bench)
 }

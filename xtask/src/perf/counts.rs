@@ -13,6 +13,8 @@ pub struct Counts {
     pub sector_ratio: Option<f64>,
     /// Shared-memory wavefronts beyond the fewest.
     pub bank_conflicts: u64,
+    /// Lane instructions of PTX per unit.
+    pub ptx_per_unit: Option<f64>,
 }
 
 impl Counts {
@@ -43,6 +45,7 @@ fn parse(line: &str) -> Result<Counts, String> {
         kernel: text("kernel")?,
         case: text("case")?,
         sector_ratio: value["sector_ratio"].as_f64(),
+        ptx_per_unit: value["ptx_per_unit"].as_f64(),
         bank_conflicts: value["bank_conflicts"].as_u64().ok_or_else(|| format!("no `bank_conflicts`: {line}"))?,
     })
 }

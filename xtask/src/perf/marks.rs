@@ -13,14 +13,22 @@ pub struct Case {
     pub case: &'static str,
     /// What the count is per.
     pub unit: &'static str,
+    /// How machine instructions are counted; none where there is no one steady loop.
+    pub step: Option<Step>,
+    /// Lane instructions per unit, at most.
+    pub mark: Mark,
+    /// Sectors requested from global memory over the fewest that hold the bytes, at most.
+    pub sector_ratio: f64,
+}
+
+/// What a loop's instructions are counted against.
+pub struct Step {
     /// Start of the marker's operation.
     pub marker: &'static str,
     /// Markers in a step.
-    pub markers_per_step: usize,
+    pub markers: usize,
     /// Units that a warp works through in a step.
-    pub units_per_step: f64,
-    /// Lane instructions per unit, at most: on sm_80 and sm_86, and on sm_89 and later.
-    pub mark: Mark,
+    pub units: f64,
 }
 
 /// The most that a case may cost.
@@ -49,9 +57,6 @@ impl Mark {
     }
 }
 
-/// Sectors requested from global memory over the fewest that hold the bytes, at most.
-pub const SECTOR_RATIO: f64 = 1.05;
-
 /// Every case.
 pub const CASES: &[Case] = &[
     // Casts: eight elements a thread, one wide access on the code side.
@@ -64,6 +69,10 @@ pub const CASES: &[Case] = &[
     element("quantize_rows_f16_uint4", "per group, statistics", "LDG.E.128", 8),
     element("quantize_encode_f16_e4m3", "per tensor, codes", "STG.E.64", 8),
     element("quantize_decode_f16_int8", "per token", "STG.E.128", 8),
+    append("append_float_d128"),
+    append("append_int8_d128"),
+    append("append_e4m3_d128"),
+    append("append_kivi4_d128"),
     attend("attend_int8_d128", 16, 4096 + 128, Mark::everywhere(1.8)),
     attend("attend_int8_d64", 16, 2048 + 128, Mark::None),
     attend("attend_e4m3_d128", 16, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
@@ -76,20 +85,18 @@ pub const CASES: &[Case] = &[
 
 /// An elementwise kernel: a step is what one access of a warp covers.
 const fn element(kernel: &'static str, case: &'static str, marker: &'static str, per_lane: usize) -> Case {
-    let units_per_step = 32.0 * per_lane as f64;
-    Case { kernel, case, unit: "element", marker, markers_per_step: 1, units_per_step, mark: Mark::None }
+    let step = Some(Step { marker, markers: 1, units: 32.0 * per_lane as f64 });
+    Case { kernel, case, unit: "element", step, mark: Mark::None, sector_ratio: 1.05 }
+}
+
+/// Appending a chunk to the cache: single tokens store pieces of tiles, chunks must reach 70 % of the ideal.
+const fn append(kernel: &'static str) -> Case {
+    Case { kernel, case: "chunk of 256 tokens", unit: "element", step: None, mark: Mark::None, sector_ratio: 1.0 / 0.7 }
 }
 
 /// Decode attention: a step is the tile record of one head, codes and scales. Its marker is the transpose of the
 /// probabilities, one `movmatrix` for 8 tokens, which does not change with how the products are arranged.
 const fn attend(kernel: &'static str, tile_tokens: usize, tile_bytes: usize, mark: Mark) -> Case {
-    Case {
-        kernel,
-        case: "decode, 1 to 8 query heads",
-        unit: "byte of KV",
-        marker: "MOVM",
-        markers_per_step: tile_tokens / 8,
-        units_per_step: tile_bytes as f64,
-        mark,
-    }
+    let step = Some(Step { marker: "MOVM", markers: tile_tokens / 8, units: tile_bytes as f64 });
+    Case { kernel, case: "decode, 1 to 8 query heads", unit: "byte of KV", step, mark, sector_ratio: 1.05 }
 }

@@ -21,7 +21,7 @@ use crate::shell::{root, target};
 use crate::{compile, nvcc, toolchain};
 use assemble::{Kernel, Tools};
 use counts::Counts;
-use marks::{CASES, Case};
+use marks::{CASES, Case, Step};
 
 const TARGETS: [&str; 2] = ["80", "89"];
 const ARCHITECTURES: &str = "sm_80,sm_89,sm_90";
@@ -151,16 +151,15 @@ fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
 }
 
 /// The loop of a case and its lane instructions per unit.
-fn count(kernel: &Kernel, case: &Case) -> Result<(steady::Steady, f64), String> {
-    let steady = steady::steady(&kernel.function, case.marker)
-        .ok_or_else(|| format!("no {} instruction can be reached", case.marker))?;
-    if !steady.markers.is_multiple_of(case.markers_per_step) {
-        return Err(format!(
-            "the loop holds {} {} instructions, which are no whole steps of {}",
-            steady.markers, case.marker, case.markers_per_step
-        ));
+fn count(kernel: &Kernel, step: &Step) -> Result<(steady::Steady, f64), String> {
+    let Step { marker, markers, units } = step;
+    let steady =
+        steady::steady(&kernel.function, marker).ok_or_else(|| format!("no {marker} instruction can be reached"))?;
+    if !steady.markers.is_multiple_of(*markers) {
+        let found = steady.markers;
+        return Err(format!("the loop holds {found} {marker} instructions, which are no whole steps of {markers}"));
     }
-    let units = case.units_per_step * (steady.markers / case.markers_per_step) as f64;
+    let units = units * (steady.markers / markers) as f64;
     let per_unit = 32.0 * steady.path.len() as f64 / units;
     Ok((steady, per_unit))
 }
@@ -177,8 +176,8 @@ fn line(kernel: &Kernel, case: Option<&Case>, counts: &[Counts]) -> Line {
         mark: case.and_then(|case| case.mark.on(&kernel.arch)),
         wrong: Vec::new(),
     };
-    if let Some(case) = case {
-        match count(kernel, case) {
+    if let Some(step) = case.and_then(|case| case.step.as_ref()) {
+        match count(kernel, step) {
             Ok((steady, per_unit)) => {
                 line.sass_per_unit = Some(per_unit);
                 if let Some(mark) = line.mark.filter(|&mark| per_unit > mark) {
@@ -200,8 +199,9 @@ fn line(kernel: &Kernel, case: Option<&Case>, counts: &[Counts]) -> Line {
         line.wrong.push(format!("{} bytes spilled", kernel.resources.spill_bytes));
     }
     if let Some(counts) = counts.iter().find(|counts| counts.is_of(&line.kernel, case.map(|case| case.case))) {
-        if counts.sector_ratio.is_some_and(|ratio| ratio > marks::SECTOR_RATIO) {
-            line.wrong.push(format!("more than {} sectors per ideal sector", marks::SECTOR_RATIO));
+        let most = case.map_or(f64::INFINITY, |case| case.sector_ratio);
+        if counts.sector_ratio.is_some_and(|ratio| ratio > most) {
+            line.wrong.push(format!("more than {most:.2} sectors per ideal sector"));
         }
         if counts.bank_conflicts > 0 {
             line.wrong.push("bank conflicts".to_string());
@@ -251,18 +251,19 @@ fn table(lines: &[Line]) {
     let width = lines.iter().map(|line| line.kernel.len()).max().unwrap_or(0).max(6);
     let case_width = lines.iter().map(|line| line.case.len()).max().unwrap_or(0).max(4);
     println!(
-        "{:width$}  {:case_width$}  arch   SASS/unit   mark  unit          regs  spill  shared  sectors  conflicts",
+        "{:width$}  {:case_width$}  arch   SASS/unit   mark  PTX/unit  unit          regs  spill  shared  sectors  conflicts",
         "kernel", "case"
     );
     for line in lines {
         let counts = line.counts.as_ref();
         println!(
-            "{:width$}  {:case_width$}  {:5}  {:>9}  {:>5}  {:12}  {:>4}  {:>5}  {:>6}  {:>7}  {:>9}  {}",
+            "{:width$}  {:case_width$}  {:5}  {:>9}  {:>5}  {:>8}  {:12}  {:>4}  {:>5}  {:>6}  {:>7}  {:>9}  {}",
             line.kernel,
             line.case,
             line.arch,
             number(line.sass_per_unit),
             number(line.mark),
+            number(counts.and_then(|counts| counts.ptx_per_unit)),
             line.unit,
             line.resources.registers,
             line.resources.spill_bytes,
@@ -283,7 +284,11 @@ fn print_loops(kernels: &[Kernel], text: &str) -> Result<(), String> {
             }
             printed += 1;
             println!("{} ({}) of {} for {}", case.kernel, case.case, kernel.module, kernel.arch);
-            match count(kernel, case) {
+            let Some(step) = &case.step else {
+                println!("    no one steady loop\n");
+                continue;
+            };
+            match count(kernel, step) {
                 Ok((steady, per_unit)) => {
                     for &at in &steady.path {
                         println!("    {}", kernel.function.instructions[at].text);
@@ -292,7 +297,7 @@ fn print_loops(kernels: &[Kernel], text: &str) -> Result<(), String> {
                         "{} instructions, {} of them {}: {per_unit:.3} lane instructions per {}\n",
                         steady.path.len(),
                         steady.markers,
-                        case.marker,
+                        step.marker,
                         case.unit
                     );
                 }

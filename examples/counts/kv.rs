@@ -1,0 +1,82 @@
+//! Appending a chunk of 256 tokens to the cache: 2 sequences, 4 KV heads of 128 channels.
+
+use lowbit::cache::{Batch, KvCacheMut, KvFormat, KvLayout, KvShape, Rows};
+use lowbit::format::DType;
+use lowbit::half::f16;
+use lowbit::ops::kv;
+
+use crate::{Bench, Case, Outcome};
+
+const SEQS: usize = 2;
+const HEADS: usize = 4;
+const DIM: usize = 128;
+const TOKENS: usize = 256;
+const PAGE: usize = 64;
+
+pub fn run(bench: &Bench) -> Outcome {
+    let residual = 32;
+    for (kernel, format) in [
+        ("append_float_d128", KvFormat::FLOAT),
+        ("append_int8_d128", KvFormat::INT8),
+        ("append_e4m3_d128", KvFormat::E4M3),
+        ("append_kivi4_d128", KvFormat::kivi4(residual)),
+    ] {
+        append(bench, kernel, format)?;
+    }
+    Ok(())
+}
+
+/// The chunk is the whole sequence and a multiple of the residual, so that every key is coded; formats with a window
+/// also store the residual's rows of K and V there.
+fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
+    let Bench { kernels, stream } = bench;
+    let layout = KvLayout::new(
+        KvShape { num_kv_heads: HEADS, head_dim: DIM, page_tokens: PAGE, max_append: 1, dtype: DType::F16 },
+        format,
+    )?;
+    let blocks = TOKENS / PAGE;
+    let row = HEADS * DIM;
+    let values: Vec<f16> = (0..SEQS * TOKENS * row).map(|i| f16::from_f32((i * 7919 % 2003) as f32 / 1000.0)).collect();
+    let k = stream.clone_htod(&values)?;
+    let v = stream.clone_htod(&values)?;
+    let mut pages = stream.alloc_zeros::<u8>(SEQS * blocks * layout.page_bytes())?;
+    let mut state = stream.alloc_zeros::<u8>(SEQS * layout.state_bytes())?;
+    let mut status = stream.alloc_zeros::<u32>(1)?;
+    let scale = stream.clone_htod(&[1.0f32])?;
+    let scales = || (format == KvFormat::E4M3).then(|| scale.as_view());
+    let seq_lens = stream.clone_htod(&[TOKENS as i32; SEQS])?;
+    let cu_q_lens = stream.clone_htod(&[0, TOKENS as i32, 2 * TOKENS as i32])?;
+    // Pages in an order that is not that of memory.
+    let table: Vec<i32> = (0..(SEQS * blocks) as i32).rev().collect();
+    let block_table = stream.clone_htod(&table)?;
+    let state_slots = stream.clone_htod(&[1i32, 0])?;
+    let batch = Batch {
+        seq_lens: seq_lens.as_view(),
+        cu_q_lens: cu_q_lens.as_view(),
+        block_table: block_table.as_view(),
+        max_blocks: blocks,
+        state_slots: Some(state_slots.as_view()),
+        ring_start: None,
+        max_q_len: TOKENS,
+        total_q: SEQS * TOKENS,
+    };
+    let window = if format.has_window() { 2 * 2 * SEQS * layout.residual() * row } else { 0 };
+    let bytes = 2 * 2 * values.len() + pages.len() + window;
+    let case = Case { kernel, case: "chunk of 256 tokens", bytes, units: 2 * values.len() };
+    bench.count(case, || {
+        let mut cache = KvCacheMut {
+            layout,
+            pages: pages.as_view_mut(),
+            state: state.as_view_mut(),
+            status: status.as_view_mut(),
+            k_scale: scales(),
+            v_scale: scales(),
+        };
+        let rows = |data| Rows { data, stride: row };
+        kv::append_prefill(kernels, stream, &batch, &rows(k.as_view()), &rows(v.as_view()), &mut cache)
+    })?;
+    match stream.clone_dtoh(&status)?[0] {
+        0 => Ok(()),
+        bits => Err(format!("{kernel}: status {bits:#x}").into()),
+    }
+}
