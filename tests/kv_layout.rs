@@ -1,0 +1,249 @@
+//! The byte layout of pages and windows against its documentation: golden pages, and a second decoder written from
+//! docs/kv-layout.md alone.
+
+mod kv_world;
+
+use half::{bf16, f16};
+use kv_world::{World, formats, noise, rng};
+use lowbit::cache::{KvCode, KvFormat, KvLayout, KvShape};
+use lowbit::format::{DType, Half16};
+use lowbit::reference::attend::dequantize;
+use rand::RngExt;
+
+fn layout(format: KvFormat, num_kv_heads: usize, head_dim: usize, page_tokens: usize, dtype: DType) -> KvLayout {
+    KvLayout::new(KvShape { num_kv_heads, head_dim, page_tokens, max_append: 3, dtype }, format).unwrap()
+}
+
+/// The golden input of docs/kv-layout.md.
+fn golden_rows(tokens: usize) -> (Vec<f16>, Vec<f16>) {
+    let rows = |f: fn(i32, i32) -> f32| -> Vec<f16> {
+        (0..tokens as i32).flat_map(|t| (0..64).map(move |c| f16::from_f32(f(t, c)))).collect()
+    };
+    (
+        rows(|t, c| ((1 + t % 5) * ((37 * t + 11 * c + t * c) % 61 - 30)) as f32 / 8.0),
+        rows(|t, c| ((1 + t % 3) * ((29 * t + 17 * c + 3 * t * c) % 53 - 20)) as f32 / 16.0),
+    )
+}
+
+#[test]
+fn golden_pages() {
+    for (name, format) in
+        [("float", KvFormat::FLOAT), ("int8", KvFormat::INT8), ("e4m3", KvFormat::E4M3), ("kivi4", KvFormat::kivi4(32))]
+    {
+        let tokens = format.tile_tokens();
+        let mut world = World::new(layout(format, 1, 64, tokens, DType::F16), 1, 2 * tokens, 1);
+        if format == KvFormat::E4M3 {
+            (world.k_scale, world.v_scale) = (Some(vec![1.0 / 64.0]), Some(vec![1.0 / 32.0]));
+        }
+        let (k, v) = golden_rows(tokens);
+        let step = world.step(&[tokens]);
+        world.append(&step, &k, &v, true);
+        let page_bytes = world.layout.page_bytes();
+        let page = &world.pages[world.table[0] as usize * page_bytes..][..page_bytes];
+        let path = format!("{}/tests/data/kv_page_{name}.hex", env!("CARGO_MANIFEST_DIR"));
+        let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let hex: Vec<String> =
+            page.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+        for (i, (found, expected)) in hex.iter().zip(golden.lines()).enumerate() {
+            assert_eq!(found, expected, "{name}: bytes from {}", 32 * i);
+        }
+        assert_eq!(hex.len(), golden.lines().count(), "{name}");
+        let document = include_str!("../docs/kv-layout.md");
+        let tile = world.layout.tile();
+        for part in [tile.k_codes, tile.v_codes, tile.k_meta, tile.v_meta].iter().filter(|part| part.bytes > 0) {
+            assert!(document.contains(&hex[part.offset / 32]), "{name}: the document's line of byte {}", part.offset);
+        }
+    }
+}
+
+/// A page, read as docs/kv-layout.md says and by nothing else.
+struct Page<'a> {
+    bytes: &'a [u8],
+    format: KvFormat,
+    d: usize,
+    page_tokens: usize,
+    bf16: bool,
+    scales: [f32; 2],
+}
+
+impl Page<'_> {
+    fn half(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
+    }
+
+    fn f16(&self, at: usize) -> f32 {
+        f16::from_bits(self.half(at)).to_f32()
+    }
+
+    fn e4m3(byte: u8) -> f32 {
+        let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+        assert!(byte & 0x7F != 0x7F, "NaN is never stored");
+        let magnitude = match exponent {
+            0 => mantissa * 2f32.powi(-9),
+            _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
+        };
+        if byte & 0x80 != 0 { -magnitude } else { magnitude }
+    }
+
+    /// Key (side 0) or value (side 1) of a head, slot and channel.
+    fn value(&self, side: usize, head: usize, slot: usize, channel: usize) -> f32 {
+        let d = self.d;
+        let (tile, record, codes, meta) = match self.format.k.code {
+            KvCode::Float => (16, 64 * d, 32 * d, 0),
+            KvCode::Int8 => (16, 32 * d + 128, 16 * d, 64),
+            KvCode::E4m3 => (16, 32 * d, 16 * d, 0),
+            _ => (32, 40 * d, 16 * d, 4 * d),
+        };
+        let start = (head * (self.page_tokens / tile) + slot / tile) * record;
+        let (codes_at, meta_at) = (start + side * codes, start + 2 * codes + side * meta);
+        let token = slot % tile;
+        // All places are searched for the one that the document gives this token and channel.
+        let mut found = None;
+        for g in 0..8 {
+            for t in 0..4 {
+                let lane = 4 * g + t;
+                let mut place = |at_token: usize, at_channel: usize, value: usize| {
+                    if (at_token, at_channel) == (token, channel) {
+                        assert!(found.replace(value).is_none(), "two places");
+                    }
+                };
+                match (self.format.k.code, side) {
+                    (KvCode::Float, 0) => {
+                        for (h, c, j) in grid([2, d / 32, 8]) {
+                            place(8 * h + g, 32 * c + 8 * t + j, 2 * (256 * (h * d / 32 + c) + 8 * lane + j));
+                        }
+                    }
+                    (KvCode::Float, _) => {
+                        for (m, b, re) in grid([d / 16, 2, 4]) {
+                            let (r, e) = (re / 2, re % 2);
+                            let half = 256 * m + 8 * lane + 2 * (2 * b + r) + e;
+                            place(8 * b + 2 * t + e, d / 8 * g + 2 * m + r, 2 * half);
+                        }
+                    }
+                    (KvCode::Int8 | KvCode::E4m3, 0) => {
+                        for (h, c, j) in grid([2, d / 64, 16]) {
+                            place(8 * h + g, 64 * c + 16 * t + j, 512 * (h * d / 64 + c) + 16 * lane + j);
+                        }
+                    }
+                    (KvCode::Int8 | KvCode::E4m3, _) => {
+                        for (h, m, re) in grid([2, d / 16, 4]) {
+                            let (r, e) = (re / 2, re % 2);
+                            let byte = 512 * (h * d / 64 + m / 4) + 16 * lane + 4 * (m % 4) + 2 * r + e;
+                            place(8 * h + 2 * t + e, d / 8 * g + 2 * m + r, byte);
+                        }
+                    }
+                    (_, 0) => {
+                        for (ih, j, n) in grid([4, d / 32, 8]) {
+                            let (i, h) = (ih / 2, ih % 2);
+                            let w = h * d / 32 + j;
+                            let byte = 8 * d * i + 512 * (w / 4) + 16 * lane + 4 * (w % 4);
+                            place(16 * i + 8 * h + g, 32 * j + 8 * t + n, 8 * byte + 4 * n);
+                        }
+                    }
+                    _ => {
+                        for (ih, v, ef) in grid([4, d / 32, 8]) {
+                            let (i, h, e, f) = (ih / 2, ih % 2, ef / 4, ef % 4);
+                            let w = h * d / 32 + v;
+                            let byte = 8 * d * i + 512 * (w / 4) + 16 * lane + 4 * (w % 4);
+                            let channel = 32 * v + 16 * (f / 2) + 2 * g + f % 2;
+                            place(16 * i + 8 * h + 2 * t + e, channel, 8 * byte + 16 * e + 4 * f);
+                        }
+                    }
+                }
+            }
+        }
+        let at = found.expect("every element has a place");
+        match self.format.k.code {
+            KvCode::Float if self.bf16 => bf16::from_bits(self.half(codes_at + at)).to_f32(),
+            KvCode::Float => self.f16(codes_at + at),
+            KvCode::E4m3 => Self::e4m3(self.bytes[codes_at + at]) * self.scales[side],
+            KvCode::Int8 => {
+                let scale = meta_at + 4 * (2 * (token % 8) + token / 8);
+                let scale = f32::from_le_bytes(self.bytes[scale..scale + 4].try_into().unwrap());
+                (f32::from(self.bytes[codes_at + at]) - 128.0) * scale
+            }
+            _ => {
+                let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;
+                let (scale, min) = if side == 0 {
+                    let (a, t, e, u, b) =
+                        (channel / 32, channel % 32 / 8, channel % 8 / 4, channel % 4 / 2, channel % 2);
+                    (8 * (4 * a + t) + 4 * u + 2 * b + e, d + 8 * (4 * a + t) + 4 * b + 2 * u + e)
+                } else {
+                    let (i, h, t, e) = (token / 16, token % 16 / 8, token % 8 / 2, token % 2);
+                    let j = channel / 32;
+                    (8 * (4 * j + t) + 4 * i + 2 * h + e, d + 8 * (4 * j + t) + 4 * h + 2 * i + e)
+                };
+                f32::from(q) * self.f16(meta_at + 2 * scale) + self.f16(meta_at + 2 * min)
+            }
+        }
+    }
+}
+
+fn grid(n: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..n[0]).flat_map(move |a| (0..n[1]).flat_map(move |b| (0..n[2]).map(move |c| (a, b, c))))
+}
+
+fn agree<T: Half16>(format: KvFormat, d: usize, page_tokens: usize, seed: u64) {
+    let heads = 2;
+    let tokens = page_tokens + format.tile_tokens() + 5;
+    let layout = layout(format, heads, d, page_tokens, T::DTYPE);
+    let mut world = World::new(layout, 1, tokens + 200, seed);
+    let row = world.row();
+    let typed = |seed| -> Vec<T> { noise(tokens * row, seed).iter().map(|x| T::from_f32(x.to_f32())).collect() };
+    let (k, v) = (typed(seed + 1), typed(seed + 2));
+    let step = world.step(&[tokens]);
+    world.append(&step, &k, &v, true);
+    // A call that reads everything as codes that can be: one more token far ahead would need codes of all keys, so the
+    // last whole group of R below `tokens` is where codes end.
+    let step = world.step(&[0]);
+    let step = kv_world::Step { cu_q_lens: vec![0, 1], max_q_len: 1, total_q: 1, ..step };
+    let (read, status) = dequantize(&world.cache_ref(), &world.batch(&step), 0).unwrap();
+    assert_eq!(status, lowbit::cache::Status::OK);
+    let read = read.unwrap();
+    let residual = layout.residual();
+    let p0 = tokens - 1;
+    let (keys, values) = match residual {
+        0 => (tokens, tokens),
+        r => (p0 / r * r, p0.saturating_sub(r)),
+    };
+    let mut random = rng(seed + 3);
+    for _ in 0..400 {
+        let (t, head, channel) =
+            (random.random_range(0..tokens), random.random_range(0..heads), random.random_range(0..d));
+        let start = world.table[t / page_tokens] as usize * layout.page_bytes();
+        let scale = |s: &Option<Vec<f32>>| s.as_ref().map_or(1.0, |s| s[head]);
+        let page = Page {
+            bytes: &world.pages[start..start + layout.page_bytes()],
+            format,
+            d,
+            page_tokens,
+            bf16: T::DTYPE == DType::Bf16,
+            scales: [scale(&world.k_scale), scale(&world.v_scale)],
+        };
+        let rows = (residual + 2 * 3 - 1).div_ceil(32) * 32;
+        for (side, read, coded) in [(0, &read.k, keys), (1, &read.v, values)] {
+            let expected = if t < coded {
+                page.value(side, head, t % page_tokens, channel)
+            } else {
+                let slot = world.slots[0] as usize * 4 * heads * rows * d;
+                let at = slot + 2 * (((side * heads + head) * rows + t % rows) * d + channel);
+                let bits = u16::from_le_bytes([world.state[at], world.state[at + 1]]);
+                if T::DTYPE == DType::Bf16 { bf16::from_bits(bits).to_f32() } else { f16::from_bits(bits).to_f32() }
+            };
+            let found = read[(t * heads + head) * d + channel];
+            assert_eq!(found.to_bits(), expected.to_bits(), "{format} side {side} token {t} channel {channel}");
+        }
+    }
+}
+
+#[test]
+fn a_second_decoder_reads_the_same() {
+    for (i, format) in formats().into_iter().enumerate() {
+        for d in [64, 128] {
+            for page_tokens in [16, 32, 64, 128].into_iter().filter(|&p| p >= format.tile_tokens()) {
+                agree::<f16>(format, d, page_tokens, 100 * i as u64 + d as u64);
+            }
+            agree::<bf16>(format, d, 32, 7000 + i as u64);
+        }
+    }
+}
