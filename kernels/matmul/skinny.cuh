@@ -47,6 +47,7 @@ struct SkinnyParams {
     uint32_t k_warps_log2;     // warps of a CTA along k: 1, 2, 4 or 8
     uint32_t out_type;         // DType: 0 f32, 1 f16, 2 bf16
     uint32_t minus_base[2];    // twice the same: what a format takes from its decoded weights, two halves of x's type
+    uint32_t reserved;
 };
 static_assert(sizeof(SkinnyParams) == 152 && offsetof(SkinnyParams, m) == 96 && offsetof(SkinnyParams, minus_base) == 140,
               "SkinnyParams is shared with Rust");

@@ -2,4 +2,5 @@
 
 pub mod cast;
 pub mod kv;
+pub mod matmul;
 pub mod quantize;

@@ -3,4 +3,5 @@
 pub mod attend;
 pub mod cast;
 pub mod kv;
+pub mod matmul;
 pub mod quantize;

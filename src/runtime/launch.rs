@@ -59,6 +59,7 @@ pub fn launch_table() -> Vec<EntryRow> {
         super::probe::ENTRIES.to_vec(), //
         crate::ops::cast::entries(),
         crate::ops::kv::entries(),
+        crate::ops::matmul::entries(),
         crate::ops::quantize::entries(),
     ];
     families.concat()

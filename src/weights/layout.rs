@@ -18,8 +18,8 @@
 //!
 //! # Scales
 //! Records `[row tile][record]`, halves (f16) in the order `[g 0..8][group of the record][s, (o,)][output g, output g + 8]`,
-//! where o is the minimum or the real zero of formats that have one. If a group is longer than a block (128 k of 4-bit,
-//! 64 k of 8-bit codes), or as long as k, a record is one group; else it is one block with all its groups.
+//! where o is the minimum or the real zero of formats that have one. With groups of 32, 64, 128 k (8-bit codes: 32) a record
+//! is one block (128 k of 4-bit, 64 k of 8-bit codes) with all its groups; with other groups it is one group.
 //!
 //! # Zeros (4-bit zeros only)
 //! The same records, bytes `[g 0..8][group of the record]`: zero of output g in the low nibble, of g + 8 in the high.
@@ -117,7 +117,9 @@ impl PackedLayout {
             }
         }
         let (known, supported) = match format {
-            WeightFormat::Int4(_) => (group >= 32 && group.is_power_of_two(), "32, 64, 128, 256 .. (powers of two), or k"),
+            WeightFormat::Int4(_) => {
+                (group >= 32 && group.is_power_of_two(), "32, 64, 128, 256 .. (powers of two), or k")
+            }
             WeightFormat::Int8 => (group == 32, "32, or k"),
         };
         if !known && group != k {
@@ -173,7 +175,10 @@ impl PackedLayout {
 
     /// Whether a record of scales is a group rather than a block.
     pub const fn record_is_group(&self) -> bool {
-        self.group == self.k || self.group > self.format.block_k()
+        match self.format {
+            WeightFormat::Int4(_) => !matches!(self.group, 32 | 64 | 128),
+            WeightFormat::Int8 => self.group != 32,
+        }
     }
 
     /// Groups in a record of scales.
@@ -251,7 +256,10 @@ impl PackedLayout {
     /// # Panics
     /// If n or the group is outside the padded matrix.
     pub fn scale(&self, n: usize, group: usize) -> usize {
-        assert!(n < 16 * self.row_tiles() && group < self.records() * self.record_groups(), "({n}, {group}) is outside");
+        assert!(
+            n < 16 * self.row_tiles() && group < self.records() * self.record_groups(),
+            "({n}, {group}) is outside"
+        );
         let (record, r) = self.record(group);
         let kinds = if self.format.has_offset() { 2 } else { 1 };
         let half = (((n % 8) * self.record_groups() + r) * kinds) * 2 + (n / 8) % 2;
