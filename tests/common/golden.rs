@@ -8,6 +8,7 @@ pub struct Golden {
     bytes: Vec<u8>,
 }
 
+#[allow(dead_code)] // Every test file uses some of it.
 impl Golden {
     /// Reads `tests/data/<name>.safetensors`.
     pub fn open(name: &str) -> Golden {
