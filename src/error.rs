@@ -161,6 +161,31 @@ mod tests {
         assert_eq!(error.to_string(), "quantize::per_token: `scales`: expected at least 16 elements, found 15");
         let error = Error::unsupported("attend", "head_dim 72", "64, 128");
         assert_eq!(error.to_string(), "attend: head_dim 72 is not supported; supported: 64, 128");
+        let error = Error::Launch {
+            op: "attend",
+            kernel: "attend_int8_d128",
+            grid: (1, 2, 3),
+            block: (128, 1, 1),
+            shared: 1024,
+            driver: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES".to_string(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "attend: launching kernel `attend_int8_d128` with grid (1, 2, 3), block (128, 1, 1), 1024 bytes of shared \
+             memory: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"
+        );
+        let error = Error::Load {
+            module: "kv/append",
+            target: "89",
+            capability: "8.9".to_string(),
+            driver: "CUDA_ERROR_UNSUPPORTED_PTX_VERSION".to_string(),
+            log: "  line 7: version 9.0\n".to_string(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "loading kernel module `kv/append` (PTX for compute_89) on a device of capability 8.9: \
+             CUDA_ERROR_UNSUPPORTED_PTX_VERSION: line 7: version 9.0"
+        );
         let error = Error::NoDevice { ordinal: 1, count: 1, reason: String::new() };
         assert_eq!(error.to_string(), "no CUDA device 1: the driver reports 1");
     }

@@ -84,19 +84,9 @@ impl Kernels {
         self.inner.sm_count
     }
 
-    /// The function exported as `entry` by `module`, loaded if need be.
-    #[allow(dead_code)] // Ops launch through `Launch`; benches of a single function go here.
-    pub(crate) fn function(&self, module: &'static str, entry: &'static str) -> Result<CudaFunction> {
-        self.function_with_shared(module, entry, 0)
-    }
-
-    /// [`Self::function`], allowed to be launched with `shared` bytes of dynamic shared memory.
-    pub(crate) fn function_with_shared(
-        &self,
-        module: &'static str,
-        entry: &'static str,
-        shared: u32,
-    ) -> Result<CudaFunction> {
+    /// The function exported as `entry` by `module`, loaded if need be, and allowed to be launched with `shared` bytes
+    /// of dynamic shared memory.
+    pub(crate) fn function(&self, module: &'static str, entry: &'static str, shared: u32) -> Result<CudaFunction> {
         let mut functions = lock(&self.inner.functions);
         let loaded = match functions.get_mut(&(module, entry)) {
             Some(loaded) => loaded,

@@ -81,10 +81,9 @@ pub(crate) struct Launch<P> {
 
 impl<P: DeviceRepr> Launch<P> {
     /// Loads what the launch needs, so that it can be captured, and checks it against the device's limits.
-    #[allow(dead_code)] // For ops that are captured.
     pub(crate) fn prepare(&self, kernels: &Kernels) -> Result<()> {
         self.check(kernels)?;
-        kernels.function_with_shared(self.entry.module, self.entry.name, self.shared).map(|_| ())
+        kernels.function(self.entry.module, self.entry.name, self.shared).map(|_| ())
     }
 
     /// Queues the kernel on `stream`.
@@ -100,7 +99,7 @@ impl<P: DeviceRepr> Launch<P> {
         if x == 0 || y == 0 || z == 0 {
             return Ok(());
         }
-        let function = kernels.function_with_shared(self.entry.module, self.entry.name, self.shared)?;
+        let function = kernels.function(self.entry.module, self.entry.name, self.shared)?;
         let mut launch = stream.launch_builder(&function);
         launch.arg(params);
         let config = LaunchConfig { grid_dim: self.grid, block_dim: self.block, shared_mem_bytes: self.shared };

@@ -13,5 +13,4 @@ pub use kernels::Kernels;
 pub use launch::{EntryRow, launch_table};
 pub use probe::probe;
 
-#[allow(unused_imports)] // For the ops; the families use what they need of it.
 pub(crate) use launch::{Entry, Launch, check_stream};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::shell::{cargo, run};
+use crate::shell::{cargo, root, run};
 use crate::{model, toolchain};
 
-const PROMPT: &str = "Explain in one sentence what a key-value cache is.";
+const PROMPT: &str = "The most interesting thing about the city of Paris is";
 
 /// Toolchain, model, build; then `smollm2 generate` and `smollm2 accuracy`.
 pub fn demo() -> Result<(), String> {
@@ -15,7 +15,7 @@ pub fn demo() -> Result<(), String> {
     toolchain::compiler_folder()?;
     let model = model::fetch()?;
     run(cargo().args(["build", "--package", "smollm2"]))?;
-    run(smollm2("generate", &model).args(["--prompt", PROMPT, "--tokens", "32", "--kv", "kivi4"]))?;
+    run(smollm2("generate", &model).args(["--prompt", PROMPT, "--tokens", "32", "--kv", "kivi4-r32"]))?;
     run(smollm2("accuracy", &model).args(["--tokens", "256"]))?;
     eprintln!("demo: {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
@@ -41,6 +41,16 @@ pub fn smollm2(subcommand: &str, model: &PathBuf) -> Command {
 /// Through cargo, which puts the software driver on the loader's path.
 fn example(subcommand: &str) -> Command {
     let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "smollm2", "--", subcommand]);
+    // In the caller's folder, so that file names among the arguments mean what they say.
+    if let Ok(folder) = std::env::current_dir() {
+        command.current_dir(folder);
+    }
+    let manifest = root().join("Cargo.toml");
+    command.arg("run").arg("--quiet").arg("--manifest-path").arg(manifest).args([
+        "--package",
+        "smollm2",
+        "--",
+        subcommand,
+    ]);
     command
 }
