@@ -13,6 +13,7 @@ pub mod check;
 mod config;
 pub mod count;
 mod device;
+pub mod fragment;
 pub mod memory;
 mod module;
 pub mod report;

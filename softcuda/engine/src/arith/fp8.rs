@@ -84,9 +84,13 @@ pub fn encode<S: Small>(x: f32, relu: bool) -> u8 {
 pub fn decode<S: Small>(code: u8) -> f32 {
     let magnitude = code as u32 & (S::SIGN - 1);
     let sign = if code as u32 & S::SIGN != 0 { 0x8000_0000 } else { 0 };
-    // The code's fields at f32's place; the product with 2^(127 - bias) mends the exponent and normalises subnormals.
-    let scale = f32::from_bits(((127 + 126 + S::MIN_EXPONENT) as u32) << 23);
-    let value = f32::from_bits(magnitude << (23 - S::FRACTION)) * scale;
+    // The code's fields at f32's place, the exponent moved by the difference of biases. A subnormal code is read as the smallest normal value
+    // times 1.fraction, less that value.
+    let moved = (magnitude << (23 - S::FRACTION)) + (((126 + S::MIN_EXPONENT) as u32) << 23);
+    let tiny = magnitude < 1 << S::FRACTION;
+    let lifted = moved + if tiny { 1 << 23 } else { 0 };
+    let excess = if tiny { ((127 + S::MIN_EXPONENT) as u32) << 23 } else { 0 };
+    let value = f32::from_bits(lifted) - f32::from_bits(excess);
     let nan = magnitude > S::MAX && S::INFINITY != Some(magnitude);
     let infinite = S::INFINITY == Some(magnitude);
     let number = if infinite { 0x7f80_0000 } else { value.to_bits() };

@@ -8,6 +8,8 @@
 //! | [`half`] | f16 and bf16 arithmetic and their conversions to and from f32 | 9.7.4 |
 //! | [`fp8`] | e4m3, e5m2 and e2m1 codes | 9.7.9.21 |
 //! | [`cvt`] | every other conversion | 9.7.9.21 |
+//! | [`dot`] | sums of matrix products in three numerics | 9.7.14 |
+//! | [`mma`] | `mma` of a whole warp, registers to registers | 9.7.14.5 |
 //!
 //! Rules that hold throughout:
 //! - One result for one input on every host: no libm in a result, no change of the processor's rounding or flush mode. `mul_add` is
@@ -18,7 +20,18 @@
 
 pub mod bits;
 pub mod cvt;
+pub mod dot;
 pub mod fp8;
 pub mod half;
+pub mod mma;
 pub mod round;
 pub mod soft64;
+
+/// A well-mixed function of two words (SplitMix64's finisher), for seeded choices.
+#[inline(always)]
+pub(crate) fn hash(a: u64, b: u64) -> u64 {
+    let mut z = a.wrapping_add(b.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,119 @@
+//! The sums of matrix products: `C + A x B` for a 16 x K and a K x 8 matrix, already gathered, in three numerics.
+//!
+//! The ISA fixes neither the order nor the rounding of the additions inside one `mma`. So there are three answers, and a kernel must be right
+//! under each:
+//! - [`exact`]: f64 sum of the exact products, C first. Rounded once by the caller.
+//! - [`shuffled`]: every addition rounds to f32, in an order that a seed decides.
+//! - [`truncated`]: what tensor cores do (Fasi, Higham, Mikaitis, Pranesh, "Numerical behavior of NVIDIA tensor cores", 2021): all terms, C
+//!   included, are aligned to the largest exponent, bits below a fixed position are dropped, the rest is added exactly.
+//!
+//! Products of two values of at most 26 bits are exact in f64, so that fused and separate operations agree and the tiers are bit-equal.
+//! Sums are kept for N = 8 columns side by side: eight f64 are two AVX2 registers.
+
+/// Rows of A and of C.
+pub const M: usize = 16;
+/// Columns of B and of C.
+pub const N: usize = 8;
+
+/// C, then the sums: row, column.
+pub type Sums = [[f64; N]; M];
+
+/// `sums += a x b` in f64, k ascending. `FMA` asks for fused instructions: the same results, slow where the processor has none.
+#[inline(always)]
+pub fn exact<const FMA: bool, const K: usize>(a: &[[f64; K]; M], b: &[[f64; N]; K], sums: &mut Sums) {
+    // Four rows at a time: eight independent AVX2 sums hide the latency of the addition.
+    for (a, sums) in a.chunks_exact(4).zip(sums.chunks_exact_mut(4)) {
+        let mut acc = [[0.0; N]; 4];
+        acc.copy_from_slice(sums);
+        for k in 0..K {
+            for i in 0..4 {
+                for j in 0..N {
+                    acc[i][j] = if FMA { a[i][k].mul_add(b[k][j], acc[i][j]) } else { a[i][k] * b[k][j] + acc[i][j] };
+                }
+            }
+        }
+        sums.copy_from_slice(&acc);
+    }
+}
+
+/// `sums + a x b`, each addition rounded to f32, in the order that `seed` decides; C takes part in the shuffle.
+#[inline(always)]
+pub fn shuffled<const K: usize>(a: &[[f64; K]; M], b: &[[f64; N]; K], sums: &mut Sums, seed: u64) {
+    let mut order = [0u8; 65]; // term K stands for C
+    let order = &mut order[..K + 1];
+    for (i, term) in order.iter_mut().enumerate() {
+        *term = i as u8;
+    }
+    let mut state = seed;
+    for i in (1..=K).rev() {
+        state = super::hash(state, i as u64);
+        order.swap(i, (state % (i as u64 + 1)) as usize);
+    }
+    for (a, sums) in a.iter().zip(sums) {
+        let c = *sums;
+        let term = |k: u8| if k as usize == K { c } else { b[k as usize].map(|b| a[k as usize] * b) };
+        let mut acc = term(order[0]).map(|x| x as f32);
+        for &k in &order[1..] {
+            let term = term(k);
+            for j in 0..N {
+                acc[j] = (acc[j] as f64 + term[j]) as f32;
+            }
+        }
+        *sums = acc.map(f64::from);
+    }
+}
+
+/// `sums + a x b` with all terms aligned to the largest exponent, bits below `2^-bits` of it dropped, added exactly. The result has up to
+/// `bits + 6` bits: the caller's rounding (toward zero for f32) finishes it. `bits` is at most 24. Where a term is not finite the f64 sum
+/// stands. `FAST` says that the processor truncates in one instruction.
+#[inline(always)]
+pub fn truncated<const FAST: bool, const K: usize>(a: &[[f64; K]; M], b: &[[f64; N]; K], sums: &mut Sums, bits: i32) {
+    for (a, sums) in a.iter().zip(sums) {
+        let mut largest = sums.map(f64::abs);
+        let mut plain = *sums;
+        for k in 0..K {
+            for j in 0..N {
+                let product = a[k] * b[k][j];
+                largest[j] = if product.abs() > largest[j] { product.abs() } else { largest[j] };
+                plain[j] += product;
+            }
+        }
+        // The exponent field of the largest term makes the two powers of two: one step is 2^(exponent - bits).
+        let field = largest.map(|x| (x.to_bits() >> 52) as i64);
+        let step = field.map(|f| f64::from_bits(((f - bits as i64).max(1) as u64) << 52));
+        let per_step = field.map(|f| f64::from_bits(((2046 + bits as i64 - f).clamp(1, 2046) as u64) << 52));
+        let mut whole: [f64; N] = core::array::from_fn(|j| toward_zero::<FAST>(sums[j] * per_step[j]));
+        for k in 0..K {
+            for j in 0..N {
+                whole[j] += toward_zero::<FAST>(a[k] * b[k][j] * per_step[j]);
+            }
+        }
+        for j in 0..N {
+            let usable = largest[j] > 0.0 && plain[j].is_finite();
+            sums[j] = if usable { whole[j] * step[j] } else { plain[j] };
+        }
+    }
+}
+
+/// The integral part of a value below 2^51 in magnitude.
+#[inline(always)]
+fn toward_zero<const FAST: bool>(x: f64) -> f64 {
+    if FAST { x.trunc() } else { super::cvt::integral64(x, super::round::Rounding::Rz) }
+}
+
+/// `sums + a x b` modulo 2^32, or clamped to s32 if `saturate` (`.satfinite`). The products of at most 64 terms of 9 bits stay far below
+/// 2^31, so that clamping the total is clamping the sum.
+#[inline(always)]
+pub fn integer<const K: usize>(a: &[[i32; K]; M], b: &[[i32; N]; K], sums: &mut [[i32; N]; M], saturate: bool) {
+    for (a, sums) in a.iter().zip(sums) {
+        let mut acc = [0i32; N];
+        for k in 0..K {
+            for j in 0..N {
+                acc[j] += a[k] * b[k][j];
+            }
+        }
+        for j in 0..N {
+            sums[j] = if saturate { sums[j].saturating_add(acc[j]) } else { sums[j].wrapping_add(acc[j]) };
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! `mma.sync.aligned.m16n8kK` for a whole warp: registers in, registers out (PTX ISA 9.7.14.5).
+//!
+//! Naively: for every (row, column) of D, look up with the maps of [`fragment`](crate::fragment) which lanes hold its row of A and its column of B, and
+//! add up ([`dot`]). What makes it fast:
+//! 1. Four neighbouring lanes of one register hold a run of one row of A (one column of B). Elements are unpacked a run at a time.
+//! 2. Inside a run, element `i` of all four lanes comes first, then element `i + 1`: K is permuted the same way in A and B, which
+//!    costs nothing, and unpacking is a shift and a mask of whole vectors. C's columns stand even ones first for the same reason.
+//! 3. The sums run as AVX2 code where the processor has it. The results are the same bits (see [`dot`]).
+
+use super::dot::{self, M, N, Sums};
+use super::fp8::{self, E4m3, E5m2};
+use super::half::{self, Bf16, F16, Half};
+use super::round::{self, Rounding};
+use crate::MmaMode;
+use crate::fragment::{self, MMA_C};
+
+/// The type of A's or B's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Element {
+    /// `.f16`
+    F16,
+    /// `.bf16`
+    Bf16,
+    /// `.tf32`; the lower 13 bits of a register are ignored.
+    Tf32,
+    /// `.e4m3`
+    E4m3,
+    /// `.e5m2`
+    E5m2,
+    /// `.s8`
+    S8,
+    /// `.u8`
+    U8,
+    /// `.s4`
+    S4,
+    /// `.u4`
+    U4,
+}
+
+impl Element {
+    /// How many elements a 32-bit register holds.
+    pub const fn per_register(self) -> usize {
+        match self {
+            Element::Tf32 => 1,
+            Element::F16 | Element::Bf16 => 2,
+            Element::E4m3 | Element::E5m2 | Element::S8 | Element::U8 => 4,
+            Element::S4 | Element::U4 => 8,
+        }
+    }
+}
+
+/// The type of C and D.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accumulator {
+    /// `.f32`: four registers.
+    F32,
+    /// `.f16`: two registers of two halves.
+    F16,
+    /// `.s32`: four registers.
+    S32,
+}
+
+/// One `mma` of the shape m16n8kK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mma {
+    k: usize,
+    a: Element,
+    b: Element,
+    accumulator: Accumulator,
+    saturate: bool,
+}
+
+impl Mma {
+    /// The instruction with these types, or `None` if the ISA has none. `saturate` is `.satfinite`.
+    pub fn new(k: usize, a: Element, b: Element, accumulator: Accumulator, saturate: bool) -> Option<Mma> {
+        use Accumulator::{F16 as Acc16, F32 as Acc32, S32 as AccInt};
+        use Element::*;
+        let exists = match (a, b, accumulator) {
+            (F16, F16, Acc16 | Acc32) | (Bf16, Bf16, Acc32) => !saturate && (k == 8 || k == 16),
+            (Tf32, Tf32, Acc32) => !saturate && (k == 4 || k == 8),
+            (E4m3 | E5m2, E4m3 | E5m2, Acc16 | Acc32) => !saturate && (k == 16 || k == 32),
+            (S8 | U8, S8 | U8, AccInt) => k == 16 || k == 32,
+            (S4 | U4, S4 | U4, AccInt) => k == 32 || k == 64,
+            _ => false,
+        };
+        exists.then_some(Mma { k, a, b, accumulator, saturate })
+    }
+
+    /// Registers of A, of B, and of C and D.
+    pub fn registers(&self) -> (usize, usize, usize) {
+        let b = self.k / (4 * self.a.per_register());
+        (2 * b, b, if self.accumulator == Accumulator::F16 { 2 } else { 4 })
+    }
+
+    /// Multiply-adds of one instruction.
+    pub fn operations(&self) -> u64 {
+        (M * N * self.k) as u64
+    }
+
+    /// D = A x B + C. The slices hold as many registers as [`registers`](Self::registers) says; the result's unused ones are 0. `seed` orders the
+    /// sums of [`MmaMode::Shuffle`].
+    pub fn run(&self, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], mode: MmaMode, seed: u64) -> [[u32; 32]; 4] {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: both features that the function carries were just detected.
+            return unsafe { self.run_avx2(a, b, c, mode, seed) };
+        }
+        self.run_baseline(a, b, c, mode, seed)
+    }
+
+    /// [`run`](Self::run) without AVX2: the same bits, slower. Public for the test that compares the two.
+    #[doc(hidden)]
+    pub fn run_baseline(
+        &self,
+        a: &[[u32; 32]],
+        b: &[[u32; 32]],
+        c: &[[u32; 32]],
+        mode: MmaMode,
+        seed: u64,
+    ) -> [[u32; 32]; 4] {
+        self.dispatch::<false>(a, b, c, mode, seed)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn run_avx2(&self, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], mode: MmaMode, seed: u64) -> [[u32; 32]; 4] {
+        self.dispatch::<true>(a, b, c, mode, seed)
+    }
+
+    #[inline(always)]
+    fn dispatch<const FMA: bool>(
+        &self,
+        a: &[[u32; 32]],
+        b: &[[u32; 32]],
+        c: &[[u32; 32]],
+        mode: MmaMode,
+        seed: u64,
+    ) -> [[u32; 32]; 4] {
+        let (a_count, b_count, c_count) = self.registers();
+        let (a, b, c) = (&a[..a_count], &b[..b_count], &c[..c_count]);
+        let numerics = Numerics { mode, seed, to_half: self.accumulator == Accumulator::F16 };
+        match (self.a, self.b, self.k) {
+            (Element::F16, _, 16) => float::<FMA, F16, F16, 16>(a, b, c, numerics),
+            (Element::F16, _, _) => float::<FMA, F16, F16, 8>(a, b, c, numerics),
+            (Element::Bf16, _, 16) => float::<FMA, Bf16, Bf16, 16>(a, b, c, numerics),
+            (Element::Bf16, _, _) => float::<FMA, Bf16, Bf16, 8>(a, b, c, numerics),
+            (Element::Tf32, _, 8) => float::<FMA, Tf32, Tf32, 8>(a, b, c, numerics),
+            (Element::Tf32, _, _) => float::<FMA, Tf32, Tf32, 4>(a, b, c, numerics),
+            (Element::E4m3, Element::E4m3, 32) => float::<FMA, E4m3, E4m3, 32>(a, b, c, numerics),
+            (Element::E4m3, Element::E4m3, _) => float::<FMA, E4m3, E4m3, 16>(a, b, c, numerics),
+            (Element::E4m3, _, 32) => float::<FMA, E4m3, E5m2, 32>(a, b, c, numerics),
+            (Element::E4m3, _, _) => float::<FMA, E4m3, E5m2, 16>(a, b, c, numerics),
+            (Element::E5m2, Element::E4m3, 32) => float::<FMA, E5m2, E4m3, 32>(a, b, c, numerics),
+            (Element::E5m2, Element::E4m3, _) => float::<FMA, E5m2, E4m3, 16>(a, b, c, numerics),
+            (Element::E5m2, _, 32) => float::<FMA, E5m2, E5m2, 32>(a, b, c, numerics),
+            (Element::E5m2, _, _) => float::<FMA, E5m2, E5m2, 16>(a, b, c, numerics),
+            (Element::S8 | Element::U8, _, 32) => self.integer::<4, 32>(a, b, c),
+            (Element::S8 | Element::U8, _, _) => self.integer::<4, 16>(a, b, c),
+            (Element::S4 | Element::U4, _, 64) => self.integer::<8, 64>(a, b, c),
+            (Element::S4 | Element::U4, _, _) => self.integer::<8, 32>(a, b, c),
+        }
+    }
+
+    #[inline(always)]
+    fn integer<const E: usize, const K: usize>(
+        &self,
+        a: &[[u32; 32]],
+        b: &[[u32; 32]],
+        c: &[[u32; 32]],
+    ) -> [[u32; 32]; 4] {
+        let decode = |element: Element| {
+            let signed = matches!(element, Element::S8 | Element::S4);
+            move |word: u32, i: usize| {
+                let width = 32 / E;
+                let shifted = word << (32 - width * (i + 1));
+                let (with_sign, without) = (shifted as i32 >> (32 - width), (shifted >> (32 - width)) as i32);
+                if signed { with_sign } else { without }
+            }
+        };
+        let mut rows = [[0i32; K]; M];
+        let mut columns = [[0i32; N]; K];
+        gather_a::<i32, i32, E, K>(a, decode(self.a), &mut rows);
+        gather_b::<i32, i32, E, K>(b, decode(self.b), &mut columns);
+        let mut sums = [[0i32; N]; M];
+        gather_c(c, |word| word as i32, &mut sums);
+        dot::integer(&rows, &columns, &mut sums, self.saturate);
+        scatter(&sums, |x| x as u32)
+    }
+}
+
+/// How a float sum is formed and what it becomes.
+#[derive(Clone, Copy)]
+struct Numerics {
+    mode: MmaMode,
+    seed: u64,
+    to_half: bool,
+}
+
+/// A float element type: unpacking from a register.
+trait Operand {
+    /// Elements in a register.
+    const PER_REGISTER: usize;
+    /// Fraction bits kept below the largest exponent in truncated sums.
+    const KEPT_BITS: i32;
+    /// Element `i` of a register, exact.
+    fn decode(word: u32, i: usize) -> f32;
+}
+
+impl Operand for F16 {
+    const PER_REGISTER: usize = 2;
+    const KEPT_BITS: i32 = 24;
+    #[inline(always)]
+    fn decode(word: u32, i: usize) -> f32 {
+        half::f16_bits_to_f32(word >> (16 * i))
+    }
+}
+
+impl Operand for Bf16 {
+    const PER_REGISTER: usize = 2;
+    const KEPT_BITS: i32 = 24;
+    #[inline(always)]
+    fn decode(word: u32, i: usize) -> f32 {
+        f32::from_bits((word >> (16 * i)) << 16)
+    }
+}
+
+/// tf32: the upper 19 bits of a register.
+struct Tf32;
+
+impl Operand for Tf32 {
+    const PER_REGISTER: usize = 1;
+    const KEPT_BITS: i32 = 24;
+    #[inline(always)]
+    fn decode(word: u32, _: usize) -> f32 {
+        f32::from_bits(word & !0x1fff)
+    }
+}
+
+impl Operand for E4m3 {
+    const PER_REGISTER: usize = 4;
+    const KEPT_BITS: i32 = 13;
+    #[inline(always)]
+    fn decode(word: u32, i: usize) -> f32 {
+        fp8::decode::<E4m3>((word >> (8 * i)) as u8)
+    }
+}
+
+impl Operand for E5m2 {
+    const PER_REGISTER: usize = 4;
+    const KEPT_BITS: i32 = 13;
+    #[inline(always)]
+    fn decode(word: u32, i: usize) -> f32 {
+        fp8::decode::<E5m2>((word >> (8 * i)) as u8)
+    }
+}
+
+#[inline(always)]
+fn float<const FMA: bool, A: Operand, B: Operand, const K: usize>(
+    a: &[[u32; 32]],
+    b: &[[u32; 32]],
+    c: &[[u32; 32]],
+    numerics: Numerics,
+) -> [[u32; 32]; 4] {
+    let mut rows = [[0f64; K]; M];
+    let mut columns = [[0f64; N]; K];
+    let mut sums: Sums = [[0f64; N]; M];
+    match A::PER_REGISTER {
+        1 => gather::<A, B, 1, K>(a, b, &mut rows, &mut columns),
+        2 => gather::<A, B, 2, K>(a, b, &mut rows, &mut columns),
+        _ => gather::<A, B, 4, K>(a, b, &mut rows, &mut columns),
+    }
+    if numerics.to_half {
+        gather_half_c(c, &mut sums);
+    } else {
+        gather_c(c, |word| f32::from_bits(word) as f64, &mut sums);
+    }
+    let round = match numerics.mode {
+        MmaMode::Exact => {
+            dot::exact::<FMA, K>(&rows, &columns, &mut sums);
+            Rounding::Rn
+        }
+        MmaMode::Shuffle => {
+            dot::shuffled(&rows, &columns, &mut sums, numerics.seed);
+            Rounding::Rn
+        }
+        MmaMode::Trunc => {
+            dot::truncated::<FMA, K>(&rows, &columns, &mut sums, A::KEPT_BITS);
+            Rounding::Rz
+        }
+    };
+    if numerics.to_half {
+        // The narrowing to f16 is to nearest in tensor cores too.
+        scatter_half(&sums)
+    } else if round == Rounding::Rn {
+        scatter(&sums, |x| round::canonical(x as f32).to_bits())
+    } else {
+        scatter(&sums, |x| round::canonical(round::narrow(x, Rounding::Rz)).to_bits())
+    }
+}
+
+#[inline(always)]
+fn gather<A: Operand, B: Operand, const E: usize, const K: usize>(
+    a: &[[u32; 32]],
+    b: &[[u32; 32]],
+    rows: &mut [[f64; K]; M],
+    columns: &mut [[f64; N]; K],
+) {
+    gather_a::<f32, f64, E, K>(a, A::decode, rows);
+    gather_b::<f32, f64, E, K>(b, B::decode, columns);
+}
+
+/// Where column `n` of B and C stands: the four even columns, then the four odd ones.
+#[inline(always)]
+const fn place(n: usize) -> usize {
+    4 * (n % 2) + n / 2
+}
+
+/// Every lane's element `i` of a register, for each `i`.
+#[inline(always)]
+fn unpack<T: Copy + Default, const E: usize>(register: &[u32; 32], decode: impl Fn(u32, usize) -> T) -> [[T; 32]; E] {
+    let mut parts = [[T::default(); 32]; E];
+    for (i, part) in parts.iter_mut().enumerate() {
+        for (value, &word) in part.iter_mut().zip(register) {
+            *value = decode(word, i);
+        }
+    }
+    parts
+}
+
+/// A's registers to rows; `E` elements in a register. K is permuted inside each run of 4E: element `i` of lane t stands at 4i + t.
+#[inline(always)]
+fn gather_a<T: Copy + Default, W: Copy + From<T>, const E: usize, const K: usize>(
+    registers: &[[u32; 32]],
+    decode: impl Fn(u32, usize) -> T,
+    rows: &mut [[W; K]; M],
+) {
+    let map = const { fragment::mma_a(E, K) };
+    for (r, register) in registers.iter().enumerate().take(K / (2 * E)) {
+        let parts: [[T; 32]; E] = unpack(register, &decode);
+        for g in 0..8 {
+            let (row, k) = map.at(4 * g, r * E);
+            for (i, part) in parts.iter().enumerate() {
+                for t in 0..4 {
+                    rows[row][k + 4 * i + t] = W::from(part[4 * g + t]);
+                }
+            }
+        }
+    }
+}
+
+/// B's registers to rows of eight columns, K permuted as [`gather_a`] does.
+#[inline(always)]
+fn gather_b<T: Copy + Default, W: Copy + From<T>, const E: usize, const K: usize>(
+    registers: &[[u32; 32]],
+    decode: impl Fn(u32, usize) -> T,
+    columns: &mut [[W; N]; K],
+) {
+    let map = const { fragment::mma_b(E, K) };
+    for (r, register) in registers.iter().enumerate().take(K / (4 * E)) {
+        let (k, _) = map.at(0, r * E);
+        let parts: [[T; 32]; E] = unpack(register, &decode);
+        for (i, part) in parts.iter().enumerate() {
+            for t in 0..4 {
+                for n in 0..N {
+                    columns[k + 4 * i + t][place(n)] = W::from(part[4 * n + t]);
+                }
+            }
+        }
+    }
+}
+
+/// C's four registers to sums, columns in the order of [`place`].
+#[inline(always)]
+fn gather_c<T: Copy>(registers: &[[u32; 32]], decode: impl Fn(u32) -> T, sums: &mut [[T; N]; M]) {
+    for (r, register) in registers.iter().enumerate() {
+        for g in 0..8 {
+            let (row, column) = MMA_C.at(4 * g, r);
+            for t in 0..4 {
+                sums[row][place(column) + t] = decode(register[4 * g + t]);
+            }
+        }
+    }
+}
+
+/// C's two registers of halves to sums.
+#[inline(always)]
+fn gather_half_c(registers: &[[u32; 32]], sums: &mut Sums) {
+    for (r, register) in registers.iter().enumerate() {
+        let parts: [[f32; 32]; 2] = unpack(register, F16::decode);
+        for (i, part) in parts.iter().enumerate() {
+            for g in 0..8 {
+                let (row, column) = MMA_C.at(4 * g, 2 * r + i);
+                for t in 0..4 {
+                    sums[row][place(column) + t] = part[4 * g + t] as f64;
+                }
+            }
+        }
+    }
+}
+
+/// Sums to D's four registers.
+#[inline(always)]
+fn scatter<T: Copy>(sums: &[[T; N]; M], encode: impl Fn(T) -> u32) -> [[u32; 32]; 4] {
+    let mut registers = [[0; 32]; 4];
+    for (r, register) in registers.iter_mut().enumerate() {
+        for g in 0..8 {
+            let (row, column) = MMA_C.at(4 * g, r);
+            for t in 0..4 {
+                register[4 * g + t] = encode(sums[row][place(column) + t]);
+            }
+        }
+    }
+    registers
+}
+
+/// Sums to D's two registers of halves, to nearest.
+#[inline(always)]
+fn scatter_half(sums: &Sums) -> [[u32; 32]; 4] {
+    let values = scatter(sums, |x| round::narrow_odd(x).to_bits());
+    let mut registers = [[0; 32]; 4];
+    for (r, register) in registers.iter_mut().enumerate().take(2) {
+        let half = |value: u32| F16::nearest(f32::from_bits(value)) as u32;
+        for (lane, word) in register.iter_mut().enumerate() {
+            *word = half(values[2 * r][lane]) | half(values[2 * r + 1][lane]) << 16;
+        }
+    }
+    registers
+}
