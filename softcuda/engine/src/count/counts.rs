@@ -49,6 +49,8 @@ pub struct SiteCounts {
     pub atomics: u64,
     /// Bytes copied by `cp.async`.
     pub async_bytes: u64,
+    /// Barriers passed.
+    pub barriers: u64,
 }
 
 impl AddAssign for SiteCounts {
@@ -64,6 +66,7 @@ impl AddAssign for SiteCounts {
         self.local_requests += other.local_requests;
         self.atomics += other.atomics;
         self.async_bytes += other.async_bytes;
+        self.barriers += other.barriers;
     }
 }
 

@@ -21,6 +21,7 @@ mod pattern;
 mod shared;
 pub mod space;
 
+pub use crate::report::Site;
 pub(crate) use access::lanes;
 pub use access::{Access, Door, Order, Scope, Space, Wide};
 pub use atomic::{AtomOp, AtomTy, apply};
