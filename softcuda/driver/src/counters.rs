@@ -10,13 +10,13 @@ pub struct KernelCounters {
     pub launches: u64,
     /// Host nanoseconds that softcuda took for them: the speed of softcuda, not of a GPU.
     pub nanoseconds: u64,
-    /// The sum over the launches.
+    /// The sum over the launches, without the counts by line.
     pub stats: LaunchStats,
 }
 
 type Field = (&'static str, fn(&mut KernelCounters) -> &mut u64);
 
-/// Every counter but the arrays by class.
+/// Every counter but the arrays by class. Counts by line do not cross: they belong to one PTX text, which a sum over launches need not have.
 #[rustfmt::skip] // One field a line.
 const FIELDS: &[Field] = &[
     ("launches", |c| &mut c.launches),
@@ -29,6 +29,8 @@ const FIELDS: &[Field] = &[
     ("global_store_sectors", |c| &mut c.stats.global_store_sectors),
     ("global_load_bytes", |c| &mut c.stats.global_load_bytes),
     ("global_store_bytes", |c| &mut c.stats.global_store_bytes),
+    ("global_load_ideal_sectors", |c| &mut c.stats.global_load_ideal_sectors),
+    ("global_store_ideal_sectors", |c| &mut c.stats.global_store_ideal_sectors),
     ("distinct_load_sectors", |c| &mut c.stats.distinct_load_sectors),
     ("distinct_store_sectors", |c| &mut c.stats.distinct_store_sectors),
     ("shared_requests", |c| &mut c.stats.shared_requests),
@@ -105,6 +107,8 @@ mod tests {
             global_store_sectors: n(),
             global_load_bytes: n(),
             global_store_bytes: n(),
+            global_load_ideal_sectors: n(),
+            global_store_ideal_sectors: n(),
             distinct_load_sectors: n(),
             distinct_store_sectors: n(),
             shared_requests: n(),
@@ -114,6 +118,7 @@ mod tests {
             local_requests: n(),
             cp_async_bytes: n(),
             barriers: n(),
+            lines: Vec::new(),
         };
         let counters = KernelCounters { launches: n(), nanoseconds: n(), stats };
         assert_eq!(KernelCounters::from_line(&counters.to_line()), Some(counters));
