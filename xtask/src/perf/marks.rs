@@ -69,10 +69,25 @@ pub const CASES: &[Case] = &[
     element("quantize_rows_f16_uint4", "per group, statistics", "LDG.E.128", 8),
     element("quantize_encode_f16_e4m3", "per tensor, codes", "STG.E.64", 8),
     element("quantize_decode_f16_int8", "per token", "STG.E.128", 8),
+    // Appending to the cache.
     append("append_float_d128"),
     append("append_int8_d128"),
     append("append_e4m3_d128"),
     append("append_kivi4_d128"),
+    // W4A16 and W8A16.
+    matmul("w4a16_f16_sym_g32", 64, Mark::everywhere(13.0)),
+    matmul("w4a16_f16_sym_g128", 64, Mark::everywhere(13.0)),
+    matmul("w4a16_f16_zero4_g128", 64, Mark::everywhere(13.0)),
+    matmul("w4a16_f16_min_g32", 64, Mark::everywhere(13.0)),
+    matmul("w4a16_f16_min_g128", 64, Mark::everywhere(13.0)),
+    matmul("w4a16_bf16_sym_g128", 64, Mark::None),
+    matmul("w4a16_bf16_min_g32", 64, Mark::None),
+    matmul("w4a16_f16_sym_g32_exact", 64, Mark::everywhere(16.0)),
+    matmul("w4a16_f16_sym_g128_exact", 64, Mark::everywhere(16.0)),
+    matmul("w4a16_f16_min_g32_exact", 64, Mark::everywhere(16.0)),
+    matmul("w8a16_f16_g32", 32, Mark::None),
+    matmul("w8a16_f16_coarse", 32, Mark::None),
+    // Decode attention.
     attend("attend_int8_d128", 16, 4096 + 128, Mark::everywhere(1.8)),
     attend("attend_int8_d64", 16, 2048 + 128, Mark::None),
     attend("attend_e4m3_d128", 16, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
@@ -99,4 +114,11 @@ const fn append(kernel: &'static str) -> Case {
 const fn attend(kernel: &'static str, tile_tokens: usize, tile_bytes: usize, mark: Mark) -> Case {
     let step = Some(Step { marker: "MOVM", markers: tile_tokens / 8, units: tile_bytes as f64 });
     Case { kernel, case: "decode, 1 to 8 query heads", unit: "byte of KV", step, mark, sector_ratio: 1.05 }
+}
+
+/// A product with 1 to 8 rows: a step is a tile of 512 bytes, 16 outputs by `tile_k`, one streaming load. Its cost does
+/// not depend on the number of rows.
+const fn matmul(kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
+    let step = Some(Step { marker: "LDG.E.NA", markers: 1, units: (16 * tile_k / 8) as f64 });
+    Case { kernel, case: "1 to 8 rows", unit: "8 weights", step, mark, sector_ratio: 1.05 }
 }
