@@ -2,6 +2,8 @@
 //! cache; what a test compares runs on exactly these bytes.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub mod planted;
+
 use half::f16;
 use lowbit::cache::{KvFormat, KvLayout, KvScale, Status};
 use lowbit::reference::attend::CacheRef;

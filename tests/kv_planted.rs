@@ -1,0 +1,27 @@
+//! The reference attention on planted caches: it reads what the window rule says, and nothing else.
+
+mod kv_world;
+
+use kv_world::{formats, planted};
+use lowbit::reference::attend::attend;
+use lowbit::reference::kv::Rows;
+
+/// int8's 127 * f32(1/127) is 1 within two roundings of f32; everything else is exact.
+const TOLERANCE: f64 = 3e-7;
+
+#[test]
+fn the_reference_reads_the_read_set_alone() {
+    for format in formats() {
+        for (d, page_tokens) in [(64, 32), (128, 64)] {
+            let cases = planted::cases(format, d, page_tokens);
+            assert!(cases.len() > 50);
+            for case in cases {
+                let rows = Rows { data: &case.q, stride: planted::HEADS * d };
+                let batch = case.world.batch(&case.step);
+                let found = attend(&case.world.cache_ref(), &batch, rows, planted::HEADS, &case.options()).unwrap();
+                assert_eq!(found.status, lowbit::cache::Status::OK);
+                case.check(&found.out, &found.lse, TOLERANCE);
+            }
+        }
+    }
+}

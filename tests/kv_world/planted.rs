@@ -1,0 +1,195 @@
+//! Planted caches: every selection rule of attention, tested so that being off by one is a NaN or a wrong value.
+//!
+//! A case is a cache of n tokens whose bytes are all 0xFF except those that a call (n, m) must read. One token, the hot
+//! one, has a key that outweighs all others by e^120 or more, and a value of its own; all other keys are 0 and values 1.
+//! So the expected result is known in closed form: a row that sees the hot token gives its value and its logit, any
+//! other row gives 1 and the logarithm of the number of tokens it sees. What is read from the wrong source (code
+//! instead of window, a stale slot, a neighbour's row) is NaN; what is not read at all gives the other result.
+
+use half::f16;
+use lowbit::cache::tile::MetaPlace;
+use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, tile, window};
+use lowbit::format::DType;
+use lowbit::reference::attend::Options;
+
+use super::{Step, UNWRITTEN, World};
+
+const KV_HEADS: usize = 2;
+/// Query heads.
+pub const HEADS: usize = 6;
+const HOT_KEY: f32 = 15.0;
+const SOFTMAX_SCALE: f32 = 0.125;
+
+/// One planted cache and what attention over it must give.
+#[derive(Debug)]
+pub struct Planted {
+    pub name: String,
+    pub world: World,
+    pub step: Step,
+    /// `[m, HEADS, d]`.
+    pub q: Vec<f16>,
+    pub window: Option<usize>,
+    pub out: Vec<f64>,
+    pub lse: Vec<f64>,
+}
+
+impl Planted {
+    pub fn options(&self) -> Options<'static> {
+        Options { softmax_scale: SOFTMAX_SCALE, window: self.window, ..Options::default() }
+    }
+
+    /// Holds a result to the expectation: out within `tolerance` relative, the LSE within `tolerance` absolute.
+    pub fn check(&self, out: &[f64], lse: &[f64], tolerance: f64) {
+        assert_eq!((out.len(), lse.len()), (self.out.len(), self.lse.len()), "{}", self.name);
+        for (i, (found, expected)) in out.iter().zip(&self.out).enumerate() {
+            let good = (found - expected).abs() <= tolerance * expected.abs();
+            assert!(good, "{}: out element {i} is {found} instead of {expected}", self.name);
+        }
+        for (i, (found, expected)) in lse.iter().zip(&self.lse).enumerate() {
+            let good = (found - expected).abs() <= tolerance;
+            assert!(good, "{}: LSE {i} is {found} instead of {expected}", self.name);
+        }
+    }
+}
+
+/// Value of the hot token in a KV head; exact in every format.
+fn hot_value(kv_head: usize) -> f32 {
+    64.0 * (kv_head + 1) as f32
+}
+
+/// The cases of a format: lengths around every boundary, the hot token on both sides of each.
+pub fn cases(format: KvFormat, head_dim: usize, page_tokens: usize) -> Vec<Planted> {
+    let max_append = 5;
+    let shape = KvShape { num_kv_heads: KV_HEADS, head_dim, page_tokens, max_append, dtype: DType::F16 };
+    let layout = KvLayout::new(shape, format).unwrap();
+    let r = format.residual as usize;
+    let ring = layout.window().map_or(0, |w| w.rows);
+    let mut lengths: Vec<(usize, usize, Option<usize>)> =
+        vec![(1, 1, None), (5, 5, None), (600, 3, None), (600, 3, Some(77))];
+    for n in [page_tokens, 2 * page_tokens, r, 2 * r, ring, 2 * ring] {
+        for n in [n.saturating_sub(1), n, n + 1, n + 4] {
+            lengths.extend([(n, 1, None), (n, 4, None), (n, 4, Some(9))]);
+        }
+    }
+    lengths.retain(|&(n, m, _)| n >= m && n > 0);
+    lengths.sort();
+    lengths.dedup();
+    let mut cases = Vec::new();
+    for (n, m, window) in lengths {
+        let p0 = n - m;
+        let ends = [
+            0,
+            p0,
+            n,
+            window::keys_coded(p0, r, n),
+            window::values_coded(p0, r, 0, n),
+            p0 / page_tokens * page_tokens,
+            p0 / ring.max(1) * ring,
+            p0 / 256 * 256,
+            window.map_or(0, |w| (p0 + 1).saturating_sub(w)),
+            window.map_or(0, |w| n.saturating_sub(w)),
+        ];
+        let mut hots: Vec<usize> = ends.iter().flat_map(|&end| [end.wrapping_sub(1), end]).filter(|&t| t < n).collect();
+        hots.sort();
+        hots.dedup();
+        cases.extend(hots.into_iter().map(|hot| plant(layout, n, m, window, hot)));
+    }
+    cases
+}
+
+fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize) -> Planted {
+    let d = layout.shape().head_dim;
+    let name = format!(
+        "{} D {d} pages of {} n {n} m {m} window {window:?} hot token {hot}",
+        layout.format(),
+        layout.shape().page_tokens
+    );
+    let mut full = World::new(layout, 1, n, (n * 31 + hot) as u64);
+    let per_head = |side, first: f32| {
+        (side == KvScale::Head).then(|| (0..KV_HEADS).map(|h| first * 2f32.powi(h as i32)).collect())
+    };
+    full.k_scale = per_head(layout.format().k.scale, 0.25);
+    full.v_scale = per_head(layout.format().v.scale, 2.0);
+    let rows = |plain: f32, planted: fn(usize) -> f32| -> Vec<f16> {
+        (0..n * KV_HEADS * d)
+            .map(|i| f16::from_f32(if i / (KV_HEADS * d) == hot { planted(i / d % KV_HEADS) } else { plain }))
+            .collect()
+    };
+    let (k, v) = (rows(0.0, |_| HOT_KEY), rows(1.0, hot_value));
+    let p0 = n - m;
+    let row = full.row();
+    if p0 > 0 {
+        let step = full.step(&[p0]);
+        full.append(&step, &k[..p0 * row], &v[..p0 * row], true);
+    }
+    let step = full.step(&[m]);
+    full.append(&step, &k[p0 * row..], &v[p0 * row..], false);
+
+    let visible = |t: usize, p: usize| t <= p && window.is_none_or(|w| t + w > p);
+    let (mut out, mut lse) = (Vec::new(), Vec::new());
+    for p in p0..n {
+        for head in 0..HEADS {
+            let sees_hot = visible(hot, p);
+            let value = if sees_hot { hot_value(head / (HEADS / KV_HEADS)) } else { 1.0 };
+            out.extend(std::iter::repeat_n(f64::from(value), d));
+            let seen = (0..=p).filter(|&t| visible(t, p)).count();
+            let logit = f64::from(SOFTMAX_SCALE * HOT_KEY) * d as f64;
+            lse.push(if sees_hot { logit } else { (seen as f64).ln() });
+        }
+    }
+    let first_read = window.map_or(0, |w| (p0 + 1).saturating_sub(w));
+    let world = only_read(&full, first_read, p0, n);
+    Planted { name, world, step, q: vec![f16::ONE; m * HEADS * d], window, out, lse }
+}
+
+/// A copy of a single-sequence cache in which every byte is 0xFF but those of the tokens from `first` on that a call
+/// (n, n - p0) reads.
+fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
+    let layout = full.layout;
+    let (d, page_tokens, residual) = (layout.shape().head_dim, layout.shape().page_tokens, layout.residual());
+    let record = *layout.tile();
+    let mut world = full.clone();
+    world.pages.fill(UNWRITTEN);
+    world.state.fill(UNWRITTEN);
+    let keys = window::keys_coded(p0, residual, n);
+    let values = window::values_coded(p0, residual, 0, n);
+    for t in first..n {
+        for head in 0..KV_HEADS {
+            let page = full.table[t / page_tokens] as usize * layout.page_bytes();
+            let start = page + layout.record_offset(head, t % page_tokens);
+            let token = t % record.tokens;
+            for side in 0..2 {
+                let coded = t < [keys, values][side];
+                if !coded {
+                    let w = layout.window().expect("only a window holds what is not coded");
+                    let slot = full.slots[0] as usize * layout.state_bytes();
+                    let at = slot + [w.k_offset, w.v_offset][side] + head * w.head_bytes + t % w.rows * w.row_bytes;
+                    world.state[at..at + w.row_bytes].copy_from_slice(&full.state[at..at + w.row_bytes]);
+                    continue;
+                }
+                let what = [layout.format().k, layout.format().v][side];
+                let (codes, meta) = [(record.k_codes, record.k_meta), (record.v_codes, record.v_meta)][side];
+                for channel in 0..d {
+                    let (place, scale) = match side {
+                        0 => (tile::k_place(what.code, d, token, channel), tile::k_meta(what, d, token, channel)),
+                        _ => (tile::v_place(what.code, d, token, channel), tile::v_meta(what, d, token, channel)),
+                    };
+                    let mut copy = |at: usize, bytes: usize| {
+                        world.pages[start + at..][..bytes].copy_from_slice(&full.pages[start + at..][..bytes]);
+                    };
+                    // Codes below 8 bits share their byte with other channels of the same token only.
+                    copy(codes.offset + place.byte, (what.code.bits() as usize).div_ceil(8));
+                    match scale {
+                        MetaPlace::None => {}
+                        MetaPlace::Scale32(at) => copy(meta.offset + at, 4),
+                        MetaPlace::ScaleMin16(scale, min) => {
+                            copy(meta.offset + scale, 2);
+                            copy(meta.offset + min, 2);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    world
+}
