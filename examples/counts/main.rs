@@ -7,6 +7,7 @@
 
 mod elementwise;
 mod kv;
+mod matmul;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -80,5 +81,6 @@ fn run() -> Outcome {
     client::set_modes(modes);
     let bench = Bench { kernels, stream: context.default_stream() };
     elementwise::run(&bench)?;
-    kv::run(&bench)
+    kv::run(&bench)?;
+    matmul::run(&bench)
 }

@@ -1,0 +1,56 @@
+//! The skinny product of one row with a matrix of 512 outputs by 2048.
+
+use lowbit::half::f16;
+use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig};
+use lowbit::weights::WeightFormat::{Int4, Int8};
+use lowbit::weights::{PackedLayout, WeightFormat, ZeroPoint};
+
+use crate::{Bench, Case, Outcome};
+
+const N: usize = 512;
+const K: usize = 2048;
+
+pub fn run(bench: &Bench) -> Outcome {
+    let (sym, zero4) = (Int4(ZeroPoint::Symmetric), Int4(ZeroPoint::Bits4 { plus: 0 }));
+    let min = Int4(ZeroPoint::Min);
+    for (kernel, format, group, decode) in [
+        ("w4a16_f16_sym_g32", sym, 32, Decode::Fast),
+        ("w4a16_f16_sym_g128", sym, 128, Decode::Fast),
+        ("w4a16_f16_zero4_g128", zero4, 128, Decode::Fast),
+        ("w4a16_f16_min_g32", min, 32, Decode::Fast),
+        ("w4a16_f16_min_g128", min, 128, Decode::Fast),
+        ("w4a16_f16_sym_g32_exact", sym, 32, Decode::Exact),
+        ("w4a16_f16_sym_g128_exact", sym, 128, Decode::Exact),
+        ("w4a16_f16_min_g32_exact", min, 32, Decode::Exact),
+        ("w8a16_f16_g32", Int8, 32, Decode::Exact),
+        ("w8a16_f16_coarse", Int8, K, Decode::Exact),
+    ] {
+        product(bench, kernel, format, group, decode)?;
+    }
+    Ok(())
+}
+
+/// One row: the fewest bytes beside the weights. The tiles of 16 outputs each read the row of x, which comes from cache
+/// but for the first of them: these reads are among the bytes that the requests are compared with.
+fn product(bench: &Bench, kernel: &'static str, format: WeightFormat, group: usize, decode: Decode) -> Outcome {
+    let Bench { kernels, stream } = bench;
+    let layout = PackedLayout::new(N, K, group, format)?;
+    let weights = stream.clone_htod(&vec![0x35u8; layout.bytes()])?;
+    let x = stream.clone_htod(&vec![f16::from_f32(0.5); K])?;
+    let mut out = stream.alloc_zeros::<f16>(N)?;
+    let mut workspace = stream.alloc_zeros::<u8>(matmul::workspace_bytes(kernels, &layout, 1))?;
+    let config = SkinnyConfig { decode, ..SkinnyConfig::contiguous(&layout, 1) };
+    let case = Case {
+        kernel,
+        case: "1 to 8 rows",
+        bytes: layout.bytes() + 2 * K * layout.row_tiles() + 2 * N,
+        units: N * K / 8,
+    };
+    bench.count(case, || {
+        let (weights, x) = (weights.as_view(), x.as_view());
+        let operands =
+            Operands { layout: &layout, weights: &weights, x: &x, bias: None, residual: Residual::None::<f16> };
+        let workspace = &mut workspace.as_view_mut();
+        matmul::skinny(kernels, stream, &config, &operands, &mut out.as_view_mut(), Some(workspace))
+    })
+}
