@@ -27,12 +27,12 @@ const fn cast(name: &'static str) -> Cast {
     Entry::new("cast/fp8", name)
 }
 
-/// [format][dtype]
+/// By format, then dtype.
 const TO: [[Cast; 3]; 2] = [
     [cast("cast_to_e4m3_f32"), cast("cast_to_e4m3_f16"), cast("cast_to_e4m3_bf16")],
     [cast("cast_to_e5m2_f32"), cast("cast_to_e5m2_f16"), cast("cast_to_e5m2_bf16")],
 ];
-/// [format][dtype]
+/// By format, then dtype.
 const FROM: [[Cast; 3]; 2] = [
     [cast("cast_from_e4m3_f32"), cast("cast_from_e4m3_f16"), cast("cast_from_e4m3_bf16")],
     [cast("cast_from_e5m2_f32"), cast("cast_from_e5m2_f16"), cast("cast_from_e5m2_bf16")],

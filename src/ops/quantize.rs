@@ -47,7 +47,7 @@ const fn passes(name: &'static str) -> Quantize {
     Entry::new("quantize/passes", name)
 }
 
-/// [code][dtype], in the order of [`Code::ALL`] and of `DType`.
+/// By code, then dtype, in the order of [`Code::ALL`] and of `DType`.
 const ROWS: [[Quantize; 3]; 7] = [
     [rows("quantize_rows_f32_int8"), rows("quantize_rows_f16_int8"), rows("quantize_rows_bf16_int8")],
     [rows("quantize_rows_f32_int4"), rows("quantize_rows_f16_int4"), rows("quantize_rows_bf16_int4")],
@@ -57,14 +57,14 @@ const ROWS: [[Quantize; 3]; 7] = [
     [rows("quantize_rows_f32_uint4"), rows("quantize_rows_f16_uint4"), rows("quantize_rows_bf16_uint4")],
     [rows("quantize_rows_f32_uint2"), rows("quantize_rows_f16_uint2"), rows("quantize_rows_bf16_uint2")],
 ];
-/// [code][dtype]; the symmetric codes, which come first in [`Code::ALL`].
+/// By code, then dtype; the symmetric codes, which come first in [`Code::ALL`].
 const ENCODE: [[Quantize; 3]; 4] = [
     [passes("quantize_encode_f32_int8"), passes("quantize_encode_f16_int8"), passes("quantize_encode_bf16_int8")],
     [passes("quantize_encode_f32_int4"), passes("quantize_encode_f16_int4"), passes("quantize_encode_bf16_int4")],
     [passes("quantize_encode_f32_e4m3"), passes("quantize_encode_f16_e4m3"), passes("quantize_encode_bf16_e4m3")],
     [passes("quantize_encode_f32_e5m2"), passes("quantize_encode_f16_e5m2"), passes("quantize_encode_bf16_e5m2")],
 ];
-/// [code][dtype]
+/// By code, then dtype.
 const DECODE: [[Quantize; 3]; 7] = [
     [passes("quantize_decode_f32_int8"), passes("quantize_decode_f16_int8"), passes("quantize_decode_bf16_int8")],
     [passes("quantize_decode_f32_int4"), passes("quantize_decode_f16_int4"), passes("quantize_decode_bf16_int4")],
@@ -74,7 +74,7 @@ const DECODE: [[Quantize; 3]; 7] = [
     [passes("quantize_decode_f32_uint4"), passes("quantize_decode_f16_uint4"), passes("quantize_decode_bf16_uint4")],
     [passes("quantize_decode_f32_uint2"), passes("quantize_decode_f16_uint2"), passes("quantize_decode_bf16_uint2")],
 ];
-/// [dtype]
+/// By dtype.
 const AMAX: [Quantize; 3] = [passes("quantize_amax_f32"), passes("quantize_amax_f16"), passes("quantize_amax_bf16")];
 const FINISH: Quantize = passes("quantize_finish");
 

@@ -1,12 +1,12 @@
 //! The definition of attention over a cache: f64 on the dequantized bytes.
 //!
-//! For a query row at position p of head h, with k[t], v[t] the dequantized key and value of KV head h / (Hq / Hkv):
+//! For a query row at position p of head h, with `k[t]`, `v[t]` the dequantized key and value of KV head h / (Hq / Hkv):
 //!
-//! 1. s[t] = softmax_scale * (q . k[t]);
+//! 1. `s[t] = softmax_scale * (q . k[t])`;
 //! 2. soft-cap: s = c * tanh(s / c);
-//! 3. ALiBi: s += slope[h] * (t - p);
+//! 3. ALiBi: `s += slope[h] * (t - p)`;
 //! 4. masks: t > p, and t <= p - window;
-//! 5. weights e^s over the visible t, plus e^sink[h] in the denominator and the LSE, without a value.
+//! 5. weights e^s over the visible t, plus `e^sink[h]` in the denominator and the LSE, without a value.
 //!
 //! out = sum w v / sum w; LSE = ln sum w. A row with no visible key: out 0, LSE the sink logit or -inf. Tokens that are
 //! absent (bad page, bad slot, beyond the block table) are masked and reported in the status.

@@ -153,7 +153,7 @@ fn find(layout: &PackedLayout, x: DType, decode: Decode) -> Option<&'static Inst
     TABLE.iter().filter(fits).find(|i| i.x == x && i.kind == kind && i.group == group)
 }
 
-/// Whether [`super::skinny`] has a kernel for these weights, this type of x and this decode; if and only if so, it does
+/// Whether [`super::skinny()`] has a kernel for these weights, this type of x and this decode; if and only if so, it does
 /// not return [`Error::Unsupported`] (for at most [`super::MAX_ROWS`] rows).
 pub fn supported(layout: &PackedLayout, x: DType, decode: Decode) -> bool {
     find(layout, x, decode).is_some()

@@ -1,6 +1,6 @@
 //! Products of 1 to 8 rows of activations with packed low-bit weights (W4A16, W8A16).
 //!
-//! [`skinny`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` with f32 accumulation for
+//! [`skinny()`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` with f32 accumulation for
 //! weights in the layout of [`crate::weights`]. Every row of y is bitwise the same for every number of rows, every
 //! neighbour, and every run on a device of the same number of multiprocessors.
 //!

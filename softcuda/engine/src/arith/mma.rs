@@ -1,6 +1,6 @@
 //! `mma.sync.aligned.m16n8kK` for a whole warp: registers in, registers out (PTX ISA 9.7.14.5).
 //!
-//! Naively: for every (row, column) of D, look up with the maps of [`fragment`](crate::fragment) which lanes hold its row of A and its column of B, and
+//! Naively: for every (row, column) of D, look up with the maps of [`fragment`] which lanes hold its row of A and its column of B, and
 //! add up ([`dot`]). What makes it fast:
 //! 1. Four neighbouring lanes of one register hold a run of one row of A (one column of B). Elements are unpacked a run at a time.
 //! 2. Inside a run, element `i` of all four lanes comes first, then element `i + 1`: K is permuted the same way in A and B, which

@@ -3,7 +3,7 @@
 //! Round to nearest is the processor's own. Directed rounding of f32 never touches the processor's mode: the result is formed in
 //! f64 exactly, or rounded *to odd* (an inexact value takes the neighbour whose last bit is 1), which keeps everything a later rounding to
 //! at most 51 bits needs to know (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008). Directed f64 is
-//! [`soft64`](super::soft64).
+//! [`soft64`].
 
 use super::soft64;
 

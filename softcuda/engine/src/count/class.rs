@@ -37,7 +37,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// Every class, in the order of [`LaunchStats::warp_instructions`].
+    /// Every class, in the order of [`LaunchStats::warp_instructions`](super::LaunchStats::warp_instructions).
     #[rustfmt::skip]
     pub const ALL: [Class; 15] = [
         Class::Int, Class::F32, Class::F64, Class::Half, Class::Cvt, Class::Move, Class::Compare, Class::Special,
