@@ -14,6 +14,7 @@
 mod format;
 mod layout;
 pub mod params;
+mod plan;
 mod status;
 pub mod tile;
 #[allow(dead_code)] // Until every kernel that takes them is in.
@@ -22,6 +23,7 @@ pub mod window;
 
 pub use format::{KvCode, KvFormat, KvScale, KvSide};
 pub use layout::{KvLayout, KvShape, LAYOUT_VERSION, Part, TileLayout, WindowLayout};
+pub use plan::{Capacity, Plan, chunk_count, chunk_tokens};
 pub use status::Status;
 pub use view::{Batch, KvCacheMut, KvCacheRef, Rows};
 pub(crate) use view::{check_aligned, check_context, checked_batch, checked_params};

@@ -1,5 +1,6 @@
 //! Safe wrappers over the kernels: validation, launch. Mirrors `kernels/` family by family.
 
+pub mod attend;
 pub mod cast;
 pub mod kv;
 pub mod matmul;

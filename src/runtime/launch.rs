@@ -57,6 +57,7 @@ pub struct EntryRow {
 pub fn launch_table() -> Vec<EntryRow> {
     let families = [
         super::probe::ENTRIES.to_vec(), //
+        crate::ops::attend::entries(),
         crate::ops::cast::entries(),
         crate::ops::kv::entries(),
         crate::ops::matmul::entries(),

@@ -1,0 +1,162 @@
+// attend: decode attention over a paged, quantized KV cache; one CTA per (sequence, KV head, chunk of tokens).
+//
+//   s[c, t] = softmax_scale * q[c] . k[t]         columns c = (query token, query head of this KV head), tokens t
+//   out[c]  = sum_t softmax(s[c, :])[t] * v[t]    over the tokens the column sees (causal, window)
+//   lse[c]  = log sum_t exp(s[c, t])
+//
+// Bound by the bytes of K and V, which are read once for all columns; instructions must stay below ~5 a lane and byte.
+// 1. K is the M side of mma.m16n8k16 (16 tokens), the columns are the N side: 1..8 of them cost the same. P V is done
+//    transposed (16 channels of V on M), so P passes from a C fragment to a B fragment by one movmatrix per 8 tokens.
+//    More than 8 columns are further CTAs beside this one.
+// 2. The cache stores codes in fragment order (format_*.cuh), so a 16-byte load is an operand but for its decoding. The
+//    query is permuted once to match.
+// 3. Each of the 4 warps owns whole tiles (w, w+4, ..) with its own m, l, O: no barrier in the loop. Tile records are
+//    contiguous and go through a ring of cp.async stages that belongs to the warp: codes and scales in one stage.
+// 4. Scales stay out of the products: the formats say where each goes.
+// 5. What a column does not see, and tokens that are absent (past the end, on a bad page), are erased in the stage and
+//    their weights selected to 0: no byte outside what is read can reach a result.
+// The chunks of a sequence depend on its own length alone (params.cuh); merge.cu adds them in order.
+#pragma once
+#include "attention/params.cuh"
+#include "attention/softmax.cuh"
+#include "common/cp_async.cuh"
+
+namespace lowbit {
+
+constexpr int WARPS = 4, COLUMNS = 8;
+constexpr int Q_PITCH =
+    36;  // words from one B register of all lanes to the next: 32 + 4 keeps the writes free of conflicts
+constexpr uint32_t ABSENT = 0xffffffffu;
+constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
+
+// Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q), per column its factor, per
+// warp and column m and l. The O accumulators of the warps meet in the ring's place.
+template <class F>
+struct Shared {
+    static constexpr int RING = WARPS * F::STAGES * F::RECORD;
+    static constexpr int QUERY = F::D / 8 * Q_PITCH * 4;
+    static constexpr int RAW = RING + QUERY;
+    static constexpr int FACTOR = RAW + (F::RAW_Q ? QUERY : 0);
+    static constexpr int STATE = FACTOR + COLUMNS * 4;
+    static constexpr int BYTES = STATE + WARPS * COLUMNS * 8;
+    static_assert(RING >= WARPS * 32 * F::D / 4 * 4, "the O accumulators fit the ring");
+};
+
+// One column of the pass: its query token and head.
+struct Column {
+    bool valid;
+    int query, row, head;  // query token of the sequence; row of q and out
+
+    __device__ __forceinline__ Column(const AttendParams& p, int index, int columns, int row0, int kv_head) {
+        valid = index < columns;
+        query = index / p.group;
+        row = row0 + query;
+        head = kv_head * p.group + index % p.group;
+    }
+};
+
+// The query rows of this pass, to f16 in fragment order: warp w does columns 2w, 2w+1; lane L channels 64x+2L, +1.
+template <class F>
+__device__ __forceinline__ void stage_query(const AttendParams& p, char* shared, int first_column, int columns,
+                                            int row0, int kv_head) {
+    constexpr int D = F::D;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const DType dtype = static_cast<DType>(p.kv.dtype);
+    uint32_t* query = reinterpret_cast<uint32_t*>(shared + Shared<F>::RING);
+    uint32_t* raw = reinterpret_cast<uint32_t*>(shared + Shared<F>::RAW);
+    float* factor = reinterpret_cast<float*>(shared + Shared<F>::FACTOR);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+        const int g = 2 * warp + j;
+        const Column column(p, first_column + g, columns, row0, kv_head);
+        uint32_t word[D / 64];
+        float most = 0.0f;
+#pragma unroll
+        for (int x = 0; x < D / 64; ++x) {
+            word[x] = 0;
+            if (column.valid) {
+                const uint64_t at = p.q + 2 * (column.row * p.q_stride + column.head * D + 64 * x + 2 * lane);
+                word[x] = *reinterpret_cast<const uint32_t*>(at);
+            }
+            const float2 q = unpack_16(dtype, word[x]);
+            most = fmaxf(most, fmaxf(fabsf(q.x), fabsf(q.y)));
+        }
+        // A power of two a column brings |q| below 4: f16 holds a bf16 query, and a query times any f16 scale.
+        int exponent = 0;
+        if constexpr (F::NORMALIZE_Q) {
+#pragma unroll
+            for (int x = 1; x < 32; x *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, x));
+            if (most > 0.0f) exponent = max(-100, min(100, static_cast<int>(__float_as_uint(most) >> 23) - 128));
+        }
+        if (lane == 0) factor[g] = p.softmax_scale * LOG2_E * exp2_int(exponent);
+#pragma unroll
+        for (int x = 0; x < D / 64; ++x) {
+            const int ch = 64 * x + 2 * lane;
+            if constexpr (F::RAW_Q) {
+                const QueryPlace place = half_row_place(ch);
+                raw[(2 * place.step + place.reg) * Q_PITCH + 4 * g + place.t] = word[x];
+            }
+            if constexpr (F::NORMALIZE_Q) {
+                const float2 q = unpack_16(dtype, word[x]);
+                const float by = exp2_int(-exponent);
+                word[x] = pack_f16(q.x * by, q.y * by);
+            }
+            word[x] = F::pair_up(word[x], lane);
+            const QueryPlace place = F::place(ch);
+            query[(2 * place.step + place.reg) * Q_PITCH + 4 * g + place.t] = word[x];
+        }
+    }
+}
+
+// B fragments of the query from shared memory.
+template <int D>
+__device__ __forceinline__ void load_query(const uint32_t* query, int lane, uint32_t (&q)[D / 16][2]) {
+#pragma unroll
+    for (int s = 0; s < D / 16; ++s) {
+        q[s][0] = query[2 * s * Q_PITCH + lane];
+        q[s][1] = query[(2 * s + 1) * Q_PITCH + lane];
+    }
+}
+
+// The page of a token as the block table gives it; not checked.
+__device__ __forceinline__ uint32_t page_of(const AttendParams& p, int sequence, int token) {
+    const int64_t at = static_cast<int64_t>(sequence) * p.batch.max_blocks + (token >> p.kv.page_shift);
+    return reinterpret_cast<const uint32_t*>(p.batch.block_table)[at];
+}
+
+// Offset of a tile in the pages, in 16-byte units: 32 bits reach 64 GiB.
+template <class F>
+__device__ __forceinline__ uint32_t tile_offset(const AttendParams& p, int kv_head, uint32_t page, int token) {
+    const uint32_t in_page = (token & ((1 << p.kv.page_shift) - 1)) / F::TILE;
+    return page * (p.kv.page_bytes / 16) + kv_head * (p.kv.head_bytes / 16) + in_page * (F::RECORD / 16);
+}
+
+// Queues the copy of one tile record into a stage, from piece AT on. `from` and `to` are the lane's; `from` is MIDDLE
+// bytes on, because the instruction's offsets reach 2 KB either way.
+constexpr int MIDDLE = 2048;
+
+template <class F, int AT = 0>
+__device__ __forceinline__ void fetch_pieces(bool wanted, const char* from, uint32_t to, int lane) {
+    if constexpr (AT + 512 <= F::RECORD) {
+        cp_async_16_if<AT, AT - MIDDLE>(wanted, to, from);
+        fetch_pieces<F, AT + 512>(wanted, from, to, lane);
+    } else if constexpr (AT < F::RECORD) {
+        cp_async_16_if<AT, AT - MIDDLE>(wanted && lane < (F::RECORD - AT) / 16, to, from);
+    }
+}
+
+template <class F>
+__device__ __forceinline__ void fetch(const char* pages, uint32_t offset, uint32_t to, int lane) {
+    fetch_pieces<F>(offset != ABSENT, pages + static_cast<uint64_t>(offset) * 16, to, lane);
+}
+
+// Bits of the tokens `from <= t < to` of a tile that begins at `token`.
+__device__ __forceinline__ uint32_t token_bits(int token, int from, int to) {
+    const int low = max(0, min(from - token, 32)), high = max(low, min(to - token, 32));
+    const uint32_t below = high == 32 ? 0xffffffffu : (1u << high) - 1;
+    return low == 32 ? 0 : below & ~((1u << low) - 1);
+}
+
+}  // namespace lowbit
+
+#include "attention/attend_loop.cuh"

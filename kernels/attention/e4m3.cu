@@ -1,0 +1,13 @@
+// Instances of attend for the e4m3 cache.
+#include "attention/attend.cuh"
+#include "attention/format_e4m3.cuh"
+
+using lowbit::AttendParams;
+
+extern "C" __global__ void __launch_bounds__(128, 4) attend_e4m3_d64(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::E4m3<64>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) attend_e4m3_d128(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::E4m3<128>>(p);
+}

@@ -1,0 +1,46 @@
+// What an attention launch gets: shared with Rust (`ops::attend`), field by field.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kv/layout.cuh"
+
+namespace lowbit {
+
+struct AttendParams {
+    kv::KvParams kv;
+    kv::BatchParams batch;
+    uint64_t q;          // f16|bf16 [total_q, heads, D], rows of q_stride elements
+    uint64_t out;        // f16|bf16 [total_q, heads, D], rows of out_stride elements
+    uint64_t lse;        // f32 [total_q, heads], or 0
+    uint64_t parts_out;  // f32 [total_q, heads, max_chunks, D]: the chunks' outputs
+    uint64_t parts_lse;  // f32 [total_q, heads, max_chunks]
+    uint64_t q_stride;
+    uint64_t out_stride;
+    int32_t heads;
+    int32_t group;   // heads / kv_heads
+    int32_t passes;  // CTAs that share a chunk's columns: ceil(group * max_q_len / 8)
+    int32_t max_chunks;
+    int32_t max_len;  // tokens that the block table and the plan cover
+    int32_t window;   // a row at p sees positions > p - window; 0: all
+    float softmax_scale;
+    uint32_t zero;  // 0, see `pinned`
+};
+static_assert(sizeof(AttendParams) == 248 && offsetof(AttendParams, q) == 160 &&
+                  offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 216 &&
+                  offsetof(AttendParams, softmax_scale) == 240,
+              "AttendParams is shared with Rust");
+
+// Tokens a chunk has: a function of the sequence's own length alone, so that a row's result does not depend on what
+// else is in the batch. A multiple of every page size; at most 64 chunks a sequence.
+__device__ __forceinline__ int chunk_tokens(int len) {
+    const int least = len / 64 + (len % 64 != 0);
+    return least <= 256 ? 256 : 1 << (32 - __clz(least - 1));
+}
+
+__device__ __forceinline__ int chunk_count(int len) {
+    const int tokens = chunk_tokens(len);
+    return len <= tokens ? 1 : len / tokens + (len % tokens != 0);
+}
+
+}  // namespace lowbit

@@ -1,0 +1,194 @@
+// Online softmax of one tile of scores, and what the formats share.
+//
+// Scores arrive as the C fragment of S^T = K q: c[i][2h+n] is token 16i+8h+g, column 2t+n. Per column a lane keeps
+//   m   the origin of the exponent (the same in all lanes of a column), as -m
+//   l   its own part of sum 2^(s-m)
+// and the O accumulators hold sum 2^(s-m) * v. The naive rule m = max s would ask for a reduction over lanes in every
+// tile. Instead:
+// 1. m moves only when it must: when a weight that multiplies V in f16 would exceed `trigger` (far below f16's
+//    largest). One vote a tile guards that branch; in the steady state softmax costs no shuffle and no max.
+// 2. With V scales per token the weight is 2^(s-m) * scale, and m follows *its* size: a weight is neither lost below
+//    f16's range nor overflows, whatever the scales are. l then is a sum of larger or smaller terms; f32 has the range.
+// 3. m is an integer, so a rescale multiplies by a power of two.
+// 4. Whether a column moves its m is decided from that column alone, so a row's bits do not depend on other columns.
+#pragma once
+#include <cmath>
+
+#include "common/convert.cuh"
+#include "common/mma.cuh"
+
+namespace lowbit {
+
+constexpr float L_LIMIT = 0x1p100f;  // of sum 2^(s-m)
+
+// Where a pair of query channels goes in the B fragments: step s, lane's t, register b.
+struct QueryPlace {
+    int step, t, reg;
+};
+
+// The map of rows read 16 bytes a lane: pair at channel 32(s>>1)+8t+4(s&1)+2b.
+__device__ __forceinline__ QueryPlace half_row_place(int ch) {
+    return {2 * (ch >> 5) + ((ch >> 2) & 1), (ch >> 3) & 3, (ch >> 1) & 1};
+}
+
+template <bool BF16>
+__device__ __forceinline__ void mma_16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    if constexpr (BF16) {
+        mma_bf16(c, a, b);
+    } else {
+        mma_f16(c, a, b);
+    }
+}
+
+// 8-bit V codes in fragment order: bytes of tokens whose bit in `keep` is 0 become 0.
+template <int D>
+__device__ __forceinline__ void erase_value_bytes(char* values, int lane, uint32_t keep) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+        const uint32_t pair = keep >> (8 * h + 2 * (lane & 3));
+        const uint32_t mask = (pair & 1 ? 0x00ff00ffu : 0) | (pair & 2 ? 0xff00ff00u : 0);
+#pragma unroll
+        for (int x = 0; x < D / 64; ++x) {
+            uint4* v = reinterpret_cast<uint4*>(values + (h * (D / 64) + x) * 512 + lane * 16);
+            *v = make_uint4(v->x & mask, v->y & mask, v->z & mask, v->w & mask);
+        }
+    }
+}
+
+// Which tokens a column sees: first <= token < end.
+struct Visible {
+    int first[2], end[2];
+};
+
+// Accumulators beside O that a format carries from tile to tile. Most have none.
+struct NoCarry {
+    __device__ __forceinline__ void clear() {}
+    __device__ __forceinline__ void rescale(float, float) {}
+    template <int TILES>
+    __device__ __forceinline__ void finish(float (&)[TILES][4], int) {}
+};
+
+struct Softmax {
+    float neg_m[2];
+    float l[2];
+    float trigger;  // largest weight allowed
+    float land;     // log2 of the largest weight after m has moved
+
+    __device__ __forceinline__ void clear(float trigger_, float land_) {
+        neg_m[0] = neg_m[1] = INFINITY;
+        l[0] = l[1] = 0.0f;
+        trigger = trigger_;
+        land = land_;
+    }
+
+    // Scores of a tile -> weights as B fragments.
+    //
+    // s = c*factor*k_scale + bias*factor in units of log2; weights are 2^(s-m) * v_scale. `edge` (the same in all
+    // lanes): some column does not see some token, or a token is absent; those weigh 0. Then `here()` says whether the
+    // tile is there at all. `token` is the tile's first.
+    template <bool TOKEN_SCALES, bool COLUMN_BIAS, bool BF16, int HALVES, int TILES, class Carry, class Here>
+    __device__ __forceinline__ void step(const float (&c)[HALVES][4], float2 k_scale, float2 v_scale,
+                                         const float (&bias)[2], const float (&factor)[2], bool edge, const Here& here,
+                                         int token, const Visible& visible, int lane, float (&o)[TILES][4],
+                                         Carry& carry, uint32_t (&p)[HALVES][2]) {
+        static_assert(!TOKEN_SCALES || HALVES == 1, "one pair of token scales a lane");
+        float a[2][2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
+        bool move = edge;
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+            a[0][n] = TOKEN_SCALES ? factor[n] * k_scale.x : factor[n];
+            a[1][n] = TOKEN_SCALES ? factor[n] * k_scale.y : factor[n];
+            origin[n] = COLUMN_BIAS ? fmaf(bias[n], factor[n], neg_m[n]) : neg_m[n];
+        }
+#pragma unroll
+        for (int i = 0; i < HALVES; ++i) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                const int h = e >> 1, n = e & 1;
+                w[i][e] = exp2_approx(fmaf(c[i][e], a[h][n], origin[n]));
+                sum[n] += w[i][e];
+                if (TOKEN_SCALES) w[i][e] *= h ? v_scale.y : v_scale.x;
+                move |= !(w[i][e] <= trigger);
+            }
+        }
+        if (TOKEN_SCALES) move |= !(sum[0] <= L_LIMIT) || !(sum[1] <= L_LIMIT);
+        if (__any_sync(0xffffffffu, move)) {
+            const int g = lane >> 2;
+            const bool absent = edge && !here();
+            float by[2];
+#pragma unroll
+            for (int n = 0; n < 2; ++n) {
+                // Again, with the tokens that the column does not see left out.
+                bool mine = false;
+                float top = -INFINITY, total = l[n];
+#pragma unroll
+                for (int i = 0; i < HALVES; ++i) {
+#pragma unroll
+                    for (int h = 0; h < 2; ++h) {
+                        const int at = token + 16 * i + 8 * h + g;
+                        if (absent || at < visible.first[n] || at >= visible.end[n]) continue;
+                        const float raw = fmaf(c[i][2 * h + n], a[h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
+                        const float weight = exp2_approx(fmaf(c[i][2 * h + n], a[h][n], origin[n]));
+                        total += weight;
+                        if (TOKEN_SCALES) {
+                            const float scale = h ? v_scale.y : v_scale.x;
+                            mine |= !(weight * scale <= trigger);
+                            // Above log2(scale) by at most 1; a scale of 0 counts as 2^-126.
+                            const int exponent = static_cast<int>(__float_as_uint(scale) >> 23) - 126;
+                            top = fmaxf(top, raw + fmaxf(static_cast<float>(exponent), -60.0f));
+                        } else {
+                            mine |= !(weight <= trigger);
+                            top = fmaxf(top, raw);
+                        }
+                    }
+                }
+                if (TOKEN_SCALES) mine |= !(total <= L_LIMIT);
+                const bool moves = (__ballot_sync(0xffffffffu, mine) & (0x11111111u << (lane & 3))) != 0;
+#pragma unroll
+                for (int x = 4; x < 32; x *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, x));
+                const float next = fminf(neg_m[n], land - ceilf(top));
+                by[n] = 1.0f;
+                if (moves && next < neg_m[n]) {
+                    by[n] = neg_m[n] == INFINITY ? 0.0f : exp2_approx(next - neg_m[n]);
+                    neg_m[n] = next;
+                }
+                l[n] *= by[n];
+                origin[n] = COLUMN_BIAS ? fmaf(bias[n], factor[n], neg_m[n]) : neg_m[n];
+                sum[n] = l[n];
+#pragma unroll
+                for (int i = 0; i < HALVES; ++i) {
+#pragma unroll
+                    for (int h = 0; h < 2; ++h) {
+                        const int at = token + 16 * i + 8 * h + g;
+                        const bool seen = !absent && at >= visible.first[n] && at < visible.end[n];
+                        float weight = exp2_approx(fmaf(c[i][2 * h + n], a[h][n], origin[n]));
+                        weight = seen ? weight : 0.0f;
+                        sum[n] += weight;
+                        if (TOKEN_SCALES) weight = seen ? weight * (h ? v_scale.y : v_scale.x) : 0.0f;
+                        w[i][2 * h + n] = weight;
+                    }
+                }
+            }
+#pragma unroll
+            for (int m = 0; m < TILES; ++m) {
+                o[m][0] *= by[0];
+                o[m][1] *= by[1];
+                o[m][2] *= by[0];
+                o[m][3] *= by[1];
+            }
+            carry.rescale(by[0], by[1]);
+        }
+        l[0] = sum[0];
+        l[1] = sum[1];
+#pragma unroll
+        for (int i = 0; i < HALVES; ++i) {
+#pragma unroll
+            for (int h = 0; h < 2; ++h) {
+                p[i][h] = movmatrix_trans(BF16 ? pack_bf16(w[i][2 * h], w[i][2 * h + 1])
+                                               : pack_f16(w[i][2 * h], w[i][2 * h + 1]));
+            }
+        }
+    }
+};
+
+}  // namespace lowbit

@@ -1,0 +1,151 @@
+// The window: the newest tokens of a sequence as plain rows in the model's type, and the walk over codes and window.
+//
+// Key codes are read for t < F_k, value codes for t < F_v <= F_k, rows of the window above (kernels/kv/layout.cuh), so
+// there are three kinds of tiles: both coded; K coded with V (in part) from the window; both from the window. The
+// steady loop is the first kind; the others are a few tiles at the end of a sequence.
+#pragma once
+#include "attention/attend.cuh"
+
+namespace lowbit {
+
+// One head's ring of a slot; 32 tokens from a multiple of 32 on are contiguous.
+template <int D, bool BF16>
+struct Window {
+    const char *k, *v;  // null: a bad slot
+    int rows;
+
+    // Scores of tokens token .. token+31; those outside [from, to) are not read.
+    __device__ __forceinline__ void scores(int token, int from, int to, const uint32_t* query, int lane,
+                                           float (&c)[2][4]) const {
+        const char* base = k + static_cast<int64_t>(token % rows) * (2 * D);
+        const int g = lane >> 2, t = lane & 3;
+#pragma unroll
+        for (int x = 0; x < D / 32; ++x) {
+            uint32_t q[2][2];
+#pragma unroll
+            for (int r = 0; r < 4; ++r) q[r / 2][r % 2] = query[(4 * x + r) * Q_PITCH + lane];
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                uint4 row[2];
+#pragma unroll
+                for (int h = 0; h < 2; ++h) {
+                    const int at = 16 * i + 8 * h + g;
+                    row[h] = make_uint4(0, 0, 0, 0);
+                    if (token + at >= from && token + at < to) {
+                        row[h] = *reinterpret_cast<const uint4*>(base + at * (2 * D) + 64 * x + 16 * t);
+                    }
+                }
+                mma_16<BF16>(c[i], {row[0].x, row[1].x, row[0].y, row[1].y}, q[0]);
+                mma_16<BF16>(c[i], {row[0].z, row[1].z, row[0].w, row[1].w}, q[1]);
+            }
+        }
+    }
+
+    // o += weights * values of tokens token .. token+31; those outside [from, to) count as 0 and are not read. Weights
+    // are in the type of the window.
+    __device__ __forceinline__ void values(int token, int from, int to, const uint32_t (&p)[2][2], int lane,
+                                           float (&o)[D / 16][4]) const {
+        const char* base = v + static_cast<int64_t>(token % rows) * (2 * D);
+        const int g = lane >> 2, t = lane & 3;
+#pragma unroll
+        for (int m = 0; m < D / 16; ++m) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                uint32_t a[4];
+#pragma unroll
+                for (int h = 0; h < 2; ++h) {
+                    uint32_t row[2];
+#pragma unroll
+                    for (int e = 0; e < 2; ++e) {
+                        const int at = 16 * i + 8 * h + 2 * t + e;
+                        row[e] = 0;
+                        if (token + at >= from && token + at < to) {
+                            row[e] = *reinterpret_cast<const uint32_t*>(base + at * (2 * D) + 2 * (16 * m + 2 * g));
+                        }
+                    }
+                    a[2 * h] = __byte_perm(row[0], row[1], 0x5410);
+                    a[2 * h + 1] = __byte_perm(row[0], row[1], 0x7632);
+                }
+                mma_16<BF16>(o[m], a, p[i]);
+            }
+        }
+    }
+};
+
+// f16 weights as bf16.
+__device__ __forceinline__ uint32_t f16_pair_to_bf16(uint32_t pair) {
+    const float2 x = unpack_16(DType::F16, pair);
+    return pack_bf16(x.x, x.y);
+}
+
+template <class F>
+__device__ __forceinline__ void windowed(const AttendParams& p, const F& format, char* shared, char* ring, int sequence,
+                                         int kv_head, const kv::Sequence& own, Span span, const float (&factor)[2],
+                                         Visible visible, int warp, int lane, Softmax& softmax,
+                                         float (&o)[F::D / 16][4], typename F::Carry& carry) {
+    constexpr int D = F::D;
+    uint32_t status = 0;
+    const int ring_start = kv::load_ring_start(p.kv, p.batch, sequence, own.p0, status);
+    const int k_coded = kv::keys_coded(p.kv, own.p0, own.n),
+              v_coded = kv::values_coded(p.kv, own.p0, own.n, ring_start);
+    const char* slot = reinterpret_cast<const char*>(kv::load_slot(p.kv, p.batch, sequence, status));
+    if (status != 0 && threadIdx.x == 0) atomicOr(reinterpret_cast<unsigned*>(p.kv.status), status);
+    if (slot == nullptr) {  // Its tokens are absent.
+        span.end = min(span.end, v_coded);
+        visible.end[0] = min(visible.end[0], v_coded);
+        visible.end[1] = min(visible.end[1], v_coded);
+    } else {
+        slot += static_cast<int64_t>(kv_head) * p.kv.ring_head_bytes;
+    }
+    const Window<D, F::WINDOW_BF16> window{slot, slot + p.kv.ring_v_offset, static_cast<int>(p.kv.ring_rows)};
+    const uint32_t* raw_query = reinterpret_cast<const uint32_t*>(shared + Shared<F>::RAW);
+    const float raw_factor[2] = {p.softmax_scale * LOG2_E, p.softmax_scale * LOG2_E};
+
+    // P * scale is f16: P below 2^12 leaves room for V scales below 16. If that did not do, again with P below 1: a
+    // scale is at most 2 * 65504 / 15.
+#pragma unroll 1
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        softmax.clear(attempt == 0 ? 0x1p12f : 1.0f, attempt == 0 ? 2.0f : -10.0f);
+        carry.clear();
+#pragma unroll
+        for (int m = 0; m < D / 16; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
+        {
+            uint32_t q[D / 16][2];
+            load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
+            const auto rest = [&](int token, const uint32_t (&weights)[2][2]) {
+                if (token + F::TILE <= v_coded || slot == nullptr) return;
+                uint32_t w[2][2];
+#pragma unroll
+                for (int x = 0; x < 4; ++x) {
+                    w[x / 2][x % 2] = F::WINDOW_BF16 ? f16_pair_to_bf16(weights[x / 2][x % 2]) : weights[x / 2][x % 2];
+                }
+                window.values(token, max(v_coded, span.first), span.end, w, lane, o);
+            };
+            coded_tiles<F>(p, format, ring, sequence, kv_head, span, k_coded, v_coded, q, factor, visible, warp, lane,
+                           softmax, o, carry, rest);
+        }
+        // The warp's next tile from F_k on, every fourth of the chunk's.
+        const int first = span.first / F::TILE + warp;
+        const int behind = max(0, k_coded / F::TILE - first);
+#pragma unroll 1
+        for (int token = (first + (behind + WARPS - 1) / WARPS * WARPS) * F::TILE; token < span.end;
+             token += WARPS * F::TILE) {
+            float c[2][4] = {};
+            const float bias[2] = {};
+            uint32_t weights[2][2];
+            window.scores(token, span.first, span.end, raw_query, lane, c);
+            const bool edge = token < span.all_first || token + F::TILE > min(span.all_end, span.end);
+            softmax.step<false, false, F::WINDOW_BF16>(
+                c, {1.0f, 1.0f}, {1.0f, 1.0f}, bias, raw_factor, edge, [] { return true; }, token, visible, lane, o,
+                carry, weights);
+            window.values(token, span.first, span.end, weights, lane, o);
+        }
+        float probe = 0.0f;
+#pragma unroll
+        for (int m = 0; m < D / 16; ++m) probe += (o[m][0] + o[m][1] + o[m][2] + o[m][3]) * 0.0f;
+        if (!__any_sync(0xffffffffu, probe != 0.0f)) break;
+        __syncwarp();
+    }
+}
+
+}  // namespace lowbit

@@ -1,0 +1,396 @@
+//! Fused decode attention over the paged cache, and the merging of partial results; the definition is
+//! [`crate::reference::attend`].
+//!
+//! | instance (head_dim 64 and 128) | K, V codes | dtype of q, out |
+//! |---|---|---|
+//! | `attend_f16`, `attend_bf16` | the model's own | that |
+//! | `attend_int8` | int8 per token and head | f16, bf16 |
+//! | `attend_e4m3` | E4M3 per head or tensor | f16, bf16 |
+//! | `attend_kivi4_f16`, `attend_kivi4_bf16` | KIVI-4, window in the model's type | that |
+//!
+//! Any number of query heads per KV head, any `q_len`: a row of the call at position p sees keys up to p. K and V are
+//! read once for 8 columns (query heads of a KV head times query tokens).
+//!
+//! **Tolerance** against the f64 definition on the same bytes: rows within 2^-10 (f16) or 2^-8 (bf16) of their norm, LSE
+//! within 1e-3. **Determinism**: a row is bitwise the same from run to run, whatever else is in the batch, and whatever
+//! the plan's capacity.
+//!
+//! **In a CUDA graph**: disable cudarc's event tracking before allocating, make the [`Plan`] first, capture on a stream
+//! that is not the default one. The graph may be replayed with other lengths, tables and slots within the capacity.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice};
+
+use crate::cache::params::{BatchParams, KvParams};
+use crate::cache::{Batch, KvCacheRef, KvFormat, KvLayout, Plan, Rows, check_aligned, check_context};
+use crate::error::{Error, Result};
+use crate::format::{DType, Element, Half16};
+use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
+
+/// What is done to the logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Factor of q . k; usually 1/sqrt(head_dim).
+    pub softmax_scale: f32,
+    /// A row at position p sees positions > p - window only.
+    pub window: Option<usize>,
+}
+
+impl Options {
+    /// The factor alone.
+    pub const fn new(softmax_scale: f32) -> Self {
+        Self { softmax_scale, window: None }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct AttendParams {
+    kv: KvParams,
+    batch: BatchParams,
+    q: u64,
+    out: u64,
+    lse: u64,
+    parts_out: u64,
+    parts_lse: u64,
+    q_stride: u64,
+    out_stride: u64,
+    heads: i32,
+    group: i32,
+    passes: i32,
+    max_chunks: i32,
+    max_len: i32,
+    window: i32,
+    softmax_scale: f32,
+    zero: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MergeParams {
+    parts_out: u64,
+    parts_lse: u64,
+    out: u64,
+    lse: u64,
+    rows: i64,
+    parts: i32,
+    head_dim: i32,
+    dtype: u32,
+    reserved: u32,
+}
+
+// SAFETY: `repr(C)`, plain numbers without padding; the kernels' struct of the same name has the same fields.
+unsafe impl DeviceRepr for AttendParams {}
+// SAFETY: as for `AttendParams`.
+unsafe impl DeviceRepr for MergeParams {}
+
+/// Threads of a block, and so four warps, as in the kernels.
+const BLOCK: u32 = 128;
+const WARPS: usize = 4;
+
+const fn entry(module: &'static str, name: &'static str) -> Entry<AttendParams> {
+    Entry::new(module, name)
+}
+
+type Instances = [Entry<AttendParams>; 2];
+
+/// The closed table of instances: head_dim 64 and 128 of each.
+const F16: Instances = [entry("attention/half", "attend_f16_d64"), entry("attention/half", "attend_f16_d128")];
+const BF16: Instances = [entry("attention/half", "attend_bf16_d64"), entry("attention/half", "attend_bf16_d128")];
+const INT8: Instances = [entry("attention/int8", "attend_int8_d64"), entry("attention/int8", "attend_int8_d128")];
+const E4M3: Instances = [entry("attention/e4m3", "attend_e4m3_d64"), entry("attention/e4m3", "attend_e4m3_d128")];
+const KIVI4_F16: Instances =
+    [entry("attention/kivi4", "attend_kivi4_f16_d64"), entry("attention/kivi4", "attend_kivi4_f16_d128")];
+const KIVI4_BF16: Instances =
+    [entry("attention/kivi4", "attend_kivi4_bf16_d64"), entry("attention/kivi4", "attend_kivi4_bf16_d128")];
+const CHUNKS: Instances = [entry("attention/merge", "attend_merge_d64"), entry("attention/merge", "attend_merge_d128")];
+const STATES: Entry<MergeParams> = Entry::new("attention/merge", "merge_states");
+
+pub(crate) fn entries() -> Vec<EntryRow> {
+    let tables = [F16, BF16, INT8, E4M3, KIVI4_F16, KIVI4_BF16, CHUNKS];
+    tables.as_flattened().iter().map(Entry::row).chain([STATES.row()]).collect()
+}
+
+/// The instance of a layout; every layout that exists has one ([`KvLayout::new`] knows the same list).
+fn instance(layout: &KvLayout) -> Entry<AttendParams> {
+    let bf16 = layout.shape().dtype == DType::Bf16;
+    let table = match *layout.format() {
+        KvFormat::FLOAT => [F16, BF16][usize::from(bf16)],
+        KvFormat::INT8 => INT8,
+        KvFormat::E4M3 => E4M3,
+        _ => [KIVI4_F16, KIVI4_BF16][usize::from(bf16)],
+    };
+    table[usize::from(layout.shape().head_dim == 128)]
+}
+
+/// Dynamic shared memory of an instance, bytes: `Shared<F>` of kernels/attention/attend.cuh.
+fn shared_bytes(layout: &KvLayout) -> u32 {
+    const STAGES: usize = 2;
+    const COLUMNS: usize = 8;
+    const Q_PITCH: usize = 36;
+    let ring = WARPS * STAGES * layout.tile().bytes;
+    let query = layout.shape().head_dim / 8 * Q_PITCH * 4;
+    let queries = if layout.format().has_window() { 2 } else { 1 };
+    (ring + queries * query + COLUMNS * 4 + WARPS * COLUMNS * 8) as u32
+}
+
+fn launches(plan: &Plan) -> [Launch<AttendParams>; 2] {
+    let layout = plan.layout();
+    let capacity = plan.capacity();
+    let rows = capacity.max_q_len * plan.num_heads();
+    let chunks = Launch {
+        op: OP,
+        entry: instance(layout),
+        grid: (
+            (plan.passes() * plan.max_chunks()) as u32,
+            layout.shape().num_kv_heads as u32,
+            capacity.num_seqs as u32,
+        ),
+        block: (BLOCK, 1, 1),
+        shared: shared_bytes(layout),
+    };
+    let merge = Launch {
+        op: OP,
+        entry: CHUNKS[usize::from(layout.shape().head_dim == 128)],
+        grid: (rows.div_ceil(WARPS) as u32, capacity.num_seqs as u32, 1),
+        block: (BLOCK, 1, 1),
+        shared: 0,
+    };
+    [chunks, merge]
+}
+
+/// Loads what [`attend`] launches under this plan; [`Plan::new`] calls it.
+///
+/// # Errors
+/// Those of loading.
+pub(crate) fn prepare(kernels: &Kernels, plan: &Plan) -> Result<()> {
+    launches(plan).iter().try_for_each(|launch| launch.prepare(kernels))
+}
+
+const OP: &str = "attend";
+
+/// Attention of the batch's query rows `q` `[total_q, num_heads, head_dim]` over the cache, which already holds their keys
+/// and values.
+///
+/// - `out` `[total_q, num_heads, head_dim]`; `lse` `[total_q, num_heads]`, the natural logarithm of the sum of
+///   exponentials. A row that sees no key: out 0, LSE -inf. Rows of no sequence, and of sequences whose lengths
+///   contradict themselves, are not written.
+/// - `workspace`: at least [`Plan::workspace_bytes`], 16-byte aligned.
+/// - What only the device can see (page and slot indices, lengths) sets bits of the cache's status word; see
+///   [`Status`](crate::cache::Status).
+///
+/// One launch, and one more for the merge where the plan's `max_len` makes more than one chunk.
+///
+/// # Errors
+/// [`Error::Argument`], checked before anything is launched: the rules of [`KvCacheRef`], [`Batch`] and [`Rows`]; a layout
+/// or heads other than the plan's, a batch beyond its capacity; pages of more than 64 GiB; a dtype other than the
+/// layout's; lengths of `out`, `lse`, `workspace`; a softmax scale that is not finite; a window of 0 or above 2^30;
+/// memory or a stream of another context. Then loading and launching.
+#[allow(clippy::too_many_arguments)]
+pub fn attend<T: Half16>(
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    plan: &Plan,
+    batch: &Batch<'_>,
+    q: &Rows<'_, T>,
+    cache: &mut KvCacheRef<'_>,
+    options: &Options,
+    out: &mut CudaViewMut<'_, T>,
+    lse: Option<&mut CudaViewMut<'_, f32>>,
+    workspace: &mut CudaViewMut<'_, u8>,
+) -> Result<()> {
+    check_stream(OP, kernels, stream)?;
+    let row = plan.num_heads() * plan.layout().shape().head_dim;
+    check(plan, batch, cache, T::DTYPE, options)?;
+    if q.stride < row || !q.stride.is_multiple_of(8) || i32::try_from(q.stride).is_err() {
+        let expected = format!("a multiple of 8 from {row} to {}", i32::MAX);
+        return Err(Error::argument(OP, "q.stride", expected, q.stride.to_string()));
+    }
+    let needed = if batch.total_q == 0 { 0 } else { (batch.total_q - 1) * q.stride + row };
+    let (outs, lses) = (batch.total_q * row, batch.total_q * plan.num_heads());
+    let lse_len = lse.as_ref().map_or(lses, |lse| lse.len());
+    for (argument, needed, found, what) in [
+        ("q.data", needed, q.data.len(), "elements"),
+        ("out", outs, out.len(), "elements"),
+        ("lse", lses, lse_len, "elements"),
+        ("workspace", plan.workspace_bytes(), workspace.len(), "bytes"),
+    ] {
+        if found < needed {
+            return Err(Error::argument(OP, argument, format!("at least {needed} {what}"), found.to_string()));
+        }
+    }
+    for (argument, of) in [
+        ("q.data", q.data.stream()),
+        ("out", out.stream()),
+        ("workspace", workspace.stream()),
+        ("lse", lse.as_ref().map_or(stream, |lse| lse.stream())),
+    ] {
+        check_context(OP, argument, of, stream)?;
+    }
+
+    let (kv, _cache_guards) = cache.params(OP, stream)?;
+    let (batch_params, _batch_guards) = batch.params(OP, plan.layout(), stream)?;
+    let (q_pointer, _q_guard) = q.data.device_ptr(stream);
+    let (out_pointer, _out_guard) = out.device_ptr_mut(stream);
+    let (parts_out, _parts_guard) = workspace.device_ptr_mut(stream);
+    let lse = lse.map(|lse| lse.device_ptr_mut(stream));
+    let lse_pointer = lse.as_ref().map_or(0, |(pointer, _guard)| *pointer);
+    check_aligned(OP, "q.data", q_pointer, 4)?;
+    check_aligned(OP, "out", out_pointer, 4)?;
+    check_aligned(OP, "workspace", parts_out, 16)?;
+    let parts = plan.max_rows() * plan.num_heads() * plan.max_chunks();
+    let params = AttendParams {
+        kv,
+        batch: batch_params,
+        q: q_pointer,
+        out: out_pointer,
+        lse: lse_pointer,
+        parts_out,
+        parts_lse: parts_out + (4 * parts * plan.layout().shape().head_dim) as u64,
+        q_stride: q.stride as u64,
+        out_stride: row as u64,
+        heads: plan.num_heads() as i32,
+        group: plan.group() as i32,
+        passes: plan.passes() as i32,
+        max_chunks: plan.max_chunks() as i32,
+        max_len: plan.capacity().max_len.min(batch.max_blocks * plan.layout().shape().page_tokens) as i32,
+        window: options.window.unwrap_or(0) as i32,
+        softmax_scale: options.softmax_scale,
+        zero: 0,
+    };
+    let [mut chunks, mut merge] = launches(plan);
+    // A smaller batch than the plan's: the rest of the grid would have nothing to do.
+    chunks.grid.2 = batch.num_seqs() as u32;
+    merge.grid.1 = batch.num_seqs() as u32;
+    // SAFETY: 1. every buffer is as long as the kernels' contracts ask, checked above and by `params`; rows, pages, slots and
+    // blocks that the device names are checked by the kernels against the counts given here; total_q rows of parts fit
+    // the workspace because total_q <= max_rows. 2. All guards live to the end of this function.
+    unsafe {
+        chunks.run(kernels, stream, &params)?;
+        if plan.max_chunks() > 1 { merge.run(kernels, stream, &params) } else { Ok(()) }
+    }
+}
+
+/// The batch and the cache against the plan.
+fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, options: &Options) -> Result<()> {
+    let wrong = |argument, expected: String, found: String| Err(Error::argument(OP, argument, expected, found));
+    if cache.layout != *plan.layout() {
+        return wrong("cache.layout", format!("the plan's ({:?})", plan.layout()), format!("{:?}", cache.layout));
+    }
+    if dtype != plan.layout().shape().dtype {
+        return wrong("q, out", format!("{} (the layout's dtype)", plan.layout().shape().dtype), dtype.name().into());
+    }
+    let capacity = plan.capacity();
+    for (argument, found, most) in [
+        ("batch.seq_lens", batch.num_seqs(), capacity.num_seqs),
+        ("batch.max_q_len", batch.max_q_len, capacity.max_q_len),
+        ("batch.total_q", batch.total_q, plan.max_rows()),
+    ] {
+        if found > most {
+            return wrong(argument, format!("at most {most} (the plan's capacity)"), found.to_string());
+        }
+    }
+    if cache.pages.len() > 64 << 30 {
+        return wrong("cache.pages", "at most 64 GiB".into(), format!("{} bytes", cache.pages.len()));
+    }
+    if !options.softmax_scale.is_finite() {
+        return wrong("options.softmax_scale", "a finite number".into(), options.softmax_scale.to_string());
+    }
+    match options.window {
+        Some(window) if !(1..=1 << 30).contains(&window) => {
+            wrong("options.window", format!("1..={}", 1 << 30), window.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Merges attention results over disjoint sets of keys: `parts_out` `[parts, rows, head_dim]` with their natural LSE
+/// `parts_lse` `[parts, rows]`, in the order of the parts, in f32:
+/// `lse = log sum exp(lse_i)`, `out = sum exp(lse_i - lse) * out_i`.
+///
+/// A part with LSE -inf saw nothing, and its output is not read. Rows whose parts are all empty: out 0, LSE -inf.
+///
+/// # Errors
+/// [`Error::Argument`]: `head_dim` not a positive multiple of 32; no part; lengths that do not fit `parts * rows * head_dim`;
+/// 2^31 or more parts, or 2^33 or more rows; memory or a stream of another context. Then loading and launching.
+#[allow(clippy::too_many_arguments)]
+pub fn merge_states<T: Element>(
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    parts: usize,
+    head_dim: usize,
+    parts_out: &CudaView<'_, T>,
+    parts_lse: &CudaView<'_, f32>,
+    out: &mut CudaViewMut<'_, T>,
+    lse: Option<&mut CudaViewMut<'_, f32>>,
+) -> Result<()> {
+    const OP: &str = "merge_states";
+    let wrong =
+        |argument, expected: String, found: usize| Err(Error::argument(OP, argument, expected, found.to_string()));
+    check_stream(OP, kernels, stream)?;
+    if head_dim == 0 || !head_dim.is_multiple_of(32) || i32::try_from(head_dim).is_err() {
+        return wrong("head_dim", "a positive multiple of 32".into(), head_dim);
+    }
+    if parts == 0 || i32::try_from(parts).is_err() {
+        return wrong("parts", format!("1..={}", i32::MAX), parts);
+    }
+    let rows = out.len() / head_dim;
+    if !out.len().is_multiple_of(head_dim) || rows >= 1 << 33 {
+        return wrong("out", format!("a multiple of {head_dim} elements, fewer than 2^33 rows"), out.len());
+    }
+    let lse_len = lse.as_ref().map_or(rows, |lse| lse.len());
+    for (argument, expected, found) in [
+        ("parts_out", parts.checked_mul(out.len()), parts_out.len()),
+        ("parts_lse", parts.checked_mul(rows), parts_lse.len()),
+        ("lse", Some(rows), lse_len),
+    ] {
+        if expected != Some(found) {
+            let expected = expected.map_or("fewer than 2^64".to_string(), |n| n.to_string());
+            return wrong(argument, format!("{expected} elements"), found);
+        }
+    }
+    for (argument, of) in [
+        ("parts_out", parts_out.stream()),
+        ("parts_lse", parts_lse.stream()),
+        ("out", out.stream()),
+        ("lse", lse.as_ref().map_or(stream, |lse| lse.stream())),
+    ] {
+        check_context(OP, argument, of, stream)?;
+    }
+    let (parts_out, _parts_guard) = parts_out.device_ptr(stream);
+    let (parts_lse, _parts_lse_guard) = parts_lse.device_ptr(stream);
+    let (out, _out_guard) = out.device_ptr_mut(stream);
+    let lse = lse.map(|lse| lse.device_ptr_mut(stream));
+    let params = MergeParams {
+        parts_out,
+        parts_lse,
+        out,
+        lse: lse.as_ref().map_or(0, |(pointer, _guard)| *pointer),
+        rows: rows as i64,
+        parts: parts as i32,
+        head_dim: head_dim as i32,
+        dtype: T::DTYPE as u32,
+        reserved: 0,
+    };
+    let grid = (rows.div_ceil(WARPS) as u32, 1, 1);
+    let launch = Launch { op: OP, entry: STATES, grid, block: (BLOCK, 1, 1), shared: 0 };
+    // SAFETY: 1. the lengths were checked against `parts`, `rows`, `head_dim`, which bound every index of the kernel.
+    // 2. All guards live to the end of this function.
+    unsafe { launch.run(kernels, stream, &params) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// The same numbers stand in kernels/attention/params.cuh and merge.cu.
+    #[test]
+    fn offsets_are_those_of_the_headers() {
+        assert_eq!((size_of::<AttendParams>(), size_of::<MergeParams>()), (248, 56));
+        assert_eq!([offset_of!(AttendParams, q), offset_of!(AttendParams, q_stride)], [160, 200]);
+        assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [216, 240]);
+        assert_eq!([offset_of!(MergeParams, rows), offset_of!(MergeParams, dtype)], [32, 48]);
+    }
+}
