@@ -166,3 +166,31 @@ fn symbols_are_found_by_name() {
         assert!(address.is_null());
     }
 }
+
+#[test]
+fn host_functions_may_wait_for_their_submitter() {
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: the streams below are joined by events of this test.
+    unsafe { context.disable_event_tracking() };
+    let (a, b) = (context.new_stream().unwrap(), context.new_stream().unwrap());
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    unsafe extern "C" fn receive(channel: *mut std::ffi::c_void) {
+        // SAFETY: the receiver below, which this function is called with once.
+        let wait = unsafe { Box::from_raw(channel.cast::<std::sync::mpsc::Receiver<()>>()) };
+        wait.recv().expect("the test sends");
+    }
+    let channel = Box::into_raw(Box::new(wait));
+    // SAFETY: a live stream; the function takes this argument.
+    let launched = unsafe { sys::cuLaunchHostFunc(a.cu_stream(), Some(receive), channel.cast()) };
+    assert_eq!(launched, CUresult::CUDA_SUCCESS);
+    let after = a.record_event(None).unwrap();
+    b.wait(&after).unwrap();
+    let last = b.record_event(None).unwrap();
+    assert!(!after.try_is_complete().unwrap(), "the host function still waits");
+    assert!(!last.try_is_complete().unwrap(), "and so does the stream that waits for it");
+    // SAFETY: a live stream.
+    assert_eq!(unsafe { sys::cuStreamQuery(a.cu_stream()) }, CUresult::CUDA_ERROR_NOT_READY);
+    go.send(()).unwrap();
+    b.synchronize().unwrap();
+    assert!(after.try_is_complete().unwrap());
+}

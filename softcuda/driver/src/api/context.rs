@@ -4,7 +4,7 @@ use super::abi::{In, Out};
 use super::device::{CUdevice, check};
 use super::result::{CUresult, Done};
 use super::{entry, in_context};
-use crate::state::capture::{refuse_unsafe, refuse_wait};
+use crate::state::capture::refuse_unsafe;
 use crate::state::context::{Context, current, current_handle, pop, push, set_current};
 use crate::state::table::lock;
 use crate::state::{CUcontext, Driver, driver};
@@ -132,8 +132,9 @@ pub extern "C" fn cuCtxGetApiVersion(handle: CUcontext, out: Out<u32>) -> CUresu
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSynchronize() -> CUresult {
-    in_context(|_, context| {
+    in_context(|driver, context| {
         refuse_unsafe(context)?;
+        driver.wait_all(context);
         context.healthy()
     })
 }
@@ -204,11 +205,4 @@ pub extern "C" fn cuCtxEnablePeerAccess(_peer: CUcontext, _flags: u32) -> CUresu
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxDisablePeerAccess(_peer: CUcontext) -> CUresult {
     in_context(|_, _| Err(CUresult::PEER_ACCESS_NOT_ENABLED))
-}
-
-/// Waits for everything on a stream: everything is done, unless the stream is being captured.
-pub fn wait_for(context: &Context, stream: &crate::state::stream::Stream) -> Done {
-    refuse_wait(stream)?;
-    crate::state::capture::refuse_implicit(context, stream)?;
-    context.healthy()
 }

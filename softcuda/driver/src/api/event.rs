@@ -1,4 +1,4 @@
-//! Event management. An event has always happened when its record call returns; times are real ones of this computer, which say how long
+//! Event management. An event has happened when its record call returns, unless a host function is under way before it. Times are real ones of this computer, which say how long
 //! softcuda took and nothing about a GPU.
 
 use super::abi::Out;
@@ -42,7 +42,9 @@ fn record(handle: CUevent, stream: CUstream) -> CUresult {
         let event = find(driver, context, handle)?;
         capture::refuse_implicit(context, &stream)?;
         if !capture::record_event(&stream, &event)? {
-            *lock(&event.last) = Recorded::Done(Instant::now());
+            let pending = driver.pending(context, &stream);
+            *lock(&event.last) =
+                if pending.is_empty() { Recorded::Done(Instant::now()) } else { Recorded::After(pending) };
         }
         Ok(())
     })
@@ -58,22 +60,31 @@ pub extern "C" fn cuEventRecordWithFlags(handle: CUevent, stream: CUstream, flag
     if flags > 1 { CUresult::INVALID_VALUE } else { record(handle, stream) }
 }
 
-/// Everything recorded is done; an event inside a capture has no time to be done at.
-fn done(handle: CUevent) -> CUresult {
-    in_context(|driver, context| match &*lock(&find(driver, context, handle)?.last) {
+/// An event inside a capture has no time to be done at: asking spoils the capture.
+fn state(driver: &Driver, context: &Context, handle: CUevent) -> Done<Recorded> {
+    let last = lock(&find(driver, context, handle)?.last).clone();
+    match last {
         Recorded::Captured(part) => part.capture.refuse(CUresult::CAPTURED_EVENT),
-        Recorded::Never | Recorded::Done(_) => Ok(()),
-    })
+        last => Ok(last),
+    }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventQuery(handle: CUevent) -> CUresult {
-    done(handle)
+    in_context(|driver, context| match state(driver, context, handle)? {
+        last @ Recorded::After(_) if last.time().is_none() => Err(CUresult::NOT_READY),
+        _ => Ok(()),
+    })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(handle: CUevent) -> CUresult {
-    done(handle)
+    in_context(|driver, context| {
+        if let Recorded::After(pending) = state(driver, context, handle)? {
+            pending.iter().for_each(|p| p.wait());
+        }
+        context.healthy()
+    })
 }
 
 fn elapsed(milliseconds: Out<f32>, start: CUevent, end: CUevent) -> CUresult {
@@ -84,9 +95,9 @@ fn elapsed(milliseconds: Out<f32>, start: CUevent, end: CUevent) -> CUresult {
                 return Err(CUresult::INVALID_HANDLE);
             }
             match &*lock(&event.last) {
-                Recorded::Done(time) => Ok(*time),
                 Recorded::Captured(_) => Err(CUresult::CAPTURED_EVENT),
                 Recorded::Never => Err(CUresult::INVALID_HANDLE),
+                last => last.time().ok_or(CUresult::NOT_READY),
             }
         };
         let (start, end) = (time(start)?, time(end)?);

@@ -5,7 +5,7 @@ use super::entry;
 use super::graph::{find, node};
 use super::result::CUresult;
 use super::{function, in_context, launch};
-use crate::state::capture::{record, refuse_implicit};
+use crate::state::capture::{record, refuse_implicit, refuse_wait};
 use crate::state::graph::{CUgraphNode, Exec};
 use crate::state::table::lock;
 use crate::state::work::Work;
@@ -60,6 +60,7 @@ pub extern "C" fn cuGraphLaunch(exec: CUgraphExec, stream: CUstream) -> CUresult
         if record(&stream, || Work::Child(graph.clone()))? {
             return Ok(());
         }
+        driver.wait_pending(context, &stream);
         driver.run_graph(context, &graph)
     })
 }
@@ -68,7 +69,7 @@ pub extern "C" fn cuGraphLaunch(exec: CUgraphExec, stream: CUstream) -> CUresult
 pub extern "C" fn cuGraphUpload(exec: CUgraphExec, stream: CUstream) -> CUresult {
     in_context(|driver, context| {
         driver.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
-        super::context::wait_for(context, &*context.stream(driver, stream)?)
+        refuse_wait(&*context.stream(driver, stream)?)
     })
 }
 

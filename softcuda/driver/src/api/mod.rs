@@ -70,3 +70,30 @@ fn in_context<F: FnOnce(&'static Driver, &Arc<Context>) -> Done>(body: F) -> CUr
         body(driver, &context)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stands for an entry point of this name.
+    #[allow(non_snake_case)]
+    fn cuBroken() -> CUresult {
+        entry(|| panic!("planted {}", 7))
+    }
+
+    #[allow(non_snake_case)]
+    fn cuBrokenInContext() -> &'static str {
+        fn name<F: FnOnce() -> Done>(_: F) -> &'static str {
+            symbol::<F>()
+        }
+        name(|| Ok(()))
+    }
+
+    #[test]
+    fn a_panic_is_an_unknown_error_with_a_report() {
+        assert_eq!(cuBroken(), CUresult::UNKNOWN);
+        let report = modes::take_report().unwrap();
+        assert_eq!(report, "softcuda: internal error in cuBroken: planted 7\n  = bug in softcuda");
+        assert_eq!(cuBrokenInContext(), "cuBrokenInContext");
+    }
+}

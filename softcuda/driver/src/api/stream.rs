@@ -1,18 +1,18 @@
-//! Stream management and capture. Work runs when it is submitted, in order, so a stream has always finished what it was given.
+//! Stream management and capture. Work runs when it is submitted, in order; only host functions can be under way.
 
 use super::abi::{Callback, Host, In, Out};
-use super::context::wait_for;
 use super::result::{CUresult, Done};
 use super::{entry, in_context};
 use crate::state::capture::{self, Mode};
+use crate::state::context::Context;
 use crate::state::graph::CUgraphNode;
 use crate::state::stream::{InCapture, Kind, Stream};
 use crate::state::table::lock;
 use crate::state::work::Work;
-use crate::state::{CUcontext, CUevent, CUgraph, CUstream};
+use crate::state::{CUcontext, CUevent, CUgraph, CUstream, Driver};
 use std::ffi::{c_int, c_void};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// The highest priority, numerically the lowest.
 pub const GREATEST_PRIORITY: c_int = -5;
@@ -59,12 +59,27 @@ pub extern "C" fn cuStreamDestroy_v2(handle: CUstream) -> CUresult {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(handle: CUstream) -> CUresult {
-    in_context(|driver, context| wait_for(context, &*context.stream(driver, handle)?))
+    in_context(|driver, context| {
+        let stream = idle_check(driver, context, handle)?;
+        driver.wait_pending(context, &stream);
+        context.healthy()
+    })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamQuery(handle: CUstream) -> CUresult {
-    in_context(|driver, context| wait_for(context, &*context.stream(driver, handle)?))
+    in_context(|driver, context| {
+        let stream = idle_check(driver, context, handle)?;
+        if driver.pending(context, &stream).is_empty() { Ok(()) } else { Err(CUresult::NOT_READY) }
+    })
+}
+
+/// A stream that may be asked whether it is idle: not one being captured.
+fn idle_check(driver: &Driver, context: &Context, handle: CUstream) -> Done<Arc<Stream>> {
+    let stream = context.stream(driver, handle)?;
+    capture::refuse_wait(&stream)?;
+    capture::refuse_implicit(context, &stream)?;
+    Ok(stream)
 }
 
 #[unsafe(no_mangle)]

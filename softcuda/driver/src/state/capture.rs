@@ -171,9 +171,13 @@ pub fn wait_event(stream: &Arc<Stream>, event: &Event) -> Done {
             to.tails.dedup();
             Ok(())
         }
-        (Some(to), Recorded::Done(_)) => to.capture.refuse(CUresult::STREAM_CAPTURE_ISOLATION),
+        (Some(to), Recorded::Done(_) | Recorded::After(_)) => to.capture.refuse(CUresult::STREAM_CAPTURE_ISOLATION),
         (Some(to), Recorded::Never) => to.capture.usable(),
-        (None, _) => Ok(()),
+        (None, Recorded::After(pending)) => {
+            super::pending::join(stream, &pending);
+            Ok(())
+        }
+        (None, Recorded::Never | Recorded::Done(_)) => Ok(()),
     }
 }
 
@@ -224,6 +228,15 @@ impl Driver {
         if record(stream, || work.take().expect("recorded once"))? {
             return Ok(());
         }
-        self.run(context, &work.expect("not recorded"))
+        match work.expect("not recorded") {
+            Work::Host(callback) => {
+                self.start_host(context, stream, callback);
+                Ok(())
+            }
+            work => {
+                self.wait_pending(context, stream);
+                self.run(context, &work)
+            }
+        }
     }
 }

@@ -81,8 +81,19 @@ impl Context {
         }
     }
 
+    /// Stream handle 0.
+    pub fn legacy(&self) -> &Stream {
+        &self.legacy
+    }
+
+    /// The streams that are not in the driver's table.
+    pub fn own_streams(&self) -> Vec<Arc<Stream>> {
+        lock(&self.per_thread).values().chain([&self.legacy]).cloned().collect()
+    }
+
     /// Frees what belongs to the context.
     pub fn release(&self, driver: &Driver) {
+        driver.wait_all(self);
         self.active.store(false, Ordering::SeqCst);
         let mine = self.handle;
         driver.execs.retain(|e| e.context != mine);

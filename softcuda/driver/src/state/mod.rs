@@ -6,6 +6,7 @@ pub mod context;
 pub mod graph;
 pub mod modes;
 pub mod module;
+pub mod pending;
 pub mod ptxas;
 pub mod stream;
 pub mod table;

@@ -90,6 +90,11 @@ impl<T> Table<T> {
         self.lock().remove(&handle.0)
     }
 
+    /// The objects for which `is` is true.
+    pub fn all(&self, is: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        self.lock().values().filter(|object| is(object)).cloned().collect()
+    }
+
     /// Drops the objects for which `keep` is false.
     pub fn retain(&self, keep: impl Fn(&T) -> bool) {
         let dropped: Vec<_> = {
