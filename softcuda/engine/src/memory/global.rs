@@ -8,7 +8,8 @@ use super::atomic::{AtomOp, AtomTy, apply};
 use super::bytes::Bytes;
 use super::pattern::Pattern;
 use super::space::{Allocation, Label, Memory};
-use crate::report::{AccessKind, Detail, Fault};
+use crate::check::BlockActor;
+use crate::report::{AccessKind, Detail, Fault, Party};
 
 /// A request inside one live allocation.
 #[derive(Clone, Copy)]
@@ -22,6 +23,9 @@ pub(crate) struct Hit {
 impl Door<'_> {
     pub(crate) fn load_global(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         let hit = self.check_global(a, AccessKind::Load, addr)?;
+        if self.launch.race.is_some() {
+            self.race_global(a, AccessKind::Load, addr, hit, |_, _| false)?;
+        }
         let init = self.launch.shape().checks.init;
         if let Some(hit) = hit {
             let memory = self.memory_at(hit.index);
@@ -47,6 +51,9 @@ impl Door<'_> {
                 }
             }
         }
+        if a.order.is_strong() {
+            self.learn_global(a, addr);
+        }
         self.count_global(a, AccessKind::Load, addr, hit);
         Ok(())
     }
@@ -54,6 +61,9 @@ impl Door<'_> {
     pub(crate) fn store_global(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
         let hit = self.check_global(a, AccessKind::Store, addr)?;
         let size = a.size as usize;
+        if self.launch.race.is_some() {
+            self.race_global(a, AccessKind::Store, addr, hit, |lane, old| old == low_bytes(value.lane(lane), a.size))?;
+        }
         if let Some(hit) = hit {
             let memory = self.memory_at(hit.index);
             let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
@@ -89,12 +99,16 @@ impl Door<'_> {
         out: &mut [u64; 32],
     ) -> Result<(), Box<Fault>> {
         let hit = self.check_global(a, AccessKind::Atomic, addr)?;
+        if self.launch.race.is_some() {
+            self.race_global(a, AccessKind::Atomic, addr, hit, |_, _| false)?;
+        }
         for lane in lanes(a.mask) {
             let (memory, offset) = self.locate(addr[lane]);
             // PTX ISA, atom: .add.f32 on global memory flushes subnormal inputs and results.
             out[lane] = memory.bytes.update(offset, a.size as usize, |old| apply(op, ty, true, old, x[lane], y[lane]));
             memory.init.set(offset, a.size as usize);
         }
+        self.learn_global(a, addr);
         self.count_global(a, AccessKind::Atomic, addr, hit);
         Ok(())
     }
@@ -180,6 +194,63 @@ impl Door<'_> {
         (!usable(allocation, kind)).then(|| Detail::ReadOnly { space: Space::Const, address, place: place() })
     }
 
+    /// Tells the race detector of an access. `same(lane, old)` says that a lane's store leaves the bytes as they are.
+    fn race_global(
+        &mut self,
+        a: &Access,
+        kind: AccessKind,
+        addr: &[u64; 32],
+        hit: Option<Hit>,
+        same: impl Fn(usize, [u32; 4]) -> bool,
+    ) -> Result<(), Box<Fault>> {
+        let launch = self.launch;
+        let Some(race) = &launch.race else { return Ok(()) };
+        let strong = kind == AccessKind::Atomic || a.order.is_strong();
+        if kind == AccessKind::Load && !strong && hit.is_some_and(|h| race.untouched(h.index)) {
+            return Ok(());
+        }
+        launch.remember_line(a.site);
+        if a.order.releases() {
+            self.block.fences += 1;
+        }
+        let (block, fences, size) = (self.block.number, self.block.fences, a.size as usize);
+        for lane in lanes(a.mask) {
+            let index = hit.map(|h| h.index).or_else(|| self.index_of(addr[lane])).expect("checked address");
+            let allocation = &launch.space().table()[index];
+            let offset = (addr[lane] - allocation.base()) as usize;
+            let who = BlockActor { block, thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong, fences };
+            if strong && kind != AccessKind::Load {
+                race.teach(addr[lane], &who, &mut self.block.knows);
+            }
+            if let Some(earlier) = race.conflict(index, offset, size, &who, &self.block.knows)
+                && !same(lane, allocation.memory().expect("checked live").bytes.load(offset, size))
+            {
+                let first = Party {
+                    site: launch.site(earlier.pc),
+                    kind: if earlier.strong { AccessKind::Atomic } else { AccessKind::Store },
+                    block: earlier.block,
+                    thread: earlier.thread,
+                };
+                let second = Party { site: a.site, kind, block, thread: who.thread };
+                let place = launch.space().describe(addr[lane]);
+                let detail = Detail::GlobalRace { first, second, address: addr[lane], bytes: a.size, place };
+                return Err(Fault::found(detail, a.site, a.warp, 1 << lane));
+            }
+            if kind != AccessKind::Load {
+                race.wrote(index, allocation.size() as usize, offset, size, &who);
+            }
+        }
+        Ok(())
+    }
+
+    /// After a strong read: what the writers of these addresses had done is in the block's past now.
+    #[inline(always)]
+    fn learn_global(&mut self, a: &Access, addr: &[u64; 32]) {
+        if let Some(race) = &self.launch.race {
+            lanes(a.mask).for_each(|lane| race.learn(addr[lane], &mut self.block.knows));
+        }
+    }
+
     #[inline(always)]
     fn count_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32], hit: Option<Hit>) {
         if !self.launch.shape().count {
@@ -220,6 +291,15 @@ impl Door<'_> {
             }
         }
     }
+}
+
+/// The first `size` bytes of a value, the rest zero: what a load would give.
+pub(crate) fn low_bytes(value: [u32; 4], size: u32) -> [u32; 4] {
+    std::array::from_fn(|i| match size.saturating_sub(4 * i as u32) {
+        0 => 0,
+        n if n >= 4 => value[i],
+        n => value[i] & (u32::MAX >> (32 - 8 * n)),
+    })
 }
 
 #[inline(always)]

@@ -4,6 +4,7 @@ use super::async_copy::AsyncQueue;
 use super::local::LocalMemory;
 use super::shared::SharedMemory;
 use super::space::GlobalSpace;
+use crate::check::{GlobalRace, Knowledge};
 use crate::config::Checks;
 use crate::count::Touched;
 use crate::report::{AccessKind, Site};
@@ -33,6 +34,8 @@ pub struct LaunchMemory<'d> {
     shape: LaunchShape,
     /// Sectors read and written, for each allocation of the table; empty when nothing is counted.
     touched: Vec<[Touched; 2]>,
+    /// Who wrote what in this launch, when races are looked for.
+    pub(crate) race: Option<GlobalRace>,
     /// Line of each instruction that was seen to access memory, for reports.
     lines: Vec<AtomicU32>,
 }
@@ -42,7 +45,8 @@ impl<'d> LaunchMemory<'d> {
     pub fn new(space: &'d mut GlobalSpace, params: &'d [u8], shape: LaunchShape) -> LaunchMemory<'d> {
         let touched = if shape.count { space.table().iter().map(|_| Default::default()).collect() } else { Vec::new() };
         let lines = (0..shape.instructions).map(|_| AtomicU32::new(0)).collect();
-        LaunchMemory { space, params, shape, touched, lines }
+        let race = shape.checks.race.then(|| GlobalRace::new(space.table().len()));
+        LaunchMemory { space, params, shape, touched, race, lines }
     }
 
     /// The sectors that accesses of this kind touched in an allocation, and how many it has.
@@ -83,6 +87,7 @@ impl<'d> LaunchMemory<'d> {
             local: LocalMemory::new(threads, self.shape.local_bytes as usize),
             copies: Vec::new(),
             fences: 0,
+            knows: Knowledge::default(),
         })
     }
 
@@ -93,6 +98,7 @@ impl<'d> LaunchMemory<'d> {
         used.local.renew();
         used.copies.clear();
         used.fences = 0;
+        used.knows = Knowledge::default();
         used
     }
 
@@ -118,12 +124,21 @@ pub struct BlockMemory {
     copies: Vec<AsyncQueue>,
     /// Fences of device scope that the block executed.
     pub(crate) fences: u32,
+    /// What the block knows of the others.
+    pub(crate) knows: Knowledge,
 }
 
 impl BlockMemory {
     pub(crate) fn empty() -> BlockMemory {
         let shared = SharedMemory::new(0, 0, false);
-        BlockMemory { number: 0, shared, local: LocalMemory::new(0, 0), copies: Vec::new(), fences: 0 }
+        BlockMemory {
+            number: 0,
+            shared,
+            local: LocalMemory::new(0, 0),
+            copies: Vec::new(),
+            fences: 0,
+            knows: Knowledge::default(),
+        }
     }
 
     /// The unfinished copy that covers one of these shared bytes: its instruction and thread.

@@ -5,7 +5,7 @@
 use super::access::{Access, Door, Wide, lanes};
 use super::atomic::{AtomOp, AtomTy, apply};
 use super::bytes::Bytes;
-use super::global::{gather, scatter};
+use super::global::{gather, low_bytes, scatter};
 use super::pattern::Pattern;
 use super::space::POISON;
 use crate::check::{Actor, InitMap, SharedRace};
@@ -108,11 +108,7 @@ impl Door<'_> {
             for lane in lanes(a.mask) {
                 let offset = addr[lane] as usize;
                 let old = self.block.shared.bytes.load(offset, size);
-                let mut new = [0; 4];
-                new[..size.div_ceil(4)].copy_from_slice(&value.lane(lane)[..size.div_ceil(4)]);
-                if size < 4 {
-                    new[0] &= u32::MAX >> (32 - 8 * size);
-                }
+                let new = low_bytes(value.lane(lane), a.size);
                 self.race_shared(a, kind, lane, addr[lane], || old == new)?;
                 self.block.shared.bytes.store(offset, size, new);
                 self.block.shared.init.store(offset, size, value.missing(lane));
