@@ -6,7 +6,7 @@
 //! - `NVCC`, `CUDA_HOME`, `CUDA_PATH`, `CUDA_ROOT`: where the compiler is;
 //! - `LOWBIT_PTX_TARGETS`: other targets than `80,89`, such as `80,90a`;
 //! - `LOWBIT_PTX_DIR`: take `<module>.<target>.ptx` from this folder instead of compiling (the layout that a build
-//!   leaves in its `OUT_DIR/ptx`);
+//!   leaves in `target/kernels`, or outside this repository in its `OUT_DIR/ptx`);
 //! - `LOWBIT_REQUIRE_NVCC=1`: no nvcc is an error;
 //! - `DOCS_RS`: compile nothing.
 
@@ -60,7 +60,8 @@ fn build() -> Result<(), String> {
     let (units, note) = match source(&manifest, &out)? {
         Source::Compiler(nvcc) => {
             let parallel = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-            let ptx = out.join("ptx");
+            // In the repository one folder for all profiles and packages, so that each kernel is compiled once.
+            let ptx = repository_target(&manifest, &out).map_or_else(|| out.join("ptx"), |t| t.join("kernels"));
             let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &ptx, targets: &targets, parallel };
             (compile::compile(&job)?.0, nvcc.release().to_string())
         }
@@ -100,12 +101,8 @@ fn source(manifest: &Path, out: &Path) -> Result<Source, String> {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let required = variable("LOWBIT_REQUIRE_NVCC").is_some_and(|value| value != "0");
-    // `cargo xtask toolchain` installs under this repository's target folder, wherever that is.
-    let mut target_dirs = Vec::new();
-    if manifest.join("xtask").is_dir() {
-        let of_out = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-        target_dirs.push(of_out.map_or_else(|| manifest.join("target"), Path::to_path_buf));
-    }
+    // `cargo xtask toolchain` installs there.
+    let target_dirs = Vec::from_iter(repository_target(manifest, out));
     match nvcc::find(&target_dirs) {
         Ok(nvcc) => Ok(Source::Compiler(nvcc)),
         Err(why) if required => Err(format!("LOWBIT_REQUIRE_NVCC is set and {why}")),
@@ -122,6 +119,13 @@ fn source(manifest: &Path, out: &Path) -> Result<Source, String> {
             Ok(Source::None(why))
         }
     }
+}
+
+/// The target folder, which cargo marks with a tag, when this is the crate's own repository and not a dependency.
+fn repository_target(manifest: &Path, out: &Path) -> Option<PathBuf> {
+    let in_repository = manifest.join("xtask").is_dir();
+    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    target.filter(|_| in_repository).map(Path::to_path_buf)
 }
 
 fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<compile::Unit>, String> {

@@ -3,7 +3,8 @@
 //! `<out>/<path>.<target>.ptx` is the result for `<kernels>/<path>.cu`. Beside it lie `.d`, the dependency list that
 //! nvcc wrote, and `.key`, a hash of everything that went in: the text of each file in that list, the flags, the
 //! compiler's version, the target. An output whose key still holds is left alone, so editing a header rebuilds the
-//! files that include it, and no others. The toolkit's own headers are covered by its version.
+//! files that include it, and no others. The toolkit's own headers are covered by its version. Files appear whole, by
+//! renaming, so two builds may share a folder.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -160,13 +161,12 @@ fn compile_one(job: &Job, unit: &Unit) -> Result<(), String> {
     if let Some(folder) = unit.ptx.parent() {
         std::fs::create_dir_all(folder).map_err(|error| io("making a folder for", error))?;
     }
-    let key_file = unit.ptx.with_extension("key");
-    let _ = std::fs::remove_file(&key_file);
+    let _ = std::fs::remove_file(unit.ptx.with_extension("key"));
+    let part = |suffix: &str| unit.ptx.with_extension(format!("{suffix}.{}", std::process::id()));
     let mut command = Command::new(&job.nvcc.path);
     command.current_dir(job.kernels).args(FLAGS).args(own_flags(&text));
     command.arg(format!("-arch=compute_{}", unit.target)).arg("-I").arg(job.kernels);
-    command.arg("-MD").arg("-MF").arg(unit.ptx.with_extension("d"));
-    command.arg("-o").arg(&unit.ptx).arg(&source);
+    command.arg("-MD").arg("-MF").arg(part("d")).arg("-o").arg(part("ptx")).arg(&source);
     let output = command.output().map_err(|error| format!("running {}: {error}", job.nvcc.path.display()))?;
     if !output.status.success() {
         return Err(format!(
@@ -178,6 +178,13 @@ fn compile_one(job: &Job, unit: &Unit) -> Result<(), String> {
             String::from_utf8_lossy(&output.stderr)
         ));
     }
+    let finish = |suffix: &str| {
+        std::fs::rename(part(suffix), unit.ptx.with_extension(suffix))
+            .map_err(|error| io("keeping the result of", error))
+    };
+    finish("ptx")?;
+    finish("d")?;
     let key = key(job, unit).ok_or_else(|| format!("{}: nvcc wrote no dependency list", source.display()))?;
-    std::fs::write(&key_file, key).map_err(|error| io("writing the key of", error))
+    std::fs::write(part("key"), key).map_err(|error| io("writing the key of", error))?;
+    finish("key")
 }

@@ -117,10 +117,12 @@ fn tools() -> Result<Tools, String> {
 fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
     let tools = tools()?;
     let folder = target().join("perf");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
     let kernels = root().canonicalize().map_err(|error| format!("the repository: {error}"))?.join("kernels");
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
     let targets = TARGETS.map(String::from);
-    let ptx = folder.join("ptx");
+    // The folder that the build script fills, with the same step.
+    let ptx = target().join("kernels");
     let job = compile::Job { nvcc: &tools.nvcc, kernels: &kernels, out: &ptx, targets: &targets, parallel };
     let (units, _) = compile::compile(&job)?;
     let mut work = Vec::new();
