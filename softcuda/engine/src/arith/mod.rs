@@ -8,6 +8,8 @@
 //! | [`half`] | f16 and bf16 arithmetic and their conversions to and from f32 | 9.7.4 |
 //! | [`fp8`] | e4m3, e5m2 and e2m1 codes | 9.7.9.21 |
 //! | [`cvt`] | every other conversion | 9.7.9.21 |
+//! | [`approx`] | the `.approx` instructions, rounded or perturbed | 9.7.3, 9.7.4 |
+//! | [`double`] | double-double arithmetic behind `approx` | |
 //! | [`dot`] | sums of matrix products in three numerics | 9.7.14 |
 //! | [`mma`] | `mma` of a whole warp, registers to registers | 9.7.14.5 |
 //!
@@ -18,9 +20,11 @@
 //!   lanes in a caller that carries `target_feature` vectorises.
 //! - A NaN result is the canonical one: `0x7fff_ffff` (f32), `0x7fff` (f16, bf16), `0xfff8_0000_0000_0000` (f64).
 
+pub mod approx;
 pub mod bits;
 pub mod cvt;
 pub mod dot;
+pub mod double;
 pub mod fp8;
 pub mod half;
 pub mod mma;

@@ -2,6 +2,8 @@
 //! It shares nothing with the code under test.
 #![allow(dead_code)] // each test program uses a part
 
+pub mod functions;
+
 use num_bigint::{BigInt, BigUint, Sign};
 
 /// The directions, under the oracle's own names.
