@@ -1,36 +1,16 @@
 //! The door without an interpreter: addresses, widths, spaces, faults.
 
+mod door;
+
+use door::{access, lanes, space};
 use softcuda_engine::Checks;
 use softcuda_engine::memory::space::{Label, SHARED_WINDOW};
-use softcuda_engine::memory::{Access, AtomOp, AtomTy, Door, GlobalSpace, LaunchMemory, LaunchShape, Space, Wide};
+use softcuda_engine::memory::{AtomOp, AtomTy, Door, GlobalSpace, Space, Wide};
 use softcuda_engine::report::{FaultKind, Site};
 
-fn shape(checks: Checks) -> LaunchShape {
-    LaunchShape { threads: 64, shared_bytes: 1024, local_bytes: 64, instructions: 16, checks, count: true }
-}
-
-fn space() -> GlobalSpace {
-    GlobalSpace::new(1 << 30)
-}
-
-/// Runs `f` with a door in block 0 of a launch that looks at everything but the order of accesses.
+/// Runs `f` with a door that looks at everything but the order of accesses.
 fn with_door<R>(space: &mut GlobalSpace, f: impl FnOnce(&mut Door) -> R) -> R {
-    with_checks(space, Checks { race: false, ..Checks::ALL }, f)
-}
-
-fn with_checks<R>(space: &mut GlobalSpace, checks: Checks, f: impl FnOnce(&mut Door) -> R) -> R {
-    let launch = LaunchMemory::new(space, &[1, 2, 3, 4, 5, 6, 7, 8], shape(checks));
-    let mut door = Door::new(&launch);
-    door.swap_block(launch.block(0));
-    f(&mut door)
-}
-
-fn access(space: Space, size: u32, mask: u32) -> Access {
-    Access::weak(Site { pc: 1, line: 10 }, 0, mask, space, size)
-}
-
-fn lanes(f: impl Fn(u64) -> u64) -> [u64; 32] {
-    std::array::from_fn(|l| f(l as u64))
+    door::with_door(space, Checks { race: false, ..Checks::ALL }, f)
 }
 
 #[test]
@@ -117,7 +97,7 @@ fn wrong_addresses_are_named() {
     assert_eq!(fault(&mut space, Space::Global, 0, false), expect(FaultKind::OutOfBounds, 0));
     assert_eq!(fault(&mut space, Space::Global, SHARED_WINDOW, false), expect(FaultKind::WrongSpace, SHARED_WINDOW));
     assert_eq!(fault(&mut space, Space::Shared, SHARED_WINDOW, true), expect(FaultKind::WrongSpace, SHARED_WINDOW));
-    assert_eq!(fault(&mut space, Space::Shared, 1024, true), expect(FaultKind::OutOfBounds, 1024));
+    assert_eq!(fault(&mut space, Space::Shared, 4096, true), expect(FaultKind::OutOfBounds, 4096));
     assert_eq!(fault(&mut space, Space::Local, 64, true), expect(FaultKind::OutOfBounds, 64));
     assert_eq!(fault(&mut space, Space::Global, constant, false), Ok(()));
     assert_eq!(fault(&mut space, Space::Global, constant, true), expect(FaultKind::ReadOnly, constant));
@@ -170,7 +150,7 @@ fn copies_land_at_their_wait_and_not_before() {
     let mut space = space();
     let base = space.alloc(1024).unwrap();
     space.write(base, &(0..=255).cycle().take(1024).collect::<Vec<u8>>()).unwrap();
-    with_checks(&mut space, Checks { init: true, ..Checks::NONE }, |door| {
+    door::with_door(&mut space, Checks { init: true, ..Checks::NONE }, |door| {
         let site = Site { pc: 2, line: 20 };
         let mut out = Wide::new();
         let (first, second) = (lanes(|l| 16 * l), lanes(|l| 512 + 16 * l));
@@ -194,4 +174,106 @@ fn copies_land_at_their_wait_and_not_before() {
         door.cp_async_wait_all(0, !0).unwrap();
         assert_eq!(word(door, &second, 0), (0x0302_0100, 0x0706_0504, false));
     });
+}
+
+#[test]
+fn a_warp_may_reach_into_two_allocations() {
+    let mut space = space();
+    let (a, b) = (space.alloc(64).unwrap(), space.alloc(64).unwrap());
+    space.fill(a, &[1], 64).unwrap();
+    space.fill(b, &[2], 64).unwrap();
+    let mut out = Wide::new();
+    with_door(&mut space, |door| {
+        let addr = lanes(|l| if l < 16 { a + 4 * l } else { b + 4 * (l - 16) });
+        door.load(&access(Space::Global, 4, !0), &addr, &mut out).unwrap();
+        assert_eq!((out.words[0][15], out.words[0][16], out.tainted), (0x0101_0101, 0x0202_0202, 0));
+        door.store(&access(Space::Global, 4, !0), &addr.map(|x| x ^ 4), &out).unwrap();
+        let wrong = lanes(|l| if l < 16 { a + 4 * l } else { b + 4 * (l - 15) });
+        let fault = door.load(&access(Space::Global, 4, !0), &wrong, &mut out).unwrap_err();
+        assert_eq!((fault.kind, fault.lane), (FaultKind::OutOfBounds, Some(31)));
+    });
+}
+
+#[test]
+fn generic_accesses_may_mix_windows() {
+    let mut space = space();
+    let base = space.alloc(128).unwrap();
+    space.fill(base, &[7], 128).unwrap();
+    let mut out = Wide::new();
+    with_door(&mut space, |door| {
+        let value = Wide { words: [[9; 32]; 4], ..Wide::new() };
+        door.store(&access(Space::Shared, 4, !0), &lanes(|l| 4 * l), &value).unwrap();
+        let addr = lanes(|l| if l % 2 == 0 { base + 4 * l } else { SHARED_WINDOW + 4 * l });
+        door.load(&access(Space::Generic, 4, !0), &addr, &mut out).unwrap();
+        assert_eq!((out.words[0][0], out.words[0][1]), (0x0707_0707, 9));
+    });
+}
+
+#[test]
+fn addresses_are_deterministic_aligned_apart_and_not_reused() {
+    let run = || {
+        let mut space = space();
+        let mut seen = Vec::new();
+        for i in 0..100u64 {
+            let address = space.alloc(1 + 777 * i).unwrap();
+            if i % 3 == 0 {
+                space.free(address).unwrap();
+            }
+            seen.push((address, 1 + 777 * i));
+        }
+        seen
+    };
+    let seen = run();
+    assert_eq!(seen, run());
+    for pair in seen.windows(2) {
+        assert!(pair[0].0 % 512 == 0 && pair[1].0 >= pair[0].0 + pair[0].1 + (64 << 10));
+    }
+}
+
+#[test]
+fn capacity_is_kept_and_given_back() {
+    let mut space = GlobalSpace::new(1000);
+    let a = space.alloc(600).unwrap();
+    let error = space.alloc(500).unwrap_err();
+    assert_eq!((error.asked, error.free), (500, 400));
+    space.free(a).unwrap();
+    assert_eq!(space.mem_info(), (1000, 1000));
+    space.alloc(1000).unwrap();
+}
+
+#[test]
+fn pinned_host_memory_lies_at_its_own_address() {
+    let mut host = vec![5u8; 64];
+    let pointer = std::ptr::NonNull::new(host.as_mut_ptr()).unwrap();
+    let address = pointer.as_ptr() as u64;
+    let mut space = space();
+    // SAFETY: `host` outlives the registration and is not touched before it ends.
+    assert!(unsafe { space.register_host(pointer, 64) });
+    let mut out = Wide::new();
+    with_door(&mut space, |door| {
+        door.load(&access(Space::Global, 1, !0), &lanes(|l| address + l), &mut out).unwrap();
+        assert_eq!((out.words[0][31], out.tainted), (5, 0));
+        door.store(&access(Space::Global, 1, 1), &[address; 32], &Wide::new()).unwrap();
+    });
+    space.free(address).unwrap();
+    assert_eq!(host[0], 0);
+}
+
+#[test]
+fn host_copies_stay_inside_one_allocation() {
+    let mut space = space();
+    let a = space.alloc(64).unwrap();
+    assert!(space.write(a, &[0; 64]).is_ok() && space.fill(a + 60, &[1, 2], 2).is_ok());
+    for fault in [
+        space.write(a + 1, &[0; 64]).unwrap_err(),
+        space.read(a - 1, &mut [0; 2]).unwrap_err(),
+        space.fill(a + 60, &[1, 2, 3, 4], 2).unwrap_err(),
+        space.copy(a, a + 32, 33).unwrap_err(),
+        space.free(a + 1).unwrap_err(),
+    ] {
+        assert_eq!(fault.kind, FaultKind::HostAccess);
+    }
+    let mut out = [0; 4];
+    space.read(a + 60, &mut out).unwrap();
+    assert_eq!(out, [1, 2, 1, 2]);
 }

@@ -12,7 +12,8 @@
 //! and the reader needs no fence of its own.
 //!
 //! *Misses.* A block that writes what another read before (another schedule shows it as a read after the write); a missing fence on the
-//! reading side; a missing barrier between the threads that wrote and the one that fenced. *False reports:* none known.
+//! reading side; an older write than the last to a byte; a missing barrier between the threads that wrote and the one that fenced.
+//! *False reports:* none known.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
