@@ -211,11 +211,12 @@ __device__ void code_key_tile(Stage<Format::KIVI4, D>& stage, uint8_t* record, i
     store_keys_4<D>(record + T::K_CODES, stage.codes[0]);
 }
 
-// Copies the rows [first, end) of the chunk to the ring.
+// Copies the rows [first, end) of the chunk to the ring, none if end <= first.
 template <int D>
 __device__ __forceinline__ void store_ring(Ring ring, Chunk chunk, int first, int end) {
     constexpr int PIECES = D / 8;  // 16 bytes each
-    for (int i = threadIdx.x; i < (end - first) * PIECES; i += THREADS) {
+    const int rows = max(end - first, 0);
+    for (int i = threadIdx.x; i < rows * PIECES; i += THREADS) {
         const int position = first + i / PIECES, piece = i % PIECES;
         reinterpret_cast<uint4*>(ring.row<D>(position))[piece] =
             reinterpret_cast<const uint4*>(chunk.row(position))[piece];

@@ -129,8 +129,9 @@ __device__ __forceinline__ int load_ring_start(const KvParams& kv, const BatchPa
 // The page that holds `position`, or null: beyond the block table, or a bad entry (ORs a bit).
 __device__ __forceinline__ uint8_t* load_page(const KvParams& kv, const BatchParams& batch, int seq, int position,
                                               uint32_t& status) {
-    const int block = position >> kv.page_shift;
-    if (block >= batch.max_blocks) return nullptr;
+    // A position that overflowed is negative, and as unsigned beyond every table.
+    const uint32_t block = static_cast<uint32_t>(position) >> kv.page_shift;
+    if (block >= static_cast<uint32_t>(batch.max_blocks)) return nullptr;
     const int page = reinterpret_cast<const int*>(batch.block_table)[static_cast<int64_t>(seq) * batch.max_blocks + block];
     if (page < 0 || page >= kv.num_pages) {
         status |= STATUS_BAD_PAGE;

@@ -84,9 +84,7 @@ pub fn append<T: Half16>(
     v: &Rows<'_, T>,
     cache: &mut KvCacheMut<'_>,
 ) -> Result<()> {
-    const OP: &str = "kv::append";
-    check_max_append(OP, &cache.layout, batch.max_q_len)?;
-    run(OP, false, kernels, stream, batch, k, v, cache)
+    run("kv::append", false, kernels, stream, batch, k, v, cache)
 }
 
 /// Appends a chunk of any length and codes keys up to F_k(n), from the window and from the chunk; the rest goes to the
@@ -118,12 +116,15 @@ fn run<T: Half16>(
 ) -> Result<()> {
     check_stream(op, kernels, stream)?;
     let layout = cache.layout;
+    let (kv, _cache_guards) = cache.params(op, stream)?;
+    let (batch_params, _batch_guards) = batch.params(op, &layout, stream)?;
+    if !prefill {
+        check_max_append(op, &layout, batch.max_q_len)?;
+    }
     let lengths = [("k.data", "k.stride", k.data.len(), k.stride), ("v.data", "v.stride", v.data.len(), v.stride)];
     check_rows(op, &layout, T::DTYPE, batch.total_q, lengths)?;
     check_context(op, "k.data", k.data.stream(), stream)?;
     check_context(op, "v.data", v.data.stream(), stream)?;
-    let (kv, _cache_guards) = cache.params(op, stream)?;
-    let (batch_params, _batch_guards) = batch.params(op, &layout, stream)?;
     let (k_pointer, _k_guard) = k.data.device_ptr(stream);
     let (v_pointer, _v_guard) = v.data.device_ptr(stream);
     check_aligned(op, "k.data", k_pointer, 16)?;
