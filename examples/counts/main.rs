@@ -5,6 +5,7 @@
 //! coalescing, over the sectors that these bytes fill; `bank_conflicts` are shared-memory wavefronts beyond the fewest;
 //! `ptx_per_unit` is lane instructions of PTX per unit.
 
+mod attention;
 mod elementwise;
 mod kv;
 mod matmul;
@@ -82,5 +83,6 @@ fn run() -> Outcome {
     let bench = Bench { kernels, stream: context.default_stream() };
     elementwise::run(&bench)?;
     kv::run(&bench)?;
-    matmul::run(&bench)
+    matmul::run(&bench)?;
+    attention::run(&bench)
 }

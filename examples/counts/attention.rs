@@ -1,0 +1,99 @@
+//! Decode attention of one sequence of 4096 tokens: 2 KV heads of 128 channels, 1 and 8 query heads for each.
+
+use lowbit::cache::{Batch, Capacity, KvCacheRef, KvFormat, KvLayout, KvShape, Plan, Rows};
+use lowbit::format::DType;
+use lowbit::half::f16;
+use lowbit::ops::attend::{Options, attend};
+
+use crate::{Bench, Case, Outcome};
+
+const KV_HEADS: usize = 2;
+const DIM: usize = 128;
+const TOKENS: usize = 4096;
+const CHUNKS: usize = 16;
+const PAGE: usize = 64;
+const RESIDUAL: usize = 32;
+
+pub fn run(bench: &Bench) -> Outcome {
+    for (kernel, format) in [
+        ("attend_f16_d128", KvFormat::FLOAT),
+        ("attend_int8_d128", KvFormat::INT8),
+        ("attend_e4m3_d128", KvFormat::E4M3),
+        ("attend_kivi4_f16_d128", KvFormat::kivi4(RESIDUAL as u32)),
+    ] {
+        decode(bench, kernel, "decode, 1 query head", format, 1)?;
+        decode(bench, kernel, "decode, 8 query heads", format, 8)?;
+    }
+    Ok(())
+}
+
+fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFormat, group: usize) -> Outcome {
+    let Bench { kernels, stream } = bench;
+    let layout = KvLayout::new(
+        KvShape { num_kv_heads: KV_HEADS, head_dim: DIM, page_tokens: PAGE, max_append: 1, dtype: DType::F16 },
+        format,
+    )?;
+    let heads = group * KV_HEADS;
+    let capacity = Capacity { num_seqs: 1, max_q_len: 1, max_len: TOKENS };
+    let plan = Plan::new(kernels, &layout, heads, capacity)?;
+    let blocks = TOKENS / PAGE;
+    let pages = stream.alloc_zeros::<u8>(blocks * layout.page_bytes())?;
+    let state = stream.alloc_zeros::<u8>(layout.state_bytes())?;
+    let mut status = stream.alloc_zeros::<u32>(1)?;
+    let scale = stream.clone_htod(&[1.0f32])?;
+    let scales = || (format == KvFormat::E4M3).then(|| scale.as_view());
+    let seq_lens = stream.clone_htod(&[TOKENS as i32])?;
+    let cu_q_lens = stream.clone_htod(&[0, 1])?;
+    // Pages in an order that is not that of memory.
+    let table: Vec<i32> = (0..blocks as i32).rev().collect();
+    let block_table = stream.clone_htod(&table)?;
+    let state_slots = stream.clone_htod(&[0i32])?;
+    let batch = Batch {
+        seq_lens: seq_lens.as_view(),
+        cu_q_lens: cu_q_lens.as_view(),
+        block_table: block_table.as_view(),
+        max_blocks: blocks,
+        state_slots: Some(state_slots.as_view()),
+        ring_start: None,
+        max_q_len: 1,
+        total_q: 1,
+    };
+    let q = stream.clone_htod(&vec![f16::from_f32(0.25); heads * DIM])?;
+    let mut out = stream.alloc_zeros::<f16>(heads * DIM)?;
+    let mut workspace = stream.alloc_zeros::<u8>(plan.workspace_bytes())?;
+
+    let kv = kv_bytes(&layout);
+    // Every chunk reads the queries, which come from cache but for the first, and writes its part of the result.
+    let around = CHUNKS * heads * DIM * 2 + CHUNKS * heads * (DIM + 1) * 4 + 4 * blocks;
+    bench.count(Case { kernel, case, bytes: kv + around, units: kv }, || {
+        let mut cache = KvCacheRef {
+            layout,
+            pages: pages.as_view(),
+            state: state.as_view(),
+            status: status.as_view_mut(),
+            k_scale: scales(),
+            v_scale: scales(),
+        };
+        let rows = Rows { data: q.as_view(), stride: heads * DIM };
+        let options = Options::new(0.088);
+        let (out, workspace) = (&mut out.as_view_mut(), &mut workspace.as_view_mut());
+        attend(kernels, stream, &plan, &batch, &rows, &mut cache, &options, out, None, workspace)
+    })?;
+    match stream.clone_dtoh(&status)?[0] {
+        0 => Ok(()),
+        bits => Err(format!("{kernel}: status {bits:#x}").into()),
+    }
+}
+
+/// Bytes of keys and values that the window rule selects: codes and scales, and rows of the window.
+fn kv_bytes(layout: &KvLayout) -> usize {
+    if !layout.format().has_window() {
+        return TOKENS * layout.bytes_per_token();
+    }
+    let before = TOKENS - 1;
+    let coded_keys = before / RESIDUAL * RESIDUAL;
+    let coded_values = before - RESIDUAL;
+    let row = KV_HEADS * DIM * 2;
+    // Keys and values of this format take the same bytes.
+    (coded_keys + coded_values) * layout.bytes_per_token() / 2 + (2 * TOKENS - coded_keys - coded_values) * row
+}
