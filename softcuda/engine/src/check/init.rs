@@ -7,7 +7,7 @@
 //! the poison shows. Two threads that update bits of one 64-byte group at once never lose a bit (the update is atomic).
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// One bit per byte of a memory: written or not.
 pub struct InitMap {
@@ -15,6 +15,8 @@ pub struct InitMap {
     len: usize,
     /// Every byte is written, whatever `words` say.
     full: AtomicBool,
+    /// Words below this one have all their bits.
+    frontier: AtomicUsize,
     /// Held while `full` is given up.
     emptying: Mutex<()>,
 }
@@ -23,7 +25,7 @@ impl InitMap {
     /// `len` bytes, all written or all unwritten.
     pub fn new(len: usize, written: bool) -> InitMap {
         let words = (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        InitMap { words, len, full: AtomicBool::new(written), emptying: Mutex::new(()) }
+        InitMap { words, len, full: AtomicBool::new(written), frontier: AtomicUsize::new(0), emptying: Mutex::new(()) }
     }
 
     /// Whether all bytes are written, if that is known without looking.
@@ -88,18 +90,28 @@ impl InitMap {
         for (w, mask) in pieces(offset, size) {
             self.words[w].fetch_and(!mask, Relaxed);
         }
+        self.frontier.fetch_min(offset / 64, Relaxed);
     }
 
     /// Marks everything as unwritten.
     pub fn reset(&mut self) {
         self.words.iter_mut().for_each(|w| *w.get_mut() = 0);
         *self.full.get_mut() = self.len == 0;
+        *self.frontier.get_mut() = 0;
     }
 
-    /// Looks whether everything is written by now and remembers it.
-    pub fn refresh(&self) {
-        if !self.is_full() && self.is_set(0, self.len) {
-            self.full.store(true, Relaxed);
+    /// Looks whether everything is written by now and remembers it. Cheap: it goes on where it stopped last time.
+    pub fn refresh(&mut self) {
+        if self.is_full() {
+            return;
+        }
+        let frontier = self.frontier.get_mut();
+        let whole = |w: usize| !0u64 >> (64 - (self.len - w * 64).min(64));
+        while *frontier < self.words.len() && *self.words[*frontier].get_mut() & whole(*frontier) == whole(*frontier) {
+            *frontier += 1;
+        }
+        if *frontier == self.words.len() {
+            *self.full.get_mut() = true;
         }
     }
 }
@@ -134,11 +146,24 @@ mod tests {
 
     #[test]
     fn a_full_map_can_lose_a_byte() {
-        let map = InitMap::new(100, true);
+        let mut map = InitMap::new(100, true);
         assert!(map.is_full() && map.is_set(0, 100));
         map.clear(99, 1);
         assert_eq!((map.is_set(0, 99), map.is_set(99, 1), map.missing(96, 4)), (true, false, 0b1000));
         map.set(99, 1);
+        map.refresh();
+        assert!(map.is_full());
+        // Piece by piece, with a step back.
+        let mut map = InitMap::new(200, false);
+        for (offset, size) in [(0, 70), (70, 60), (130, 70)] {
+            map.refresh();
+            assert!(!map.is_full());
+            map.set(offset, size);
+        }
+        map.clear(3, 1);
+        map.refresh();
+        assert!(!map.is_full());
+        map.set(3, 1);
         map.refresh();
         assert!(map.is_full());
     }

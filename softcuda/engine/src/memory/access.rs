@@ -103,7 +103,7 @@ impl Access {
 /// Up to 16 bytes for each of 32 lanes, and which of them were never written.
 ///
 /// Value of lane l, little endian: `words[0][l]` holds bytes 0..4, `words[1][l]` bytes 4..8 and so on. A load of 1 or 2 bytes zero-extends
-/// into `words[0]`; words beyond the size, and lanes outside the mask, are left as they were.
+/// into `words[0]`; words beyond the size and lanes outside the mask are unspecified.
 #[repr(align(64))]
 pub struct Wide {
     /// `(word, lane) -> 4 bytes`.
@@ -319,12 +319,13 @@ impl<'l> Door<'l> {
         limit: u64,
     ) -> Result<(), Box<Fault>> {
         let size = a.size as u64;
+        let wrong = |x: u64| x & (size - 1) != 0 || x > limit || size > limit - x;
+        if !lanes(a.mask).fold(false, |m, l| m | wrong(addr[l])) {
+            return Ok(());
+        }
         let bad = |test: &dyn Fn(u64) -> bool| lanes(a.mask).filter(|&l| test(addr[l])).fold(0u32, |m, l| m | 1 << l);
         let misaligned = bad(&|x| x % size != 0);
         let outside = bad(&|x| x > limit || size > limit - x);
-        if misaligned | outside == 0 {
-            return Ok(());
-        }
         let foreign = bad(&|x| x >= PARAM_WINDOW);
         let fault = |bad: u32, make: &dyn Fn(u64) -> Detail| {
             Err(Fault::found(make(addr[bad.trailing_zeros() as usize]), a.site, a.warp, bad))

@@ -43,6 +43,8 @@ pub struct LaunchMemory<'d> {
 impl<'d> LaunchMemory<'d> {
     /// Memory for a launch with these parameter bytes.
     pub fn new(space: &'d mut GlobalSpace, params: &'d [u8], shape: LaunchShape) -> LaunchMemory<'d> {
+        space.refresh();
+        let space = &*space;
         let touched = if shape.count { space.table().iter().map(|_| Default::default()).collect() } else { Vec::new() };
         let lines = (0..shape.instructions).map(|_| AtomicU32::new(0)).collect();
         let race = shape.checks.race.then(|| GlobalRace::new(space.table().len()));

@@ -7,6 +7,12 @@ impl Door<'_> {
     pub(crate) fn load_param(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         let params = self.launch.params();
         self.check_offsets(a, AccessKind::Load, addr, params.len() as u64)?;
+        let first = addr[a.mask.trailing_zeros() as usize];
+        if lanes(a.mask).all(|l| addr[l] == first) {
+            let value = words(&params[first as usize..][..a.size as usize]);
+            (0..a.size.div_ceil(4) as usize).for_each(|w| out.words[w] = [value[w]; 32]);
+            return Ok(());
+        }
         for lane in lanes(a.mask) {
             out.put(lane, a.size, words(&params[addr[lane] as usize..][..a.size as usize]));
         }

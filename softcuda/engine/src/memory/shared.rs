@@ -104,16 +104,21 @@ impl Door<'_> {
         let start = self.check_shared(a, kind, addr)?;
         let size = a.size as usize;
         if self.block.shared.race.is_some() {
-            // Lane by lane, so that a lane sees what a lower one stored to the same place.
+            // Lanes that do not overlap are looked at first and stored together; others one by one, so that a lane sees what a lower one
+            // stored to the same place.
+            let dense = self.patterns[a.site.pc as usize].as_deref().expect("made by the check").dense;
             for lane in lanes(a.mask) {
-                let offset = addr[lane] as usize;
+                let (offset, new) = (addr[lane] as usize, low_bytes(value.lane(lane), a.size));
                 let old = self.block.shared.bytes.load(offset, size);
-                let new = low_bytes(value.lane(lane), a.size);
                 self.race_shared(a, kind, lane, addr[lane], || old == new)?;
-                self.block.shared.bytes.store(offset, size, new);
-                self.block.shared.init.store(offset, size, value.missing(lane));
+                if !dense {
+                    self.block.shared.bytes.store(offset, size, new);
+                    self.block.shared.init.store(offset, size, value.missing(lane));
+                }
             }
-            return Ok(());
+            if !dense {
+                return Ok(());
+            }
         }
         let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
         let shared = &self.block.shared;

@@ -223,8 +223,10 @@ impl GlobalSpace {
         let bytes = pattern.len() * count as usize;
         let (i, offset) = self.host_range(address, bytes as u64, AccessKind::Store)?;
         if let Some(m) = &mut self.table[i].memory {
-            for chunk in m.bytes.as_mut_slice()[offset..offset + bytes].chunks_exact_mut(pattern.len()) {
-                chunk.copy_from_slice(pattern);
+            let range = &mut m.bytes.as_mut_slice()[offset..offset + bytes];
+            match pattern {
+                [byte] => range.fill(*byte),
+                _ => range.chunks_exact_mut(pattern.len()).for_each(|chunk| chunk.copy_from_slice(pattern)),
             }
             m.init.set(offset, bytes);
         }
@@ -241,11 +243,16 @@ impl GlobalSpace {
         let len = len as usize;
         let Some(source) = &self.table[i].memory else { return Ok(()) };
         let data = source.bytes.as_slice()[from..from + len].to_vec();
-        let missing: Vec<usize> = (0..len).filter(|k| !source.init.is_set(from + k, 1)).collect();
+        // Groups of up to 16 bytes, as the bits are asked for.
+        let groups = || (0..len).step_by(16).map(|k| (k, (len - k).min(16)));
+        let missing: Vec<(usize, usize, u16)> = match source.init.is_full() {
+            true => Vec::new(),
+            false => groups().map(|(k, n)| (k, n, source.init.missing(from + k, n))).filter(|m| m.2 != 0).collect(),
+        };
         if let Some(target) = &mut self.table[j].memory {
             target.bytes.write(to, &data);
             target.init.set(to, len);
-            missing.iter().for_each(|k| target.init.clear(to + k, 1));
+            missing.iter().for_each(|&(k, n, bits)| target.init.store(to + k, n, bits));
         }
         Ok(())
     }
@@ -253,6 +260,11 @@ impl GlobalSpace {
     /// The allocation, live or freed, that holds `address`.
     pub fn find(&self, address: u64) -> Option<&Allocation> {
         self.index_of(address).map(|i| &self.table[i])
+    }
+
+    /// Looks which allocations are written in full by now, so that their bytes need no look each.
+    pub(crate) fn refresh(&mut self) {
+        self.table.iter_mut().filter_map(|a| a.memory.as_mut()).for_each(|m| m.init.refresh());
     }
 
     /// The allocations as kernels see them, by address.
