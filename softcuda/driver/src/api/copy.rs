@@ -1,6 +1,6 @@
 //! `cuMemcpy*`. Copies to and from pageable host memory are done when the call returns, on any stream.
 
-use super::abi::{Host, In};
+use super::abi::Host;
 use super::in_context;
 use super::result::{CUresult, Done};
 use crate::state::allocation::{Origin, Place};
@@ -10,8 +10,8 @@ use crate::state::work::{Copy, Work};
 use crate::state::{CUcontext, CUstream, Driver};
 
 /// Submits a copy; without a stream it goes to the legacy stream and is synchronous.
-fn submit(driver: &Driver, context: &Context, copy: Copy, stream: Option<CUstream>) -> Done {
-    if copy.width == 0 || copy.rows == 0 {
+pub fn submit(driver: &Driver, context: &Context, copy: Copy, stream: Option<CUstream>) -> Done {
+    if copy.width == 0 || copy.rows == 0 || copy.slices == 0 {
         return Ok(());
     }
     let on_device = |h: &Host| driver.allocations.holding(h.0 as u64).is_some_and(|a| a.origin == Origin::Device);
@@ -115,69 +115,4 @@ pub extern "C" fn cuMemcpyPeerAsync(
     stream: CUstream,
 ) -> CUresult {
     peer(to, to_context, from, from_context, bytes, Some(stream))
-}
-
-/// One end of `CUDA_MEMCPY2D`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct End {
-    x: usize,
-    y: usize,
-    /// `CUmemorytype`: 1 host, 2 device, 3 array, 4 unified.
-    kind: u32,
-    host: Host,
-    device: u64,
-    array: usize,
-    pitch: usize,
-}
-
-impl End {
-    /// Where the rectangle starts.
-    fn place(&self, driver: &Driver) -> Done<Place> {
-        let start = match self.kind {
-            1 => Place::Host(self.host),
-            2 => Place::Device(self.device),
-            4 => driver.place(self.device),
-            3 => return Err(CUresult::NOT_SUPPORTED),
-            _ => return Err(CUresult::INVALID_VALUE),
-        };
-        Ok(start.offset(self.y * self.pitch + self.x))
-    }
-}
-
-/// `CUDA_MEMCPY2D`.
-#[repr(C)]
-pub struct Copy2D {
-    from: End,
-    to: End,
-    width: usize,
-    height: usize,
-}
-
-fn rectangle(copy: In<Copy2D>, stream: Option<CUstream>) -> CUresult {
-    in_context(|driver, context| {
-        let c = copy.one()?;
-        let pitch = |end: &End| if end.pitch == 0 { c.width } else { end.pitch };
-        let (to_pitch, from_pitch) = (pitch(&c.to), pitch(&c.from));
-        if c.to.x + c.width > to_pitch || c.from.x + c.width > from_pitch {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        let (to, from) = (c.to.place(driver)?, c.from.place(driver)?);
-        submit(driver, context, Copy { to, from, width: c.width, rows: c.height, to_pitch, from_pitch }, stream)
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuMemcpy2D_v2(copy: In<Copy2D>) -> CUresult {
-    rectangle(copy, None)
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuMemcpy2DUnaligned_v2(copy: In<Copy2D>) -> CUresult {
-    rectangle(copy, None)
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuMemcpy2DAsync_v2(copy: In<Copy2D>, stream: CUstream) -> CUresult {
-    rectangle(copy, Some(stream))
 }

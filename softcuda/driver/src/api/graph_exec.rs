@@ -2,7 +2,7 @@
 
 use super::abi::{In, Out};
 use super::entry;
-use super::graph::{find, node};
+use super::graph::find;
 use super::result::CUresult;
 use super::{function, in_context, launch};
 use crate::state::capture::{record, refuse_implicit, refuse_wait};
@@ -27,7 +27,7 @@ fn instantiate(out: Out<CUgraphExec>, graph: CUgraph, flags: u64) -> CUresult {
         if flags & DEVICE_LAUNCH != 0 {
             return Err(CUresult::NOT_SUPPORTED);
         }
-        let graph = lock(&find(graph)?.1).clone();
+        let graph = lock(&find(graph)?.1).ordered().ok_or(CUresult::INVALID_VALUE)?;
         out.set(driver.execs.insert(Exec { context: context.handle, graph: graph.into(), flags }))
     })
 }
@@ -35,6 +35,32 @@ fn instantiate(out: Out<CUgraphExec>, graph: CUgraph, flags: u64) -> CUresult {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphInstantiateWithFlags(out: Out<CUgraphExec>, graph: CUgraph, flags: u64) -> CUresult {
     instantiate(out, graph, flags)
+}
+
+/// `CUDA_GRAPH_INSTANTIATE_PARAMS`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct InstantiateParams {
+    flags: u64,
+    upload_stream: CUstream,
+    error_node: CUgraphNode,
+    result: u32,
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphInstantiateWithParams(
+    out: Out<CUgraphExec>,
+    graph: CUgraph,
+    params: Out<InstantiateParams>,
+) -> CUresult {
+    let Ok(given) = params.get() else { return CUresult::INVALID_VALUE };
+    let code = instantiate(out, graph, given.flags);
+    params.set_if_wanted(InstantiateParams {
+        error_node: CUgraphNode::NULL,
+        result: (code != CUresult::SUCCESS).into(),
+        ..given
+    });
+    code
 }
 
 /// The old form: an error node and a log, both without use here.
@@ -101,7 +127,7 @@ const TYPE_CHANGED: u32 = 3;
 pub extern "C" fn cuGraphExecUpdate_v2(exec: CUgraphExec, graph: CUgraph, result: Out<UpdateResult>) -> CUresult {
     entry(|| {
         let exec = driver()?.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
-        let new = lock(&find(graph)?.1).clone();
+        let new = lock(&find(graph)?.1).ordered().ok_or(CUresult::INVALID_VALUE)?;
         let mut old = lock(&exec.graph);
         let nodes = || old.nodes.iter().zip(&new.nodes);
         let verdict = if old.nodes.len() != new.nodes.len() || nodes().any(|(o, n)| o.after != n.after) {
@@ -133,9 +159,8 @@ pub extern "C" fn cuGraphExecKernelNodeSetParams_v2(
         let exec = driver.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
         let params = params.one()?;
         let function = function::find(driver, context, params.function())?;
-        let (_, name) = node(handle)?;
         let mut graph = lock(&exec.graph);
-        let place = graph.nodes.get_mut(name.index).filter(|n| n.name == handle).ok_or(CUresult::INVALID_VALUE)?;
+        let place = graph.nodes.iter_mut().find(|n| n.name == handle).ok_or(CUresult::INVALID_VALUE)?;
         if !matches!(&*place.work, Work::Kernel(_)) {
             return Err(CUresult::INVALID_VALUE);
         }

@@ -8,6 +8,7 @@ pub mod abi;
 pub mod context;
 pub mod control;
 pub mod copy;
+pub mod copy_shapes;
 pub mod device;
 pub mod error;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod fill;
 pub mod function;
 pub mod graph;
 pub mod graph_exec;
+pub mod graph_nodes;
 pub mod host;
 pub mod init;
 pub mod launch;
@@ -55,10 +57,13 @@ fn entry<F: FnOnce() -> Done>(body: F) -> CUresult {
     result
 }
 
-/// The entry point that a closure belongs to: `cuInit` of `nvcuda::api::init::cuInit::{{closure}}`.
+/// The entry point that a closure belongs to: `cuInit` of `nvcuda::api::init::cuInit::{{closure}}`. Entry points that share a body have its
+/// name, as `copy::linear`.
 fn symbol<F>() -> &'static str {
     let path = std::any::type_name::<F>();
-    path.split("::").find(|part| part.starts_with("cu") || part.starts_with("softcuda")).unwrap_or(path)
+    let shared = || path.rsplit("nvcuda::api::").next().and_then(|rest| rest.split("::{{closure}}").next());
+    let own = path.split("::").find(|part| part.starts_with("cu") || part.starts_with("softcuda"));
+    own.or_else(shared).unwrap_or(path)
 }
 
 /// An entry point that needs a current context without a sticky error.

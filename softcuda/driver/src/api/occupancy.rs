@@ -1,6 +1,6 @@
 //! Occupancy: how many blocks fit on a multiprocessor. CUDA C++ Programming Guide, "Occupancy Calculator", with the limits of the model:
-//! blocks, threads (by whole warps), shared memory (in units of 128 bytes, 1 KiB more for the system per block), and registers if `ptxas`
-//! told them (in units of 256 a warp).
+//! blocks, threads (by whole warps), shared memory (in units of 128 bytes, 1 KiB more for the system per block), and registers if
+//! `SOFTCUDA_PTXAS` names who knows them (in units of 256 a warp).
 
 use super::abi::{In, Out};
 use super::device::RESERVED_SHARED;
@@ -24,7 +24,7 @@ pub fn resident_blocks(function: &Function, model: &Model, threads: u32, dynamic
     }
     let warps = threads.div_ceil(32);
     let taken = (shared as u32 + RESERVED_SHARED).next_multiple_of(SHARED_UNIT);
-    let registers = (ptxas::registers(function, model) * 32).next_multiple_of(REGISTER_UNIT) * warps;
+    let registers = (ptxas::registers_if_named(function, model) * 32).next_multiple_of(REGISTER_UNIT) * warps;
     let by_registers = model.regs_per_sm.checked_div(registers).unwrap_or(u32::MAX);
     let by_threads = model.max_threads_per_sm / 32 / warps;
     model.max_blocks_per_sm.min(by_threads).min(model.max_shared_per_sm / taken).min(by_registers)

@@ -1,4 +1,5 @@
-//! Graphs: work with dependencies. A node's dependencies always come before it, so the order of the list is an order to run in.
+//! Graphs: work with dependencies. In a captured graph a node's dependencies come before it in the list; in one made node by node they may
+//! not, and instantiation orders them.
 
 use super::CUcontext;
 use super::table::{Handle, fresh};
@@ -19,7 +20,7 @@ pub type CUgraphNode = Handle<NodeName>;
 pub struct Node {
     pub name: CUgraphNode,
     pub work: Arc<Work>,
-    /// Indices of nodes that come before, ascending.
+    /// Indices of nodes that run before.
     pub after: Vec<usize>,
 }
 
@@ -34,6 +35,22 @@ impl Graph {
     pub fn add(&mut self, work: Work, after: &[usize]) -> usize {
         self.nodes.push(Node { name: fresh(), work: Arc::new(work), after: after.to_vec() });
         self.nodes.len() - 1
+    }
+
+    /// The same nodes with every dependency before its dependent, otherwise in the order of the list; `None` if there is a cycle.
+    pub fn ordered(&self) -> Option<Graph> {
+        let mut position = vec![usize::MAX; self.nodes.len()];
+        let mut order = Vec::new();
+        while order.len() < self.nodes.len() {
+            let ready = |i: &usize| {
+                position[*i] == usize::MAX && self.nodes[*i].after.iter().all(|a| position[*a] != usize::MAX)
+            };
+            let next = (0..self.nodes.len()).find(ready)?;
+            position[next] = order.len();
+            order.push(next);
+        }
+        let moved = |node: &Node| Node { after: node.after.iter().map(|a| position[*a]).collect(), ..node.clone() };
+        Some(Graph { nodes: order.iter().map(|i| moved(&self.nodes[*i])).collect() })
     }
 
     /// The same work under new node names.

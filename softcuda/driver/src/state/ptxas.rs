@@ -1,22 +1,31 @@
 //! Registers of a kernel. PTX has no bound on them, only `ptxas` knows: it is asked when it is at hand (`SOFTCUDA_PTXAS`, beside `NVCC`, or
-//! on `PATH`), and otherwise the answer is 0. Nothing that softcuda executes depends on it.
+//! on `PATH`), and otherwise the answer is 0. Nothing that softcuda executes depends on it. Occupancy counts registers only when
+//! `SOFTCUDA_PTXAS` is set, so that what a program plans by it does not depend on what else is installed.
 
 use super::module::Function;
 use super::table::lock;
 use softcuda_engine::Model;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 /// 32-bit registers of one thread, 0 when nobody knows.
 pub fn registers(function: &Function, model: &Model) -> u32 {
-    type Known = Mutex<HashMap<(usize, &'static str), HashMap<String, u32>>>;
+    type Known = Mutex<HashMap<(u64, &'static str), HashMap<String, u32>>>;
     static KNOWN: OnceLock<Known> = OnceLock::new();
     let mut known = lock(KNOWN.get_or_init(Known::default));
-    let key = (std::sync::Arc::as_ptr(&function.module) as usize, model.name);
+    let mut hash = DefaultHasher::new();
+    function.module.text.hash(&mut hash);
+    let key = (hash.finish(), model.name);
     let module = known.entry(key).or_insert_with(|| ask(&function.module.text, model.name).unwrap_or_default());
     module.get(&function.kernel().name).copied().unwrap_or(0)
+}
+
+/// [`registers`] for occupancy.
+pub fn registers_if_named(function: &Function, model: &Model) -> u32 {
+    if std::env::var_os("SOFTCUDA_PTXAS").is_some() { registers(function, model) } else { 0 }
 }
 
 /// Where `ptxas` is.

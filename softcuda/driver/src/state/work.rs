@@ -22,6 +22,8 @@ pub enum Work {
     Free(u64),
     /// Another graph, launched inside a capture.
     Child(Graph),
+    /// A node that only orders others.
+    Empty,
 }
 
 /// A launch with its parameters copied.
@@ -35,20 +37,35 @@ pub struct KernelWork {
     pub params: Vec<u8>,
 }
 
-/// `rows` rows of `width` bytes.
+/// `slices` slices of `rows` rows of `width` bytes.
 #[derive(Clone, Copy)]
 pub struct Copy {
     pub to: Place,
     pub from: Place,
     pub width: usize,
     pub rows: usize,
+    pub slices: usize,
+    /// Bytes from row to row.
     pub to_pitch: usize,
     pub from_pitch: usize,
+    /// Bytes from slice to slice.
+    pub to_slice: usize,
+    pub from_slice: usize,
 }
 
 impl Copy {
     pub fn linear(to: Place, from: Place, bytes: usize) -> Copy {
-        Copy { to, from, width: bytes, rows: 1, to_pitch: bytes, from_pitch: bytes }
+        Copy {
+            to,
+            from,
+            width: bytes,
+            rows: 1,
+            slices: 1,
+            to_pitch: bytes,
+            from_pitch: bytes,
+            to_slice: bytes,
+            from_slice: bytes,
+        }
     }
 }
 
@@ -72,6 +89,7 @@ impl Work {
             Work::Fill(_) => 2,
             Work::Host(_) => 3,
             Work::Child(_) => 4,
+            Work::Empty => 5,
             Work::Allocate(_) => 10,
             Work::Free(_) => 11,
         }
@@ -83,12 +101,13 @@ impl Work {
     pub fn describe(&self) -> String {
         match self {
             Work::Kernel(k) => format!("{} {:?} x {:?}", k.function.kernel().name, k.grid, k.block),
-            Work::Copy(c) => format!("copy {} bytes", c.width * c.rows),
+            Work::Copy(c) => format!("copy {} bytes", c.width * c.rows * c.slices),
             Work::Fill(f) => format!("fill {} bytes", f.count * f.size * f.rows),
             Work::Host(_) => "host function".into(),
             Work::Allocate(address) => format!("allocate {address:#x}"),
             Work::Free(address) => format!("free {address:#x}"),
             Work::Child(graph) => format!("graph of {} nodes", graph.nodes.len()),
+            Work::Empty => "empty".into(),
         }
     }
 }
@@ -107,7 +126,7 @@ impl Driver {
             }
             Work::Free(address) => self.free(*address),
             Work::Child(graph) => self.run_graph(context, graph),
-            Work::Allocate(_) => Ok(()),
+            Work::Allocate(_) | Work::Empty => Ok(()),
         }
     }
 
@@ -154,9 +173,10 @@ impl Driver {
     }
 
     fn run_copy(&self, copy: &Copy) -> Done {
-        for row in 0..copy.rows {
-            let to = copy.to.offset(row * copy.to_pitch);
-            let from = copy.from.offset(row * copy.from_pitch);
+        let rows = (0..copy.slices).flat_map(|slice| (0..copy.rows).map(move |row| (slice, row)));
+        for (slice, row) in rows {
+            let to = copy.to.offset(slice * copy.to_slice + row * copy.to_pitch);
+            let from = copy.from.offset(slice * copy.from_slice + row * copy.from_pitch);
             let done = match (to, from) {
                 (Place::Device(to), Place::Device(from)) => self.device.copy(to, from, copy.width as u64),
                 (Place::Device(to), Place::Host(from)) => self.device.write(to, from.bytes(copy.width)),
