@@ -4,6 +4,8 @@
 //! allocation: after [`prepare`] a call can be captured in a graph and replayed with other lengths, tables and slots of
 //! at most the captured `max_q_len` and number of sequences.
 
+mod copy;
+
 use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, DeviceSlice};
@@ -14,6 +16,8 @@ use crate::error::Result;
 use crate::format::Half16;
 use crate::reference::kv::{check_max_append, check_rows};
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
+
+pub use copy::{advance_seq_lens, copy_pages, copy_state};
 
 /// Threads of a block, as in the kernels.
 const BLOCK: u32 = 128;
@@ -45,7 +49,8 @@ const E4M3: [Entry<AppendParams>; 2] = [entry("append_e4m3_d64"), entry("append_
 const KIVI4: [Entry<AppendParams>; 2] = [entry("append_kivi4_d64"), entry("append_kivi4_d128")];
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    [FLOAT, INT8, E4M3, KIVI4].as_flattened().iter().map(Entry::row).collect()
+    let append = [FLOAT, INT8, E4M3, KIVI4];
+    append.as_flattened().iter().map(Entry::row).chain(copy::entries()).collect()
 }
 
 /// Every layout that exists has an instance: [`KvLayout::new`] knows the same list.

@@ -12,6 +12,8 @@
 //! Zeros among min and max count as +0, so that the stored bits do not depend on the order of the reduction. A NaN that
 //! is coded sets [`Status::NAN`]. Which tokens are coded when: [`window`].
 
+mod copy;
+
 use half::{bf16, f16};
 
 use crate::cache::params::BatchParams;
@@ -19,6 +21,9 @@ use crate::cache::tile::{self, MetaPlace, Place};
 use crate::cache::{KvCode, KvLayout, KvScale, KvSide, Part, Status, checked_batch, checked_params, window};
 use crate::format::{DType, Fp8, Half16};
 use crate::{Error, Result};
+
+pub use copy::{advance_seq_lens, copy_pages, copy_state};
+pub(crate) use copy::{check_advance, check_pairs};
 
 /// A cache in host memory, to be written; the same bytes as [`crate::cache::KvCacheMut`].
 #[derive(Debug)]
