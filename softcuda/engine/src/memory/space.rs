@@ -33,7 +33,7 @@ pub const POISON: u8 = 0xcd;
 const ALIGN: u64 = 512;
 const GUARD: u64 = 64 << 10;
 /// Freed ranges that are remembered, oldest forgotten first.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 1024;
 
 /// What an allocation is, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
