@@ -11,6 +11,7 @@
 //! [`LAYOUT_VERSION`]. [`tile`] holds the index maps inside a tile record, [`window`] the rule that decides which tokens
 //! are read as codes and which from the window.
 
+mod budget;
 mod format;
 mod layout;
 pub mod params;
@@ -21,6 +22,7 @@ pub mod tile;
 mod view;
 pub mod window;
 
+pub use budget::{CacheBytes, ModelCache};
 pub use format::{KvCode, KvFormat, KvScale, KvSide};
 pub use layout::{KvLayout, KvShape, LAYOUT_VERSION, Part, TileLayout, WindowLayout};
 pub use plan::{Capacity, Plan, chunk_count, chunk_tokens};
