@@ -123,17 +123,17 @@ impl GlobalRace {
     ) -> Option<EarlierWrite> {
         let page = self.shadows[index].pages.get()?[offset / PAGE].get()?;
         let inside = offset % PAGE;
-        let bad = |r: Record| {
-            let block = r >> 40;
-            let fences = (r >> 30) as u32 & MANY;
-            r != 0
-                && block != who.id()
-                && !(r & 1 != 0 && who.strong)
-                && knows.known.get(block as usize - 1).is_none_or(|k| *k <= fences)
+        let find = |records: &[AtomicU64]| {
+            // Nearly always nobody wrote there, or the block itself.
+            let foreign = |r: &Record| *r != 0 && *r >> 40 != who.id();
+            records.iter().map(|r| r.load(Relaxed)).filter(foreign).find(|r| {
+                let (block, fences) = (*r >> 40, (*r >> 30) as u32 & MANY);
+                let both_strong = r & 1 != 0 && who.strong;
+                !both_strong && knows.known.get(block as usize - 1).is_none_or(|k| *k <= fences)
+            })
         };
-        let words = page.words[inside / 4..(inside + size).div_ceil(4)].iter();
-        let bytes = page.bytes.get().into_iter().flat_map(|b| &b[inside..inside + size]);
-        let found = words.chain(bytes).map(|r| r.load(Relaxed)).find(|r| bad(*r))?;
+        let found = find(&page.words[inside / 4..(inside + size).div_ceil(4)])
+            .or_else(|| find(&page.bytes.get()?[inside..inside + size]))?;
         Some(EarlierWrite {
             block: (found >> 40) - 1,
             thread: (found >> 20) as u32 & 1023,

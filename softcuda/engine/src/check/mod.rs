@@ -7,4 +7,4 @@ mod shared_race;
 
 pub(crate) use global_race::{BlockActor, GlobalRace, Knowledge};
 pub use init::InitMap;
-pub(crate) use shared_race::{Actor, SharedRace};
+pub(crate) use shared_race::{Actor, Earlier, SharedRace};

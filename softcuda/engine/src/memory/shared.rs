@@ -8,7 +8,7 @@ use super::bytes::Bytes;
 use super::global::{gather, low_bytes, scatter};
 use super::pattern::Pattern;
 use super::space::POISON;
-use crate::check::{Actor, InitMap, SharedRace};
+use crate::check::{Actor, Earlier, InitMap, SharedRace};
 use crate::report::{AccessKind, Detail, Fault, Party};
 
 /// The bytes of a block's shared memory, which of them somebody wrote, and who accessed them.
@@ -68,9 +68,7 @@ impl Door<'_> {
     pub(crate) fn load_shared(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         let start = self.check_shared(a, AccessKind::Load, addr)?;
         if self.block.shared.race.is_some() {
-            for lane in lanes(a.mask) {
-                self.race_shared(a, AccessKind::Load, lane, addr[lane], || false)?;
-            }
+            self.race_shared(a, AccessKind::Load, a.mask, addr, |_, _| false)?;
         }
         let shared = &self.block.shared;
         let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
@@ -107,16 +105,15 @@ impl Door<'_> {
             // Lanes that do not overlap are looked at first and stored together; others one by one, so that a lane sees what a lower one
             // stored to the same place.
             let dense = self.patterns[a.site.pc as usize].as_deref().expect("made by the check").dense;
-            for lane in lanes(a.mask) {
-                let (offset, new) = (addr[lane] as usize, low_bytes(value.lane(lane), a.size));
-                let old = self.block.shared.bytes.load(offset, size);
-                self.race_shared(a, kind, lane, addr[lane], || old == new)?;
-                if !dense {
-                    self.block.shared.bytes.store(offset, size, new);
-                    self.block.shared.init.store(offset, size, value.missing(lane));
+            let same = |lane: usize, old: [u32; 4]| old == low_bytes(value.lane(lane), a.size);
+            if dense {
+                self.race_shared(a, kind, a.mask, addr, same)?;
+            } else {
+                for lane in lanes(a.mask) {
+                    self.race_shared(a, kind, 1 << lane, addr, same)?;
+                    self.block.shared.bytes.store(addr[lane] as usize, size, value.lane(lane));
+                    self.block.shared.init.store(addr[lane] as usize, size, value.missing(lane));
                 }
-            }
-            if !dense {
                 return Ok(());
             }
         }
@@ -146,7 +143,7 @@ impl Door<'_> {
         self.check_shared(a, AccessKind::Atomic, addr)?;
         let size = a.size as usize;
         for lane in lanes(a.mask) {
-            self.race_shared(a, AccessKind::Atomic, lane, addr[lane], || false)?;
+            self.race_shared(a, AccessKind::Atomic, 1 << lane, addr, |_, _| false)?;
             let (shared, offset) = (&self.block.shared, addr[lane] as usize);
             let [low, high, ..] = shared.bytes.load(offset, size);
             let old = low as u64 | (high as u64) << 32;
@@ -189,37 +186,49 @@ impl Door<'_> {
         Fault::found(Detail::AsyncPending { copy, access, address, bytes: a.size }, a.site, a.warp, 1 << lane)
     }
 
-    /// Tells the race detector of one lane's access. `same` says that a store leaves the bytes as they are.
+    /// Tells the race detector of an access by the lanes of `mask`. `same(lane, old)` says that a lane's store leaves the bytes as they are.
     #[inline(always)]
     fn race_shared(
         &mut self,
         a: &Access,
         kind: AccessKind,
-        lane: usize,
-        address: u64,
-        same: impl Fn() -> bool,
+        mask: u32,
+        addr: &[u64; 32],
+        same: impl Fn(usize, [u32; 4]) -> bool,
     ) -> Result<(), Box<Fault>> {
-        let Some(race) = &mut self.block.shared.race else { return Ok(()) };
-        let (offset, size) = (address as usize, a.size as usize);
-        let strong = kind == AccessKind::Atomic || a.order.is_strong();
-        let who = Actor { thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong };
+        let shared = &mut self.block.shared;
+        let Some(race) = &mut shared.race else { return Ok(()) };
         self.launch.remember_line(a.site);
-        let reads = matches!(kind, AccessKind::Load | AccessKind::Atomic);
+        let size = a.size as usize;
+        let strong = kind == AccessKind::Atomic || a.order.is_strong();
         if strong {
-            race.strong(offset, a.warp, reads, kind != AccessKind::Load, a.order.releases());
+            let reads = matches!(kind, AccessKind::Load | AccessKind::Atomic);
+            let writes = kind != AccessKind::Load;
+            lanes(mask).for_each(|l| race.strong(addr[l] as usize, a.warp, reads, writes, a.order.releases()));
         }
-        let found = if kind == AccessKind::Load { race.load(offset, size, who) } else { race.store(offset, size, who) };
-        let Some(earlier) = found else { return Ok(()) };
-        if same() {
-            race.wrote(offset, size, who);
-            return Ok(());
+        for lane in lanes(mask) {
+            let offset = addr[lane] as usize;
+            let who = Actor { thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong };
+            let load = kind == AccessKind::Load;
+            let found = if load { race.load(offset, size, who) } else { race.store(offset, size, who) };
+            if let Some(earlier) = found {
+                if !same(lane, shared.bytes.load(offset, size)) {
+                    return Err(self.race_fault(a, kind, lane, offset as u64, earlier));
+                }
+                race.wrote(offset, size, who);
+            }
         }
+        Ok(())
+    }
+
+    #[cold]
+    fn race_fault(&self, a: &Access, kind: AccessKind, lane: usize, address: u64, earlier: Earlier) -> Box<Fault> {
         let (limit, block) = (self.block.shared.len as u64, self.block.number);
         let first_kind = if earlier.wrote { AccessKind::Store } else { AccessKind::Load };
         let first = Party { site: self.launch.site(earlier.pc), kind: first_kind, block, thread: earlier.thread };
-        let second = Party { site: a.site, kind, block, thread: who.thread };
+        let second = Party { site: a.site, kind, block, thread: a.warp * 32 + lane as u32 };
         let detail = Detail::SharedRace { first, second, address, bytes: a.size, limit };
-        Err(Fault::found(detail, a.site, a.warp, 1 << lane))
+        Fault::found(detail, a.site, a.warp, 1 << lane)
     }
 
     #[inline(always)]
