@@ -190,11 +190,13 @@ __device__ void code_key_tile(Stage<Format::KIVI4, D>& stage, uint8_t* record, i
     const int c = threadIdx.x;
     if (c < D) {
         float x[32], low = 65504.0f, high = -65504.0f;
+        // A tile is contiguous in the ring: it starts at a multiple of 32, and so does the ring end.
+        const uint16_t* from_ring = ring.row<D>(start) + c;
+        const uint16_t* from_chunk = chunk.row(start) + c;
 #pragma unroll
         for (int token = 0; token < 32; ++token) {
-            const int position = start + token;
-            const uint16_t* row = position < chunk.p0 ? ring.row<D>(position) : chunk.row(position);
-            x[token] = sanitize(to_f32(row[c], dtype), nan);
+            const uint16_t* from = start + token < chunk.p0 ? from_ring + token * D : from_chunk + token * chunk.stride;
+            x[token] = sanitize(to_f32(*from, dtype), nan);
             low = fminf(low, x[token]), high = fmaxf(high, x[token]);
         }
         const Group group = make_group(low, high);
