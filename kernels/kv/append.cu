@@ -8,13 +8,13 @@
 //       from the chunk) into its page slots;  end = p0, or n in a prefill
 //
 // Grid (units, kv heads, sequences), 128 threads. A unit is a tile that the new tokens touch, 16 or 32 tokens of one
-// head, K and V; formats with a window have one unit more (unit 0), which does everything that reads or writes the ring:
-// first the key groups that need it, then the new rows. In one block, because a long chunk may overwrite ring rows that
-// a group still needs.
+// head, K and V; formats with a window have one unit more (unit 0), which does everything that reads or writes the
+// ring: first the key groups that need it, then the new rows. In one block, because a long chunk may overwrite ring
+// rows that a group still needs.
 //
 // What bounds it: bytes. A chunk reads 4 bytes per channel and writes whole 16-byte pieces in the record's order (1); a
-// single token writes small pieces (2 bytes of 4 for KIVI values, 1 of 2 for 8-bit values). Staged through shared memory
-// in natural order, so that rows are read by whole warps (2) and the index maps appear in one place, store.cuh.
+// single token writes small pieces (2 bytes of 4 for KIVI values, 1 of 2 for 8-bit values). Staged through shared
+// memory in natural order, so that rows are read by whole warps (2) and the index maps appear in one place, store.cuh.
 // Every access to a page or slot is behind a check of its index; see layout.cuh.
 #include "kv/code.cuh"
 #include "kv/layout.cuh"

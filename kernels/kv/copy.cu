@@ -3,7 +3,8 @@
 //   copy_blocks:       block dst[i] <- block src[i] of one buffer of `count` equal blocks (pages or state slots)
 //   advance_seq_lens:  seq_lens[i] += cu_q_lens[i + 1] - cu_q_lens[i]
 //
-// Bounded by bytes: 16 a thread and step. A pair with an index outside 0..count is skipped and sets `bad` in the status.
+// Bounded by bytes: 16 a thread and step. A pair with an index outside 0..count is skipped and sets `bad` in the
+// status.
 #include <cstddef>
 #include <cstdint>
 
@@ -31,7 +32,8 @@ extern "C" __global__ void __launch_bounds__(256) copy_blocks(const __grid_const
     if (src == dst) return;
     const uint4* from = reinterpret_cast<const uint4*>(p.base + static_cast<uint64_t>(src) * p.bytes);
     uint4* to = reinterpret_cast<uint4*>(p.base + static_cast<uint64_t>(dst) * p.bytes);
-    for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < p.bytes / 16; i += gridDim.x * blockDim.x) to[i] = from[i];
+    for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < p.bytes / 16; i += gridDim.x * blockDim.x)
+        to[i] = from[i];
 }
 
 struct AdvanceParams {

@@ -48,7 +48,8 @@ struct BatchParams {
     int32_t max_q_len;
     int32_t total_q;
 };
-static_assert(sizeof(BatchParams) == 56 && offsetof(BatchParams, num_seqs) == 40 && offsetof(BatchParams, total_q) == 52,
+static_assert(sizeof(BatchParams) == 56 && offsetof(BatchParams, num_seqs) == 40 &&
+                  offsetof(BatchParams, total_q) == 52,
               "BatchParams is shared with Rust");
 
 // The crate's DType as a number.
@@ -132,7 +133,8 @@ __device__ __forceinline__ uint8_t* load_page(const KvParams& kv, const BatchPar
     // A position that overflowed is negative, and as unsigned beyond every table.
     const uint32_t block = static_cast<uint32_t>(position) >> kv.page_shift;
     if (block >= static_cast<uint32_t>(batch.max_blocks)) return nullptr;
-    const int page = reinterpret_cast<const int*>(batch.block_table)[static_cast<int64_t>(seq) * batch.max_blocks + block];
+    const int page =
+        reinterpret_cast<const int*>(batch.block_table)[static_cast<int64_t>(seq) * batch.max_blocks + block];
     if (page < 0 || page >= kv.num_pages) {
         status |= STATUS_BAD_PAGE;
         return nullptr;

@@ -34,7 +34,8 @@ __device__ __forceinline__ void store_keys(uint8_t* part, const uint8_t* codes, 
     }
 }
 
-// Values of 8 bits. (chunk (h,c), lane) -> channels (D/8)g + 8c .. +7 of tokens 8h + 2t + e, tokens interleaved bytewise.
+// Values of 8 bits. (chunk (h,c), lane) -> channels (D/8)g + 8c .. +7 of tokens 8h + 2t + e, tokens interleaved
+// bytewise.
 template <int D>
 __device__ __forceinline__ void store_values_8(uint8_t* part, const uint8_t* codes, Span span) {
     constexpr int STRIDE = ROW_STRIDE<D>, CHUNKS = D / 64;
@@ -117,8 +118,8 @@ __device__ __forceinline__ void store_keys_4(uint8_t* part, const uint8_t* codes
     }
 }
 
-// Values of 4 bits. (i, chunk, lane) -> words w = 4 chunk .. +3 = h(D/32) + v; half e of a word is token 16i + 8h + 2t + e,
-// its nibbles channels 32v + 2g + {0, 1, 16, 17}.
+// Values of 4 bits. (i, chunk, lane) -> words w = 4 chunk .. +3 = h(D/32) + v; half e of a word is token 16i + 8h + 2t
+// + e, its nibbles channels 32v + 2g + {0, 1, 16, 17}.
 template <int D>
 __device__ __forceinline__ void store_values_4(uint8_t* part, const uint8_t* codes, Span span) {
     constexpr int STRIDE = ROW_STRIDE<D>, CHUNKS = D / 64;
@@ -145,7 +146,8 @@ __device__ __forceinline__ void store_values_4(uint8_t* part, const uint8_t* cod
             continue;
         }
         for (int k = 0; k < 8; ++k) {
-            if (there >> k & 1) reinterpret_cast<uint16_t*>(to)[k] = static_cast<uint16_t>(words[k / 2] >> 16 * (k % 2));
+            if (there >> k & 1)
+                reinterpret_cast<uint16_t*>(to)[k] = static_cast<uint16_t>(words[k / 2] >> 16 * (k % 2));
         }
     }
 }

@@ -18,7 +18,6 @@ pub mod params;
 mod plan;
 mod status;
 pub mod tile;
-#[allow(dead_code)] // Until every kernel that takes them is in.
 mod view;
 pub mod window;
 

@@ -189,7 +189,6 @@ impl KvCacheMut<'_> {
 
 impl KvCacheRef<'_> {
     /// Checks the buffers and takes their addresses for a launch on `stream`.
-    #[allow(dead_code)] // For the attention kernel.
     pub(crate) fn params<'a>(
         &'a mut self,
         op: &'static str,
