@@ -169,6 +169,23 @@ fn rsqrt_is_correctly_rounded_or_within_its_bound() {
 }
 
 #[test]
+fn ex2_is_right_on_its_hardest_inputs() {
+    // Every f32 whose power of two lies within a relative 2^-48 of the middle between two f32, found by a walk over all inputs.
+    #[rustfmt::skip]
+    let hardest: [u32; 39] = [
+        0x33b8aa3b, 0x36879cf7, 0x37e338eb, 0x383ecb1d, 0x3a07857c, 0x3a0b4316, 0x3b429d37, 0x3b53aa14,
+        0x3c02a9ad, 0x3d036455, 0x3dc9abe2, 0x3deb2f8e, 0x3f4746f3, 0xb338aa3a, 0xb338aa3b, 0xb338aa3c,
+        0xb40a7fad, 0xb466d4cb, 0xb4a194f5, 0xb4fdea14, 0xb5160a52, 0xb52d1f9a, 0xb59bcfa6, 0xb63b8cf0,
+        0xb873a3d9, 0xb8acad70, 0xb8bbd3a2, 0xb8d3d026, 0xb9b001b9, 0xba0f8aa5, 0xba869e61, 0xbae36f38,
+        0xbaec2b40, 0xbcaf4d02, 0xbcf3a937, 0xbd723abf, 0xbe1f29de, 0xbe5e17c2, 0xbe62e434,
+    ];
+    for bits in hardest {
+        let x = f32::from_bits(bits);
+        assert_eq!(approx::ex2_rounded(x), round_fixed(&functions::exp2(x as f64)), "ex2 {x:e}");
+    }
+}
+
+#[test]
 fn hard_cases_are_decided_by_double_double() {
     // cos(2^-12) = 1 - 2^-25 + 2^-48/24: half a place below 1, and a little more.
     let x = 2f32.powi(-12);

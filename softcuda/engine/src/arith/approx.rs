@@ -129,21 +129,27 @@ const EXP2: [f64; 12] = [
     2.5729324177362305e-11,
 ];
 
-/// 2^x in f64 for |x| up to 1000, to about 2^-52. No branches: 32 lanes vectorise.
+/// 2^x in f64 for |x| up to 1000, to about 2^-53 and rounded to odd, so that a later rounding to f32 sees on which side of a tie it lies.
+/// No branches: 32 lanes vectorise.
 #[inline(always)]
 fn exp2_f64(x: f64) -> f64 {
     const MAGIC: f64 = 1.5 * 4_503_599_627_370_496.0; // 1.5 * 2^52: adding it rounds to an integer
     let shifted = x + MAGIC;
     let n = shifted - MAGIC;
     let r = x - n;
-    let fraction = 1.0 + r * polynomial(r, &EXP2);
+    let part = r * polynomial(r, &EXP2);
+    let fraction = 1.0 + part;
+    let error = part - (fraction - 1.0);
+    let bits = fraction.to_bits();
+    let stepped = if error > 0.0 { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    let odd = if (error != 0.0) & (bits & 1 == 0) { stepped } else { bits };
     // The low bits of `shifted` hold n; added to the exponent field of the fraction, which is normal.
     let exponent = shifted.to_bits().wrapping_sub(MAGIC.to_bits()) << 52;
-    f64::from_bits(fraction.to_bits().wrapping_add(exponent))
+    f64::from_bits(odd.wrapping_add(exponent))
 }
 
-/// `ex2.approx.f32`, rounded: the hot path of softmax. Every f32 input gives the correctly rounded result (checked exhaustively, see
-/// tests/arith_approx.rs), so nothing has to be decided at run time.
+/// `ex2.approx.f32`, rounded: the hot path of softmax. Every f32 input gives the correctly rounded result (tests/arith_approx.rs holds the
+/// hardest ones), so nothing has to be decided at run time.
 #[inline(always)]
 pub fn ex2_rounded(x: f32) -> f32 {
     // Beyond these the results are infinity and zero anyway.
