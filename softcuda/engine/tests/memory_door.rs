@@ -277,3 +277,19 @@ fn host_copies_stay_inside_one_allocation() {
     space.read(a + 60, &mut out).unwrap();
     assert_eq!(out, [1, 2, 1, 2]);
 }
+
+#[test]
+fn an_atomic_needs_written_bytes_unless_it_only_exchanges() {
+    let mut space = space();
+    let base = space.alloc(64).unwrap();
+    with_door(&mut space, |door| {
+        for (kind, address) in [(Space::Global, base), (Space::Shared, 0)] {
+            let a = access(kind, 4, 1);
+            let mut run =
+                |op| door.atomic(&a, op, AtomTy::U32, &[address; 32], &[1; 32], &[0; 32], None).map_err(|f| f.kind);
+            assert_eq!(run(AtomOp::Add), Err(FaultKind::Uninitialised));
+            assert_eq!(run(AtomOp::Exch), Ok(()));
+            assert_eq!(run(AtomOp::Add), Ok(()));
+        }
+    });
+}

@@ -27,6 +27,13 @@ pub enum AtomOp {
     Dec,
 }
 
+impl AtomOp {
+    /// Whether the new value depends on the old one.
+    pub(crate) fn uses_old(self) -> bool {
+        self != AtomOp::Exch
+    }
+}
+
 /// Type of `atom` and `red`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // The names are PTX's.

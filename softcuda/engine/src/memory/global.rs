@@ -102,8 +102,14 @@ impl Door<'_> {
         if self.launch.race.is_some() {
             self.race_global(a, AccessKind::Atomic, addr, hit, |_, _| false)?;
         }
+        let init = self.launch.shape().checks.init && op.uses_old();
         for lane in lanes(a.mask) {
             let (memory, offset) = self.locate(addr[lane]);
+            if init && memory.init.missing(offset, a.size as usize) != 0 {
+                let (space, address, place) = (a.space, addr[lane], self.launch.space().describe(addr[lane]));
+                let detail = Detail::Unwritten { space, address, bytes: a.size, place };
+                return Err(Fault::found(detail, a.site, a.warp, 1 << lane));
+            }
             // PTX ISA, atom: .add.f32 on global memory flushes subnormal inputs and results.
             out[lane] = memory.bytes.update(offset, a.size as usize, |old| apply(op, ty, true, old, x[lane], y[lane]));
             memory.init.set(offset, a.size as usize);

@@ -142,9 +142,14 @@ impl Door<'_> {
     ) -> Result<(), Box<Fault>> {
         self.check_shared(a, AccessKind::Atomic, addr)?;
         let size = a.size as usize;
+        let init = self.launch.shape().checks.init && op.uses_old();
         for lane in lanes(a.mask) {
             self.race_shared(a, AccessKind::Atomic, 1 << lane, addr, |_, _| false)?;
             let (shared, offset) = (&self.block.shared, addr[lane] as usize);
+            if init && shared.init.missing(offset, size) != 0 {
+                let detail = Detail::Unwritten { space: a.space, address: addr[lane], bytes: a.size, place: None };
+                return Err(Fault::found(detail, a.site, a.warp, 1 << lane));
+            }
             let [low, high, ..] = shared.bytes.load(offset, size);
             let old = low as u64 | (high as u64) << 32;
             let new = apply(op, ty, false, old, x[lane], y[lane]);

@@ -115,6 +115,14 @@ impl Report {
                     format!("store to read-only memory: {}, {address:#x} of {}", by(AccessKind::Store), name(*space));
                 (title, place.iter().map(|_| allocation(place)).collect())
             }
+            Detail::Unwritten { space, address, bytes, place } => {
+                let title = format!(
+                    "use of bytes that nobody wrote: {}, {bytes} bytes at {address:#x} of {}",
+                    by(AccessKind::Atomic),
+                    name(*space)
+                );
+                (title, place.iter().map(|_| allocation(place)).collect())
+            }
             Detail::AsyncPending { copy, access, address, bytes } => (
                 format!(
                     "access to an unfinished cp.async: {} and {}, {} of shared memory",

@@ -241,6 +241,17 @@ pub enum Detail {
         /// The allocation, when there is one.
         place: Option<Place>,
     },
+    /// An atomic computes with bytes that nobody wrote.
+    Unwritten {
+        /// State space accessed.
+        space: Space,
+        /// First byte accessed.
+        address: u64,
+        /// Bytes accessed.
+        bytes: u32,
+        /// The allocation, when it is global.
+        place: Option<Place>,
+    },
     /// An access to bytes that a `cp.async` of the block has not landed yet.
     AsyncPending {
         /// The copy.
@@ -309,6 +320,7 @@ impl Detail {
             Detail::Misaligned { .. } => FaultKind::Misaligned,
             Detail::WrongSpace { .. } => FaultKind::WrongSpace,
             Detail::ReadOnly { .. } => FaultKind::ReadOnly,
+            Detail::Unwritten { .. } => FaultKind::Uninitialised,
             Detail::AsyncPending { .. } => FaultKind::AsyncPending,
             Detail::SharedRace { .. } | Detail::GlobalRace { .. } => FaultKind::Race,
             Detail::HostRange { .. } | Detail::BadFree { .. } => FaultKind::HostAccess,
@@ -323,6 +335,7 @@ impl Detail {
             | Detail::Misaligned { address, .. }
             | Detail::WrongSpace { address, .. }
             | Detail::ReadOnly { address, .. }
+            | Detail::Unwritten { address, .. }
             | Detail::AsyncPending { address, .. }
             | Detail::SharedRace { address, .. }
             | Detail::GlobalRace { address, .. }
