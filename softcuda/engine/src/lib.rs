@@ -8,14 +8,22 @@
 //! 4. Every byte goes through one door (`memory::access`), which asks the detectors (`check`) and feeds the counters (`count`).
 //! 5. A fault ends the launch and becomes a [`Report`]; otherwise the [`LaunchStats`] of all workers are added up.
 
+// Bit fields read best as in the manual; lanes are numbered.
+#![allow(clippy::precedence, clippy::needless_range_loop)]
+
 pub mod arith;
 pub mod check;
 mod config;
 pub mod count;
+mod decode;
 mod device;
+pub mod exec;
 pub mod fragment;
+pub mod isa;
+mod liveness;
 pub mod memory;
 mod module;
+pub mod ptx;
 pub mod report;
 
 pub use config::{Approx, Checks, Config, MmaMode, Model, Numerics, Schedule};

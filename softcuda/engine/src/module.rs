@@ -1,12 +1,36 @@
-//! A loaded PTX module: its kernels as a launcher sees them.
+//! A loaded PTX module: its kernels as a launcher sees them, and launching one.
 
+use crate::config::Model;
+use crate::decode::{self, Env, param_offsets};
 use crate::device::{Device, Launch};
-use crate::{LaunchStats, Report};
+use crate::exec::code::Code;
+use crate::exec::{LaunchInfo, Limits, run};
+use crate::memory::space::Label;
+use crate::memory::{LaunchMemory, LaunchShape};
+use crate::ptx::{self, Function, Init, Space, Unit, Variable};
+use crate::report::{Fault, FaultKind, Report, Site};
+use crate::{LaunchStats, OutOfMemory};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A loaded PTX module. Its global variables live in the device it was loaded for until it is dropped.
 pub struct Module {
+    device: Device,
+    text: Arc<str>,
+    files: Vec<(u32, String)>,
     kernels: Vec<Kernel>,
+    codes: Vec<Arc<Code>>,
     globals: Vec<(String, u64, u64)>,
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        for (_, address, _) in &self.globals {
+            // The address came from the device; nobody else frees it, or the fault is theirs and was reported there.
+            let _ = self.device.free(*address);
+        }
+    }
 }
 
 /// What a launcher needs to know of one kernel.
@@ -91,10 +115,76 @@ impl Module {
     ///
     /// # Errors
     /// Anything that is not PTX, or that this device does not execute exactly: never a wrong value later.
-    pub fn load(_device: &Device, text: &str) -> Result<Module, LoadError> {
-        let line = text.lines().position(|l| l.contains(".entry")).map_or(0, |i| i as u32 + 1);
-        let text = text.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default().to_string();
-        Err(LoadError { line, text, reason: "no instruction is known".into(), kind: LoadErrorKind::Unsupported })
+    pub fn load(device: &Device, text: &str) -> Result<Module, LoadError> {
+        Module::load_for(device, text, false)
+    }
+
+    /// [`Module::load`]; with `base_tier` the module runs on the functions for any processor. Results are the same, which tests compare.
+    ///
+    /// # Errors
+    /// As [`Module::load`].
+    pub fn load_for(device: &Device, text: &str, base_tier: bool) -> Result<Module, LoadError> {
+        let text: Arc<str> = text.trim_end_matches('\0').into();
+        let unit = ptx::parse(&text)?;
+        let model = device.config().model;
+        supported(&unit, &model)?;
+        let files = unit.files.iter().map(|f| (f.0, f.1.to_string())).collect();
+        let (kernels, codes) = (Vec::new(), Vec::new());
+        let mut module =
+            Module { device: device.clone(), text: text.clone(), files, kernels, codes, globals: Vec::new() };
+        let addresses = module.place(&unit)?;
+        let env = Env { unit: &unit, source: &text, globals: &addresses, base_tier };
+        let consts: u64 = unit.variables.iter().filter(|v| v.space == Space::Const).map(|v| v.size).sum();
+        for f in unit.functions.iter().filter(|f| f.entry && f.body.is_some()) {
+            let code = decode::kernel(&env, f)?;
+            module.kernels.push(describe(&unit, f, &code, consts as u32, &model));
+            module.codes.push(Arc::new(code));
+        }
+        Ok(module)
+    }
+
+    /// Gives module-level `.global` and `.const` variables their addresses and first values.
+    fn place<'a>(&mut self, unit: &Unit<'a>) -> Result<HashMap<&'a str, u64>, LoadError> {
+        let mut addresses = HashMap::new();
+        let stored = |v: &&Variable<'a>| matches!(v.space, Space::Global | Space::Const);
+        for v in unit.variables.iter().filter(stored) {
+            if v.external {
+                let reason = "external variables need a linker".to_string();
+                return Err(LoadError { line: v.line, text: v.name.into(), reason, kind: LoadErrorKind::Undefined });
+            }
+            let label = match v.space {
+                Space::Const => Label::Const(v.name.into()),
+                _ => Label::Global(v.name.into()),
+            };
+            let address = self.device.memory_mut().alloc_labelled(v.size, label).map_err(|e: OutOfMemory| {
+                LoadError { line: v.line, text: v.name.into(), reason: e.to_string(), kind: LoadErrorKind::Memory }
+            })?;
+            self.globals.push((v.name.into(), address, v.size));
+            addresses.insert(v.name, address);
+        }
+        for v in unit.variables.iter().filter(stored).filter(|v| !v.init.is_empty()) {
+            let refuse = |reason: String, kind| LoadError { line: v.line, text: v.name.into(), reason, kind };
+            let mut bytes = Vec::with_capacity(v.size as usize);
+            for init in &v.init {
+                let bits = match *init {
+                    Init::Bits(b) => b,
+                    Init::Address(name, _, offset) => match addresses.get(name) {
+                        Some(a) => a.wrapping_add(offset as u64),
+                        None => {
+                            let reason = format!("the initialiser names `{name}`, which has no address");
+                            return Err(refuse(reason, LoadErrorKind::Undefined));
+                        }
+                    },
+                };
+                bytes.extend_from_slice(&bits.to_le_bytes()[..v.element as usize]);
+            }
+            if bytes.len() as u64 > v.size {
+                return Err(refuse("more initial values than elements".into(), LoadErrorKind::Syntax));
+            }
+            let written = self.device.memory_mut().write(addresses[v.name], &bytes);
+            written.map_err(|_| refuse("the variable's memory is gone".into(), LoadErrorKind::Memory))?;
+        }
+        Ok(addresses)
     }
 
     /// The module's kernels, in the order of the text.
@@ -111,7 +201,97 @@ impl Module {
     pub fn global(&self, name: &str) -> Option<(u64, u64)> {
         self.globals.iter().find(|g| g.0 == name).map(|g| (g.1, g.2))
     }
+
+    /// The statement at an instruction, and `file:line` of its source.
+    fn statement(&self, code: &Code, pc: u32) -> (String, Option<String>) {
+        let Some(origin) = code.origins.get(pc as usize) else { return (String::new(), None) };
+        let text = &self.text[origin.text.0 as usize..origin.text.1 as usize];
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let source = origin.loc.and_then(|(file, line)| {
+            let name = &self.files.iter().find(|f| f.0 == file)?.1;
+            Some(format!("{name}:{line}"))
+        });
+        (text, source)
+    }
 }
+
+/// The first PTX ISA and target that this device does not run.
+fn supported(unit: &Unit<'_>, model: &Model) -> Result<(), LoadError> {
+    let (major, minor) = model.compute_capability;
+    let have = major * 10 + minor;
+    let specific = unit.target_name.ends_with('a') && unit.target != have;
+    if unit.target > have || specific {
+        let (text, name) = (format!(".target {}", unit.target_name), model.name);
+        let reason = format!("the module is for {}, the device is {name}", unit.target_name);
+        return Err(LoadError { line: 0, text, reason, kind: LoadErrorKind::Target });
+    }
+    Ok(())
+}
+
+fn describe(unit: &Unit<'_>, f: &Function<'_>, code: &Code, const_bytes: u32, model: &Model) -> Kernel {
+    let (offsets, param_bytes) = param_offsets(&f.params);
+    let param =
+        |(p, offset): (&Variable<'_>, u32)| Param { name: p.name.into(), size: p.size as u32, align: p.align, offset };
+    let product = |d: [u32; 3]| d.iter().product::<u32>();
+    Kernel {
+        name: f.name.into(),
+        params: f.params.iter().zip(offsets).map(param).collect(),
+        param_bytes,
+        static_shared: code.static_shared,
+        local_bytes: code.local_bytes,
+        const_bytes,
+        max_threads: f.required_threads.or(f.max_threads).map_or(model.max_threads_per_block, product),
+        required_block: f.required_threads,
+        min_blocks_per_sm: f.min_blocks,
+        ptx_version: unit.version,
+        target: unit.target,
+    }
+}
+
+/// What of a launch the device cannot do, if anything.
+fn refused(kernel: &Kernel, launch: &Launch<'_>, shared: u32, model: &Model, resident: u64) -> Option<String> {
+    let threads: u64 = launch.block.iter().map(|&b| u64::from(b)).product();
+    let blocks: u64 = launch.grid.iter().map(|&g| u64::from(g)).product();
+    let [bx, by, bz] = launch.block;
+    let [gx, gy, gz] = launch.grid;
+    if blocks == 0 || threads == 0 {
+        return Some(format!("grid ({gx},{gy},{gz}) of blocks ({bx},{by},{bz}) is empty"));
+    }
+    if gx > i32::MAX as u32 || gy > 65535 || gz > 65535 {
+        return Some(format!("grid ({gx},{gy},{gz}): the limits are 2147483647, 65535, 65535"));
+    }
+    if bx > 1024 || by > 1024 || bz > 64 || threads > u64::from(kernel.max_threads.min(model.max_threads_per_block)) {
+        let limit = kernel.max_threads.min(model.max_threads_per_block);
+        return Some(format!("block ({bx},{by},{bz}) has {threads} threads, the kernel allows {limit}"));
+    }
+    if kernel.required_block.is_some_and(|r| r != launch.block) {
+        return Some(format!("block ({bx},{by},{bz}) is not the one that .reqntid names"));
+    }
+    if shared > model.max_shared_per_block {
+        return Some(format!(
+            "{shared} bytes of shared memory, the device allows {} in a block",
+            model.max_shared_per_block
+        ));
+    }
+    if launch.params.len() < kernel.param_bytes as usize {
+        return Some(format!("{} parameter bytes, the kernel takes {}", launch.params.len(), kernel.param_bytes));
+    }
+    if launch.cooperative && blocks > resident {
+        return Some(format!("{blocks} blocks of a cooperative launch, {resident} fit the device at once"));
+    }
+    None
+}
+
+/// Blocks that the modelled device holds at once, by threads and shared memory; registers are not known.
+fn resident_blocks(launch: &Launch<'_>, shared: u32, model: &Model) -> u64 {
+    let threads: u32 = launch.block.iter().product::<u32>().max(1).next_multiple_of(32);
+    let by_shared = (model.max_shared_per_sm / 1024).checked_div(shared.div_ceil(1024) + 1).unwrap_or(u32::MAX);
+    let by_shared = if shared == 0 { u32::MAX } else { by_shared.max(1) };
+    let each = (model.max_threads_per_sm / threads).min(model.max_blocks_per_sm).min(by_shared).max(1);
+    u64::from(each) * u64::from(model.sm_count)
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl Device {
     /// Runs a kernel to its end.
@@ -119,12 +299,67 @@ impl Device {
     /// # Errors
     /// A launch that the model does not allow, a fault of the kernel, a limit reached.
     pub fn launch(&self, module: &Module, kernel: &str, launch: Launch<'_>) -> Result<LaunchStats, Box<Report>> {
-        let _ = (module, launch);
-        let fault =
-            crate::Fault::new(crate::FaultKind::Launch, crate::Site::default(), 0, format!("no kernel named {kernel}"));
-        let [block, block_dim] = [[0; 3], launch.block];
-        let (kernel, text) = (kernel.to_string(), String::new());
-        let seed = self.config().seed;
-        Err(Box::new(Report { fault: *fault, kernel, block, block_dim, text, other_text: None, source: None, seed }))
+        let config = self.config();
+        let model = &config.model;
+        let report = |fault: Box<Fault>, block: [u32; 3], code: Option<&Code>| {
+            let at = |pc| code.map_or((String::new(), None), |c| module.statement(c, pc));
+            let (text, source) = at(fault.site.pc);
+            let other_text = fault.other.as_ref().map(|(site, _)| at(site.pc).0);
+            let (kernel, block_dim, seed) = (kernel.to_string(), launch.block, config.seed);
+            Box::new(Report { fault: *fault, kernel, block, block_dim, text, other_text, source, seed })
+        };
+        let refuse = |what: String| report(Fault::new(FaultKind::Launch, Site::default(), 0, what), [0; 3], None);
+        let Some(index) = module.kernels.iter().position(|k| k.name == kernel) else {
+            return Err(refuse(format!("the module has no kernel `{kernel}`")));
+        };
+        let (info, code) = (&module.kernels[index], module.codes[index].clone());
+        let dynamic = launch.dynamic_shared;
+        let shared_bytes = if dynamic == 0 { code.static_shared } else { code.dynamic_at.saturating_add(dynamic) };
+        let resident = resident_blocks(&launch, shared_bytes, model);
+        if let Some(what) = refused(info, &launch, shared_bytes, model, resident) {
+            return Err(refuse(what));
+        }
+        let params = &launch.params[..info.param_bytes as usize];
+        let setup = LaunchInfo {
+            code: code.clone(),
+            grid: launch.grid,
+            block: launch.block,
+            dynamic_shared: dynamic,
+            shared_bytes,
+            sm_count: model.sm_count,
+            warps_per_sm: model.max_threads_per_sm / 32,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            numerics: config.numerics,
+            seed: config.seed,
+            schedule: config.schedule,
+            checks: config.checks,
+            init: config.checks.init,
+            count: config.count,
+        };
+        let shape = LaunchShape {
+            threads: setup.threads(),
+            shared_bytes,
+            local_bytes: code.local_bytes,
+            instructions: code.insts.len(),
+            checks: config.checks,
+            count: config.count,
+        };
+        let mut space = self.memory_mut();
+        let memory = LaunchMemory::new(&mut space, params, shape);
+        let limits = Limits { threads: config.threads, resident, instructions: config.instruction_limit };
+        match run(&setup, &memory, limits) {
+            Ok(counts) => {
+                let class = |pc: usize| (code.insts[pc].class, code.insts[pc].line);
+                Ok(LaunchStats::from_counts(
+                    kernel,
+                    setup.blocks(),
+                    &counts,
+                    class,
+                    memory.distinct_sectors(),
+                    config.count,
+                ))
+            }
+            Err(failed) => Err(report(failed.fault, setup.coordinates(failed.block), Some(&code))),
+        }
     }
 }

@@ -1,0 +1,577 @@
+//! One statement to one instruction.
+
+use super::{Draft, Env, Layout, Preloads, Reg, Result, Use, file_of, is_label, no_mem, refuse};
+use crate::exec::code::Preload;
+use crate::exec::regs::File;
+use crate::exec::{ABSENT, Exec, Inst, choose, special};
+use crate::isa::{self, Mods, OperandTy, Role, Row};
+use crate::memory::{Order, Space};
+use crate::module::LoadErrorKind::{Syntax, Undefined, Unsupported};
+use crate::ptx::{Function, Imm, Operand, Space as Declared, Stmt, Ty};
+use std::collections::HashMap;
+
+/// Results, name and arguments of a call.
+pub type Call<'s, 'a> = (&'s [Operand<'a>], &'a str, &'s [Operand<'a>]);
+
+/// The parts of a call statement.
+pub fn call<'s, 'a>(stmt: &'s Stmt<'a>) -> Option<Call<'s, 'a>> {
+    if stmt.op != "call" && stmt.op != "call.uni" {
+        return None;
+    }
+    let list = |o: Option<&'s Operand<'a>>| if let Some(Operand::List(l)) = o { Some(l.as_slice()) } else { None };
+    let results = list(stmt.operands.first());
+    let at = usize::from(results.is_some());
+    let Some(Operand::Symbol(name)) = stmt.operands.get(at) else { return None };
+    Some((results.unwrap_or(&[]), name, list(stmt.operands.get(at + 1)).unwrap_or(&[])))
+}
+
+/// A function that the device itself provides.
+pub fn builtin(name: &str) -> Option<Exec> {
+    crate::exec::host::builtin(name)
+}
+
+/// Decodes the statements of one function.
+pub struct Decoder<'d, 'a> {
+    /// The module.
+    pub env: &'d Env<'a>,
+    /// The function.
+    pub function: &'a Function<'a>,
+    /// Its number in the kernel; 0 is the entry.
+    pub number: usize,
+    /// Where variables live.
+    pub layout: &'d Layout,
+    /// Where each function's instructions begin.
+    pub starts: &'d HashMap<&'a str, u32>,
+}
+
+impl<'a> Decoder<'_, 'a> {
+    /// The instruction of a statement of the function that begins at `start`.
+    pub fn draft(&self, stmt: &Stmt<'a>, start: u32, preloads: &mut Preloads) -> Result<Draft> {
+        let mut draft = if stmt.op == ".branchtargets" {
+            self.blank(stmt, isa::nothing(), crate::Class::Control)
+        } else if call(stmt).is_some() {
+            self.call(stmt)?
+        } else if stmt.op.starts_with("mov.") && stmt.operands.iter().any(|o| matches!(o, Operand::Vector(_))) {
+            self.pack(stmt, preloads)?
+        } else if let Some(draft) = self.clock(stmt)? {
+            draft
+        } else {
+            self.regular(stmt, preloads)?
+        };
+        if let Some((r, negated)) = stmt.guard {
+            let reg = self.reg(r);
+            if reg.file() != File::Pred {
+                return Err(refuse(stmt, Syntax, "the guard is not a predicate"));
+            }
+            draft.guard = Some(reg);
+            draft.inst.guard_not = negated;
+        }
+        self.flow(stmt, start, &mut draft)?;
+        Ok(draft)
+    }
+
+    fn blank(&self, stmt: &Stmt<'a>, exec: Exec, class: crate::Class) -> Draft {
+        let inst = Inst {
+            run: choose(exec.tiers, self.env.base_tier),
+            o: [ABSENT; 6],
+            list: Box::new([]),
+            offset: 0,
+            second_offset: 0,
+            mods: exec.mods,
+            negated: false,
+            guard: ABSENT,
+            guard_not: false,
+            mem: no_mem(),
+            target: 0,
+            line: stmt.line,
+            class,
+            taint: exec.taint,
+        };
+        Draft { inst, places: [None; 6], elements: Vec::new(), guard: None, targets: Vec::new(), falls: true }
+    }
+
+    fn reg(&self, r: u32) -> Reg {
+        let bits = super::body(self.function).regs[r as usize].ty.bits();
+        Reg::Own(r, file_of(bits), bits)
+    }
+
+    /// Branch targets, and whether the next statement can follow.
+    fn flow(&self, stmt: &Stmt<'a>, start: u32, draft: &mut Draft) -> Result<()> {
+        let name = stmt.op.split('.').next().unwrap_or_default();
+        match name {
+            "bra" => {
+                let Some(to) = stmt.operands.first().and_then(is_label) else {
+                    return Err(refuse(stmt, Undefined, "the branch target is not a label of this function"));
+                };
+                draft.targets = vec![to];
+                draft.inst.target = start + to;
+                draft.falls = stmt.guard.is_some();
+            }
+            "brx" => {
+                let stmts = &super::body(self.function).stmts;
+                let table = stmt.operands.get(1).and_then(is_label).and_then(|at| stmts.get(at as usize));
+                let Some(table) = table.filter(|t| t.op == ".branchtargets") else {
+                    return Err(refuse(stmt, Undefined, "brx.idx needs the label of a .branchtargets"));
+                };
+                let targets: Option<Vec<u32>> = table.operands.iter().map(is_label).collect();
+                draft.targets = targets.ok_or_else(|| refuse(table, Undefined, "a branch target is not a label"))?;
+                draft.inst.list = draft.targets.iter().map(|to| start + to).collect();
+                draft.falls = stmt.guard.is_some();
+            }
+            "ret" | "exit" | "trap" => draft.falls = stmt.guard.is_some(),
+            _ => {}
+        }
+        // A place behind the last statement ends the thread: nothing is live there.
+        let len = super::body(self.function).stmts.len() as u32;
+        if draft.targets.contains(&len) {
+            return Err(refuse(stmt, Unsupported, "a branch to the end of a function without an instruction there"));
+        }
+        Ok(())
+    }
+
+    fn call(&self, stmt: &Stmt<'a>) -> Result<Draft> {
+        let (results, name, arguments) = call(stmt).expect("the caller looked");
+        if let Some(exec) = builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none())) {
+            let mut draft = self.blank(stmt, exec, crate::Class::Control);
+            // Local offsets of the arguments, then of the result.
+            let place = |o: &Operand<'a>| match o {
+                Operand::Var(v) => self.layout.vars.get(&(self.number, *v)).copied(),
+                _ => None,
+            };
+            let places: Option<Vec<u32>> = arguments.iter().chain(results).map(place).collect();
+            let places =
+                places.ok_or_else(|| refuse(stmt, Unsupported, "arguments of this call must be .param variables"))?;
+            draft.inst.list = places.into();
+            return Ok(draft);
+        }
+        let (_, exec, class) = self.row(stmt)?;
+        let mut draft = self.blank(stmt, exec, class);
+        draft.inst.target = self.starts[name];
+        Ok(draft)
+    }
+
+    /// `mov` from a register that changes while the kernel runs.
+    fn clock(&self, stmt: &Stmt<'a>) -> Result<Option<Draft>> {
+        let (Some(Operand::Reg(d)), Some(Operand::Special(name))) = (stmt.operands.first(), stmt.operands.get(1))
+        else {
+            return Ok(None);
+        };
+        let Some(exec) = isa::clock(name).filter(|_| stmt.op.starts_with("mov.")) else { return Ok(None) };
+        let mut draft = self.blank(stmt, exec, crate::Class::Misc);
+        let reg = self.reg(*d);
+        draft.places[0] = Some((reg, Use::Write));
+        draft.inst.mem.register = reg.bits() as u8;
+        Ok(Some(draft))
+    }
+
+    /// `mov d, {a, b}` and `mov {a, b}, d`.
+    fn pack(&self, stmt: &Stmt<'a>, preloads: &mut Preloads) -> Result<Draft> {
+        let ty = stmt.op.strip_prefix("mov.").and_then(Ty::by_name);
+        let Some(ty) = ty.filter(|t| matches!(t.bits(), 32 | 64)) else {
+            return Err(refuse(stmt, Unsupported, "packs and unpacks of 32 and 64 bits are supported"));
+        };
+        let [d, a] = stmt.operands.as_slice() else { return Err(refuse(stmt, Syntax, "mov has two operands")) };
+        let (list, whole, exec, used) = match (d, a) {
+            (Operand::Vector(list), whole) => (list, whole, isa::unpack(), Use::Write),
+            (whole, Operand::Vector(list)) => (list, whole, isa::pack(), Use::Read),
+            _ => return Err(refuse(stmt, Syntax, "one side of a pack is a vector")),
+        };
+        let element = ty.bits() / list.len().max(1) as u32;
+        if !matches!(element, 16 | 32) {
+            return Err(refuse(stmt, Unsupported, "elements of 16 and 32 bits are supported in packs"));
+        }
+        let mut draft = self.blank(stmt, exec, crate::Class::Move);
+        let part = if element == 16 { Ty::B16 } else { Ty::B32 };
+        for o in list {
+            let reg = self.value(stmt, o, part, used, false, preloads)?;
+            draft.elements.push((reg, used));
+        }
+        let other = if used == Use::Write { Use::Read } else { Use::Write };
+        let reg = self.value(stmt, whole, ty, other, false, preloads)?;
+        draft.places[0] = Some((reg, other));
+        draft.inst.mem.element = element as u8;
+        draft.inst.mem.register = ty.bits() as u8;
+        Ok(draft)
+    }
+
+    /// The row of a statement, by spelling and number of operands.
+    fn row(&self, stmt: &Stmt<'a>) -> Result<((&'static Row, Mods), Exec, crate::Class)> {
+        let found = isa::lookup(stmt.op);
+        if found.is_empty() {
+            let mut reason = String::from("instruction not known");
+            let near: Vec<&str> = isa::rows_named(stmt.op).map(|r| r.syntax).collect();
+            if !near.is_empty() {
+                reason += ", known are: ";
+                reason += &near.join("; ");
+            }
+            if let Some(why) = isa::refused(stmt.op) {
+                reason = format!("not supported: {why}");
+            }
+            return Err(refuse(stmt, Unsupported, reason));
+        }
+        let mut reason = String::from("this combination of modifiers does not exist");
+        for (row, mods) in found {
+            if row.operands.iter().all(|o| o.ty != OperandTy::Special) && align(row, &stmt.operands).is_none() {
+                reason = format!("operands do not fit `{}`", row.syntax);
+                continue;
+            }
+            if let Some(exec) = (row.build)(&mods) {
+                return Ok(((row, mods), exec, row.class));
+            }
+        }
+        Err(refuse(stmt, Unsupported, reason))
+    }
+
+    fn regular(&self, stmt: &Stmt<'a>, preloads: &mut Preloads) -> Result<Draft> {
+        let ((row, mods), exec, class) = self.row(stmt)?;
+        let mut draft = self.blank(stmt, exec, class);
+        let Some(given) = align(row, &stmt.operands) else {
+            return Err(refuse(stmt, Syntax, format!("operands do not fit `{}`", row.syntax)));
+        };
+        let decides = matches!(class, crate::Class::Control | crate::Class::Sync);
+        // Loads, stores and conversions take registers wider than their types.
+        let wider = matches!(class, crate::Class::Memory | crate::Class::Cvt);
+        let mut addresses = 0;
+        for (k, (spec, operand)) in row.operands.iter().zip(given).enumerate() {
+            let used = match spec.role {
+                Role::Write => Use::Write,
+                Role::Read if decides => Use::Decide,
+                Role::Read => Use::Read,
+                Role::Address => Use::Decide,
+            };
+            let Some(operand) = operand else {
+                if spec.role == Role::Write {
+                    let bits = if spec.ty == OperandTy::Fixed(Ty::Pred) { 1 } else { mods.ty().bits() };
+                    draft.places[k] = Some((Reg::Trash(file_of(bits)), Use::Write));
+                }
+                continue;
+            };
+            if spec.role == Role::Address {
+                self.address(stmt, operand, &mods, k, addresses, &mut draft, preloads)?;
+                addresses += 1;
+                continue;
+            }
+            let (count, ty) = match spec.ty {
+                OperandTy::Special => continue,
+                OperandTy::Last => (0, mods.ty()),
+                OperandTy::Nth(n) => (0, mods.nth_ty(n).unwrap_or(mods.ty())),
+                OperandTy::Fixed(ty) => (0, ty),
+                OperandTy::Wide => (0, wide(mods.ty())),
+                OperandTy::Vector => (isa::vector_count(&mods), mods.ty()),
+                OperandTy::Elements(n, ty) => (n, ty),
+            };
+            if count == 0 {
+                let reg = self.value(stmt, operand, ty, used, wider, preloads)?;
+                if let Operand::Not(_) = operand {
+                    draft.inst.negated = true;
+                }
+                draft.places[k] = Some((reg, used));
+                if class == crate::Class::Cvt {
+                    if spec.role == Role::Write {
+                        draft.inst.mem.register = reg.bits() as u8;
+                    } else {
+                        draft.inst.mem.base64 = reg.file() == File::R64;
+                        draft.inst.mem.element = ty.bits() as u8;
+                    }
+                }
+                continue;
+            }
+            let single = [operand.clone()];
+            let list = match operand {
+                Operand::Vector(list) => list.as_slice(),
+                _ => &single,
+            };
+            if list.len() as u32 != count {
+                return Err(refuse(
+                    stmt,
+                    Syntax,
+                    format!("operand {} has {} elements, not {count}", k + 1, list.len()),
+                ));
+            }
+            draft.inst.o[k] = draft.elements.len() as u32;
+            let mut bits = None;
+            for o in list {
+                let reg = self.value(stmt, o, ty, used, wider, preloads)?;
+                if let Reg::Own(_, _, own) = reg
+                    && *bits.get_or_insert(own) != own
+                {
+                    return Err(refuse(stmt, Syntax, "the registers of a vector have different widths"));
+                }
+                draft.elements.push((reg, used));
+            }
+            if spec.ty == OperandTy::Vector {
+                // Sinks and constants adapt to the registers beside them.
+                let bits = bits.unwrap_or(ty.bits().max(16));
+                for (reg, _) in &mut draft.elements {
+                    if let Reg::Trash(file) = reg {
+                        *file = file_of(bits);
+                    }
+                }
+                draft.inst.mem.register = bits as u8;
+                draft.inst.mem.element = ty.bytes() as u8;
+                draft.inst.mem.count = count as u8;
+                draft.inst.mem.signed = ty.signed();
+            }
+        }
+        Ok(draft)
+    }
+
+    /// The register of a scalar operand of a type.
+    fn value(
+        &self,
+        stmt: &Stmt<'a>,
+        o: &Operand<'a>,
+        ty: Ty,
+        used: Use,
+        wider: bool,
+        preloads: &mut Preloads,
+    ) -> Result<Reg> {
+        let file = file_of(ty.bits());
+        match o {
+            Operand::Reg(r) => {
+                let reg = self.reg(*r);
+                // There are no 8-bit registers: 8-bit values live in 16 bits.
+                let fits = match (ty.bits(), reg.bits()) {
+                    (1, have) => have == 1,
+                    (_, 1) => false,
+                    (want, have) => have == want || want < 16 && have == 16 || wider && have > want,
+                };
+                if !fits {
+                    let decl = super::body(self.function).regs[*r as usize];
+                    let number = decl.number.map_or(String::new(), |n| n.to_string());
+                    let reason = format!(
+                        "a .{} operand in register {}{number}, which has {} bits",
+                        ty.name(),
+                        decl.name,
+                        reg.bits()
+                    );
+                    return Err(refuse(stmt, Syntax, reason));
+                }
+                Ok(reg)
+            }
+            Operand::Sink if used == Use::Write => Ok(Reg::Trash(file)),
+            Operand::Not(inner) if ty == Ty::Pred && used != Use::Write => {
+                self.value(stmt, inner, ty, used, wider, preloads)
+            }
+            _ if used == Use::Write => Err(refuse(stmt, Syntax, "a result must be a register or `_`")),
+            Operand::Imm(imm) => match constant(*imm, ty) {
+                Some(bits) => Ok(preloads.reg(file, Preload::Const(bits))),
+                None => Err(refuse(stmt, Syntax, format!("not a constant of type .{}", ty.name()))),
+            },
+            Operand::Special(name) => match special(name) {
+                Some(s) if ty != Ty::Pred => Ok(preloads.reg(file, Preload::Special(s))),
+                _ => Err(refuse(stmt, Undefined, format!("register `{name}` is not declared"))),
+            },
+            _ => {
+                let (address, _) = self.symbol(stmt, o)?;
+                if !matches!(ty.bits(), 32 | 64) {
+                    return Err(refuse(stmt, Syntax, "an address has 32 or 64 bits"));
+                }
+                Ok(preloads.reg(file, Preload::Const(address)))
+            }
+        }
+    }
+
+    /// The address of a variable in its own space, and that space.
+    fn symbol(&self, stmt: &Stmt<'a>, o: &Operand<'a>) -> Result<(u64, Space)> {
+        let missing = |name: &str| refuse(stmt, Undefined, format!("`{name}` is not defined"));
+        Ok(match o {
+            Operand::Offset(inner, offset) => {
+                let (address, space) = self.symbol(stmt, inner)?;
+                (address.wrapping_add(*offset as u64), space)
+            }
+            Operand::Var(v) => {
+                let declared = &super::body(self.function).vars[*v as usize];
+                let at = self.layout.vars.get(&(self.number, *v)).copied().map(u64::from);
+                match declared.space {
+                    Declared::Shared => (at.ok_or_else(|| missing(declared.name))?, Space::Shared),
+                    Declared::Local | Declared::Param => (at.ok_or_else(|| missing(declared.name))?, Space::Local),
+                    Declared::Global | Declared::Const => {
+                        return Err(refuse(
+                            stmt,
+                            Unsupported,
+                            ".global and .const variables inside a body are not supported",
+                        ));
+                    }
+                }
+            }
+            Operand::Param(n) if self.number == 0 => (u64::from(self.layout.entry[*n as usize]), Space::Param),
+            Operand::Param(n) => (u64::from(self.layout.params[&(self.function.name.to_string(), *n)]), Space::Local),
+            Operand::Return(n) => (u64::from(self.layout.returns[&(self.function.name.to_string(), *n)]), Space::Local),
+            Operand::Symbol(name) => {
+                if let Some(at) = self.layout.shared.get(*name) {
+                    (u64::from(*at), Space::Shared)
+                } else if let Some(address) = self.env.globals.get(name) {
+                    (*address, Space::Global)
+                } else if self.env.function(name).is_some() {
+                    return Err(refuse(stmt, Unsupported, "addresses of functions are not supported"));
+                } else {
+                    return Err(missing(name));
+                }
+            }
+            _ => return Err(refuse(stmt, Syntax, "not an operand that can stand here")),
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)] // The parts of one operand.
+    fn address(
+        &self,
+        stmt: &Stmt<'a>,
+        operand: &Operand<'a>,
+        mods: &Mods,
+        k: usize,
+        nth: usize,
+        draft: &mut Draft,
+        preloads: &mut Preloads,
+    ) -> Result<()> {
+        let Operand::Address(inner) = operand else {
+            return Err(refuse(stmt, Syntax, "an address stands in brackets"));
+        };
+        let (base, offset) = match &**inner {
+            Operand::Offset(base, offset) => (&**base, *offset),
+            base => (base, 0),
+        };
+        let mut space = space(mods);
+        let reg = match base {
+            Operand::Reg(r) => {
+                let reg = self.reg(*r);
+                if !matches!(reg.bits(), 32 | 64) {
+                    return Err(refuse(stmt, Syntax, "an address has 32 or 64 bits"));
+                }
+                if space == Space::Param && self.number != 0 {
+                    return Err(refuse(stmt, Unsupported, "parameters of functions by address are not supported"));
+                }
+                reg
+            }
+            Operand::Imm(Imm::Int(v)) => preloads.reg(File::R64, Preload::Const(*v as u64)),
+            symbol => {
+                let (address, owner) = self.symbol(stmt, symbol)?;
+                // Parameters of calls and functions live in local memory.
+                if space == Space::Param && owner == Space::Local {
+                    space = Space::Local;
+                }
+                if space == Space::Generic {
+                    return Err(refuse(
+                        stmt,
+                        Unsupported,
+                        "a variable by name needs its state space in the instruction",
+                    ));
+                }
+                let same = space == owner || (space == Space::Const && owner == Space::Global);
+                if !same {
+                    return Err(refuse(stmt, Syntax, format!("the variable is not in .{space:?}").to_lowercase()));
+                }
+                preloads.reg(File::R64, Preload::Const(address))
+            }
+        };
+        draft.places[k] = Some((reg, Use::Decide));
+        let wide = reg.file() == File::R64;
+        if nth == 0 {
+            draft.inst.offset = offset;
+            draft.inst.mem.base64 = wide;
+            draft.inst.mem.space = space;
+            draft.inst.mem.order = order(mods);
+        } else {
+            draft.inst.second_offset = offset;
+            draft.inst.mem.second64 = wide;
+        }
+        Ok(())
+    }
+}
+
+/// Fits operands to a row's places; `None` for a place left out.
+fn align<'o, 'a>(row: &Row, given: &'o [Operand<'a>]) -> Option<Vec<Option<&'o Operand<'a>>>> {
+    let plain = row.operands.iter().filter(|s| !s.piped);
+    let required = plain.filter(|s| !s.optional).count();
+    let mut extra = given.len().checked_sub(required)?;
+    let mut rest = given.iter();
+    let mut second: Option<&Operand<'a>> = None;
+    let mut list = Vec::with_capacity(row.operands.len());
+    for (k, spec) in row.operands.iter().enumerate() {
+        if spec.piped {
+            if second.is_none() && !spec.optional {
+                return None;
+            }
+            list.push(second.take());
+            continue;
+        }
+        if spec.optional {
+            if extra == 0 {
+                list.push(None);
+                continue;
+            }
+            extra -= 1;
+        }
+        let operand = rest.next()?;
+        match operand {
+            Operand::Pair(pair) if row.operands.get(k + 1).is_some_and(|s| s.piped) => {
+                second = Some(&pair.1);
+                list.push(Some(&pair.0));
+            }
+            Operand::Pair(_) => return None,
+            _ => list.push(Some(operand)),
+        }
+    }
+    (rest.next().is_none() && extra == 0).then_some(list)
+}
+
+fn wide(ty: Ty) -> Ty {
+    match ty {
+        Ty::U16 => Ty::U32,
+        Ty::S16 => Ty::S32,
+        Ty::U32 => Ty::U64,
+        _ => Ty::S64,
+    }
+}
+
+fn space(mods: &Mods) -> Space {
+    let names = [
+        "global",
+        "const",
+        "local",
+        "param",
+        "param::entry",
+        "param::func",
+        "shared",
+        "shared::cta",
+        "shared::cluster",
+    ];
+    // `cp.async.ca.shared.global`: the first address is the shared one.
+    match mods.parts.iter().find(|p| names.contains(p)).copied() {
+        Some("global") => Space::Global,
+        Some("const") => Space::Const,
+        Some("local") => Space::Local,
+        Some("param" | "param::entry" | "param::func") => Space::Param,
+        Some(_) => Space::Shared,
+        None => Space::Generic,
+    }
+}
+
+fn order(mods: &Mods) -> Order {
+    match mods.which(&["nc", "volatile", "mmio", "relaxed", "acquire", "release", "acq_rel"]) {
+        Some("nc") => Order::NonCoherent,
+        Some("volatile" | "mmio") => Order::Volatile,
+        Some("relaxed") => Order::Relaxed,
+        Some("acquire") => Order::Acquire,
+        Some("release") => Order::Release,
+        Some(_) => Order::AcqRel,
+        None => Order::Weak,
+    }
+}
+
+/// The bits of a constant in a register of a type.
+fn constant(imm: Imm, ty: Ty) -> Option<u64> {
+    let bits = match (imm, ty) {
+        (Imm::Int(v), Ty::Pred) => u64::from(v != 0),
+        // An integer where a float is meant is allowed only where both mean the same.
+        (Imm::Int(v), Ty::F32 | Ty::F64) => (v == 0).then_some(0)?,
+        (Imm::Int(v), _) => v as u64,
+        (Imm::F32(b), Ty::F32 | Ty::B32 | Ty::U32 | Ty::S32) => u64::from(b),
+        (Imm::F32(b), Ty::F64) => f64::from(f32::from_bits(b)).to_bits(),
+        (Imm::F64(b), Ty::F64 | Ty::B64 | Ty::U64 | Ty::S64) => b,
+        (Imm::F64(b), Ty::F32) => u64::from((f64::from_bits(b) as f32).to_bits()),
+        _ => return None,
+    };
+    let width = ty.bits().max(16);
+    Some(if ty == Ty::Pred { bits } else { bits & (u64::MAX >> (64 - width.min(64))) })
+}

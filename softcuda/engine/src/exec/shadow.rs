@@ -1,0 +1,87 @@
+//! Which bits of the registers were never written.
+//!
+//! One dirty bit per lane and register; the bits themselves are looked at only where the dirty bit is set. Empty when the check is off.
+
+use super::regs::File;
+
+/// The shadow of a warp's registers.
+#[derive(Default)]
+pub struct Shadow {
+    /// Lanes of each 32-bit register with an unwritten bit.
+    pub dirty32: Vec<u32>,
+    /// Of each 64-bit register.
+    pub dirty64: Vec<u32>,
+    /// Of each predicate.
+    pub dirty_pred: Vec<u32>,
+    bits32: Vec<[u32; 32]>,
+    bits64: Vec<[u64; 32]>,
+}
+
+impl Shadow {
+    /// A clean shadow.
+    pub fn new(r32: usize, r64: usize, pred: usize) -> Shadow {
+        Shadow {
+            dirty32: vec![0; r32],
+            dirty64: vec![0; r64],
+            dirty_pred: vec![0; pred],
+            bits32: vec![[0; 32]; r32],
+            bits64: vec![[0; 32]; r64],
+        }
+    }
+
+    /// Everything written.
+    pub fn clear(&mut self) {
+        self.dirty32.fill(0);
+        self.dirty64.fill(0);
+        self.dirty_pred.fill(0);
+    }
+
+    /// Lanes with an unwritten bit.
+    #[inline(always)]
+    pub fn dirty(&self, file: File, slot: u32) -> u32 {
+        match file {
+            File::R32 => self.dirty32[slot as usize],
+            File::R64 => self.dirty64[slot as usize],
+            File::Pred => self.dirty_pred[slot as usize],
+        }
+    }
+
+    /// The unwritten bits of a lane.
+    pub fn bits(&self, file: File, slot: u32, lane: usize) -> u64 {
+        if self.dirty(file, slot) >> lane & 1 == 0 {
+            return 0;
+        }
+        match file {
+            File::R32 => u64::from(self.bits32[slot as usize][lane]),
+            File::R64 => self.bits64[slot as usize][lane],
+            File::Pred => 1,
+        }
+    }
+
+    /// Sets the unwritten bits of a lane.
+    pub fn set(&mut self, file: File, slot: u32, lane: usize, bits: u64) {
+        let (dirty, lane_bit) = match file {
+            File::R32 => {
+                self.bits32[slot as usize][lane] = bits as u32;
+                (&mut self.dirty32[slot as usize], u32::from(bits as u32 != 0))
+            }
+            File::R64 => {
+                self.bits64[slot as usize][lane] = bits;
+                (&mut self.dirty64[slot as usize], u32::from(bits != 0))
+            }
+            File::Pred => (&mut self.dirty_pred[slot as usize], u32::from(bits != 0)),
+        };
+        *dirty = *dirty & !(1 << lane) | lane_bit << lane;
+    }
+
+    /// The lanes of a mask are written.
+    #[inline(always)]
+    pub fn clean(&mut self, file: File, slot: u32, mask: u32) {
+        let dirty = match file {
+            File::R32 => &mut self.dirty32[slot as usize],
+            File::R64 => &mut self.dirty64[slot as usize],
+            File::Pred => &mut self.dirty_pred[slot as usize],
+        };
+        *dirty &= !mask;
+    }
+}

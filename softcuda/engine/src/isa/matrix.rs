@@ -1,0 +1,200 @@
+//! Matrix products and the moves that feed them (PTX ISA 9.7.14). All need the whole warp; which lane holds which element is in `fragment`.
+
+use super::row::{Mods, Row, row};
+use crate::arith::mma::{Accumulator, Element, Mma};
+use crate::count::Class::{Memory, Mma as MmaClass, Warp};
+use crate::exec::{Ctx, Exec, Flow, Inst, Taint, exec};
+use crate::fragment;
+use crate::report::FaultKind;
+
+/// The rows.
+#[rustfmt::skip] // One instruction a line.
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("mma.sync.aligned.m16n8k8.row.col.f32.(f16|bf16).(f16|bf16).f32 d:4xf32, a:2xb32, b:1xb32, c:4xf32",          "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 d:2xb32, a:2xb32, b:1xb32, c:2xb32",                        "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k16.row.col.f32.(f16|bf16).(f16|bf16).f32 d:4xf32, a:4xb32, b:2xb32, c:4xf32",         "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 d:2xb32, a:4xb32, b:2xb32, c:2xb32",                       "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 d:4xf32, a:2xb32, b:1xb32, c:4xf32",                      "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 d:4xf32, a:4xb32, b:2xb32, c:4xf32",                      "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k16.row.col.f32.(e4m3|e5m2).(e4m3|e5m2).f32 d:4xf32, a:2xb32, b:1xb32, c:4xf32",       "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k16.row.col.f16.(e4m3|e5m2).(e4m3|e5m2).f16 d:2xb32, a:2xb32, b:1xb32, c:2xb32",       "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k32.row.col.f32.(e4m3|e5m2).(e4m3|e5m2).f32 d:4xf32, a:4xb32, b:2xb32, c:4xf32",       "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k32.row.col.f16.(e4m3|e5m2).(e4m3|e5m2).f16 d:2xb32, a:4xb32, b:2xb32, c:2xb32",       "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k16.row.col{.satfinite}.s32.(s8|u8).(s8|u8).s32 d:4xb32, a:2xb32, b:1xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k32.row.col{.satfinite}.s32.(s8|u8).(s8|u8).s32 d:4xb32, a:4xb32, b:2xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k32.row.col{.satfinite}.s32.(s4|u4).(s4|u4).s32 d:4xb32, a:2xb32, b:1xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k64.row.col{.satfinite}.s32.(s4|u4).(s4|u4).s32 d:4xb32, a:4xb32, b:2xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
+        row("ldmatrix.sync.aligned.m8n8.x1{.trans}{.shared|.shared::cta}.b16 d:1xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 1))),
+        row("ldmatrix.sync.aligned.m8n8.x2{.trans}{.shared|.shared::cta}.b16 d:2xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 2))),
+        row("ldmatrix.sync.aligned.m8n8.x4{.trans}{.shared|.shared::cta}.b16 d:4xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 4))),
+        row("stmatrix.sync.aligned.m8n8.x1{.trans}{.shared|.shared::cta}.b16 [a], b:1xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 1))),
+        row("stmatrix.sync.aligned.m8n8.x2{.trans}{.shared|.shared::cta}.b16 [a], b:2xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 2))),
+        row("stmatrix.sync.aligned.m8n8.x4{.trans}{.shared|.shared::cta}.b16 [a], b:4xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 4))),
+        row("movmatrix.sync.aligned.m8n8.trans.b16 d:b32, a:b32",                                                         "9.7.14.5.16", Warp, |_| Some(exec!(|c, i| {
+            whole(c, i, |c, i| {
+                if c.launch.init {
+                    crate::exec::taint::moved(c, i, i.o[1], i.o[0], fragment::movmatrix);
+                }
+                let out = fragment::movmatrix(&c.warp.regs.r32[i.o[1] as usize]);
+                c.warp.regs.put::<u32>(i.o[0], c.mask, &out);
+                Flow::Next
+            })
+        }).taint(Taint::Own))),
+    ]
+}
+
+/// Runs `f` when all 32 lanes are here; waits while some are elsewhere.
+#[inline(always)]
+fn whole(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(&mut Ctx<'_, '_>, &Inst) -> Flow) -> Flow {
+    if c.mask == u32::MAX {
+        return f(c, i);
+    }
+    if c.warp.live == u32::MAX {
+        return Flow::Wait;
+    }
+    let missing = !c.warp.live;
+    c.fail(
+        i,
+        c.mask,
+        FaultKind::WarpSync,
+        format!("needs all 32 lanes, but lanes {missing:#010x} have exited or never were"),
+    )
+}
+
+const ELEMENTS: [(&str, Element); 9] = [
+    ("f16", Element::F16),
+    ("bf16", Element::Bf16),
+    ("tf32", Element::Tf32),
+    ("e4m3", Element::E4m3),
+    ("e5m2", Element::E5m2),
+    ("s8", Element::S8),
+    ("u8", Element::U8),
+    ("s4", Element::S4),
+    ("u4", Element::U4),
+];
+const DEPTHS: [(&str, usize); 5] =
+    [("m16n8k4", 4), ("m16n8k8", 8), ("m16n8k16", 16), ("m16n8k32", 32), ("m16n8k64", 64)];
+
+/// What `mods` of an `mma` holds: places in the tables above, the accumulator, `.satfinite`.
+fn instruction(mods: u32) -> Option<Mma> {
+    let k = DEPTHS[(mods & 7) as usize].1;
+    let element = |shift: u32| ELEMENTS[(mods >> shift & 15) as usize].1;
+    let accumulator = [Accumulator::F32, Accumulator::F16, Accumulator::S32][(mods >> 12 & 3) as usize];
+    Mma::new(k, element(4), element(8), accumulator, mods >> 14 & 1 != 0)
+}
+
+fn mma(m: &Mods) -> Option<Exec> {
+    let k = DEPTHS.iter().position(|d| m.has(d.0))? as u32;
+    // `.row.col{.satfinite}.D.A.B.C`: the last four parts.
+    let [d, a, b, _] = m.parts.last_chunk::<4>()?;
+    let place = |name: &str| ELEMENTS.iter().position(|e| e.0 == name).map(|p| p as u32);
+    let accumulator = match *d {
+        "f32" => 0,
+        "f16" => 1,
+        _ => 2,
+    };
+    let mods = k | place(a)? << 4 | place(b)? << 8 | accumulator << 12 | u32::from(m.has("satfinite")) << 14;
+    instruction(mods)?;
+    Some(exec!(|c, i| whole(c, i, multiply)).with(mods).taint(Taint::Own))
+}
+
+/// Operands d, a, b, c begin at `o[0..4]` in `list`.
+fn multiply(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
+    let Some(mma) = instruction(i.mods) else {
+        return c.fail(i, c.mask, FaultKind::Bug, "an mma that the row should have refused");
+    };
+    let (na, nb, nc) = mma.registers();
+    let regs = &c.warp.regs;
+    let take = |k: usize, n: usize, out: &mut [[u32; 32]]| {
+        for (to, slot) in out[..n].iter_mut().zip(&i.list[i.o[k] as usize..]) {
+            *to = regs.r32[*slot as usize];
+        }
+    };
+    let (mut a, mut b, mut acc) = ([[0; 32]; 4], [[0; 32]; 2], [[0; 32]; 4]);
+    take(1, na, &mut a);
+    take(2, nb, &mut b);
+    take(3, nc, &mut acc);
+    let seed = c.launch.seed ^ c.clock << 20 ^ u64::from(c.pc);
+    let out = mma.run(&a[..na], &b[..nb], &acc[..nc], c.launch.numerics.mma, seed);
+    if c.launch.init {
+        crate::exec::taint::multiplied(c, i, (na, nb, nc));
+    }
+    for (from, slot) in out[..nc].iter().zip(&i.list[i.o[0] as usize..]) {
+        c.warp.regs.put::<u32>(*slot, c.mask, from);
+    }
+    Flow::Next
+}
+
+// `mods` of the matrix moves: the number of matrices, and 8 for `.trans`.
+const TRANS: u32 = 8;
+
+fn ldmatrix(m: &Mods, count: u32) -> Exec {
+    exec!(|c, i| whole(c, i, load)).with(count | if m.has("trans") { TRANS } else { 0 }).taint(Taint::Own)
+}
+
+fn load(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
+    let count = (i.mods & 7) as usize;
+    let addresses = c.addresses(i.o[1], i.offset, i.mem.base64);
+    let mut access = c.access(i, 16);
+    // Lane 8 i + r gives the address of row r of matrix i.
+    access.mask = if count == 4 { u32::MAX } else { (1 << (8 * count)) - 1 };
+    if let Err(fault) = c.door.load(&access, &addresses, c.wide) {
+        return c.fault(fault);
+    }
+    let mut rows = [[0u8; 16]; 32];
+    for (l, row) in rows.iter_mut().enumerate().take(8 * count) {
+        for (k, word) in c.wide.lane(l).iter().enumerate() {
+            row[4 * k..4 * k + 4].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    let out = fragment::ldmatrix(&rows, count, i.mods & TRANS != 0);
+    for (from, slot) in out[..count].iter().zip(&i.list) {
+        c.warp.regs.put::<u32>(*slot, c.mask, from);
+    }
+    if c.launch.init {
+        let missing: [[u8; 16]; 32] = std::array::from_fn(|l| {
+            let uninit = if c.wide.tainted >> l & 1 != 0 && l < 8 * count { c.wide.uninit[l] } else { 0 };
+            std::array::from_fn(|k| if uninit >> k & 1 != 0 { 0xff } else { 0 })
+        });
+        let bits = fragment::ldmatrix(&missing, count, i.mods & TRANS != 0);
+        for (bits, slot) in bits[..count].iter().zip(&i.list) {
+            crate::exec::taint::set32(c, *slot, bits);
+        }
+    }
+    Flow::Next
+}
+
+fn stmatrix(m: &Mods, count: u32) -> Exec {
+    exec!(|c, i| whole(c, i, store)).with(count | if m.has("trans") { TRANS } else { 0 }).taint(Taint::Own)
+}
+
+fn store(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
+    let count = (i.mods & 7) as usize;
+    let addresses = c.addresses(i.o[0], i.offset, i.mem.base64);
+    let mut access = c.access(i, 16);
+    access.mask = if count == 4 { u32::MAX } else { (1 << (8 * count)) - 1 };
+    let registers: Vec<[u32; 32]> = i.list.iter().map(|s| c.warp.regs.r32[*s as usize]).collect();
+    let rows = fragment::stmatrix(&registers, i.mods & TRANS != 0);
+    for (l, row) in rows.iter().enumerate() {
+        for k in 0..4 {
+            c.wide.words[k][l] = u32::from_le_bytes([row[4 * k], row[4 * k + 1], row[4 * k + 2], row[4 * k + 3]]);
+        }
+    }
+    c.wide.uninit = [0; 32];
+    c.wide.tainted = 0;
+    if c.launch.init {
+        let bits: Vec<[u32; 32]> = i.list.iter().map(|s| crate::exec::taint::get32(c, *s)).collect();
+        let rows = fragment::stmatrix(&bits, i.mods & TRANS != 0);
+        for (l, row) in rows.iter().enumerate() {
+            let missing = (0..16).filter(|&k| row[k] != 0).fold(0u16, |m, k| m | 1 << k);
+            c.wide.uninit[l] = missing;
+            c.wide.tainted |= u32::from(missing != 0) << l;
+        }
+    }
+    c.wrote = true;
+    match c.door.store(&access, &addresses, c.wide) {
+        Ok(()) => Flow::Next,
+        Err(fault) => c.fault(fault),
+    }
+}

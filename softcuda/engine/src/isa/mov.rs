@@ -1,0 +1,162 @@
+//! Moves, packs, byte permutation and address conversion (PTX ISA 9.7.9).
+
+use super::row::{Mods, Row, row};
+use crate::arith::bits::{self, PrmtMode};
+use crate::count::Class::{Compare, Move};
+use crate::exec::lift::lift3;
+use crate::exec::{Ctx, Exec, Flow, Inst, Taint, by_width, exec, lane1, lane3};
+use crate::memory::space::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
+use crate::ptx::Ty;
+
+/// The rows.
+#[rustfmt::skip] // One instruction a line.
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("mov.pred p, a:pred",                                          "9.7.9.3", Compare, |_| Some(exec!(|c, i| {
+            let a = c.warp.regs.pred[i.o[1] as usize];
+            c.warp.regs.put_pred(i.o[0], c.mask, a);
+            Flow::Next
+        }))),
+        // Packs and unpacks stand here too: `mov.b32 d, {a, b}` and `mov.b32 {a, b}, d` are decoded to `pack` and `unpack`.
+        row("mov.(b16|b32|b64|u16|u32|u64|s16|s32|s64|f32|f64) d, a",      "9.7.9.3", Move, |m| by_width!(m.ty(), T => lane1!(T, |a: T| a).taint(Taint::Copy))),
+        row("prmt.b32{.f4e|.b4e|.rc8|.ecl|.ecr|.rc16} d, a, b, c",         "9.7.9.8", Move, prmt),
+        row("isspacep.(global|const|local|param|shared|shared::cta|shared::cluster) p, a:u64", "9.7.9.20", Compare, isspacep),
+        row("cvta.to.(global|const|local|param|shared|shared::cta|shared::cluster).(u32|u64) d, a", "9.7.9.20", Move, |m| cvta(m, true)),
+        row("cvta.(global|const|local|param|shared|shared::cta|shared::cluster).(u32|u64) d, a",    "9.7.9.20", Move, |m| cvta(m, false)),
+    ]
+}
+
+fn prmt(m: &Mods) -> Option<Exec> {
+    use PrmtMode::{B4e, Ecl, Ecr, F4e, Index, Rc8, Rc16};
+    Some(match m.which(&["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"]) {
+        // The selector is nearly always a constant: the same in every lane.
+        None => exec!(|c, i| {
+            let s = &c.warp.regs.r32[i.o[3] as usize];
+            let first = s[0];
+            if s.iter().all(|x| *x == first) {
+                uniform(c, i, first)
+            } else {
+                lift3(c, i, |a: u32, b: u32, s: u32| bits::prmt(a, b, s, Index))
+            }
+        })
+        .taint(Taint::Prmt),
+        Some("f4e") => lane3!(u32, |a, b, s| bits::prmt(a, b, s, F4e)),
+        Some("b4e") => lane3!(u32, |a, b, s| bits::prmt(a, b, s, B4e)),
+        Some("rc8") => lane3!(u32, |a, b, s| bits::prmt(a, b, s, Rc8)),
+        Some("ecl") => lane3!(u32, |a, b, s| bits::prmt(a, b, s, Ecl)),
+        Some("ecr") => lane3!(u32, |a, b, s| bits::prmt(a, b, s, Ecr)),
+        Some(_) => lane3!(u32, |a, b, s| bits::prmt(a, b, s, Rc16)),
+    })
+}
+
+/// `prmt` with one selector for all lanes: the shifts do not vary, so the loop is straight.
+#[inline(always)]
+fn uniform(c: &mut Ctx<'_, '_>, i: &Inst, selector: u32) -> Flow {
+    let shift: [u32; 4] = std::array::from_fn(|k| 8 * (selector >> (4 * k) & 7));
+    let sign: [bool; 4] = std::array::from_fn(|k| selector >> (4 * k + 3) & 1 != 0);
+    lift3(c, i, |a: u32, b: u32, _: u32| {
+        let pair = u64::from(b) << 32 | u64::from(a);
+        let mut out = 0;
+        for k in 0..4 {
+            let byte = (pair >> shift[k]) as u32 & 0xff;
+            let byte = if sign[k] { 0u32.wrapping_sub(byte >> 7) & 0xff } else { byte };
+            out |= byte << (8 * k);
+        }
+        out
+    })
+}
+
+/// Where a space's generic addresses begin; 0 for global and constant memory.
+fn window(m: &Mods) -> u64 {
+    match m.which(&["shared", "shared::cta", "shared::cluster", "local", "param"]) {
+        Some("local") => LOCAL_WINDOW,
+        Some("param") => PARAM_WINDOW,
+        Some(_) => SHARED_WINDOW,
+        None => 0,
+    }
+}
+
+// `mods` holds the window's upper half: the lower half of each is 0.
+fn window_of(mods: u32) -> u64 {
+    u64::from(mods) << 32
+}
+
+fn cvta(m: &Mods, to_space: bool) -> Option<Exec> {
+    if m.ty() != Ty::U64 {
+        return None;
+    }
+    let exec = if to_space {
+        exec!(|c, i| {
+            let base = window_of(i.mods);
+            crate::exec::lift::lift1(c, i, |a: u64| a.wrapping_sub(base))
+        })
+    } else {
+        exec!(|c, i| {
+            let base = window_of(i.mods);
+            crate::exec::lift::lift1(c, i, |a: u64| a.wrapping_add(base))
+        })
+    };
+    Some(exec.with((window(m) >> 32) as u32))
+}
+
+fn isspacep(m: &Mods) -> Option<Exec> {
+    let exec = if m.has("global") {
+        exec!(|c, i| space_test(c, i, |a| [SHARED_WINDOW, LOCAL_WINDOW, PARAM_WINDOW]
+            .iter()
+            .all(|w| a.wrapping_sub(*w) >= WINDOW)))
+    } else {
+        exec!(|c, i| {
+            let base = window_of(i.mods);
+            space_test(c, i, |a| base != 0 && a.wrapping_sub(base) < WINDOW)
+        })
+    };
+    Some(exec.with((window(m) >> 32) as u32))
+}
+
+#[inline(always)]
+fn space_test(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(u64) -> bool) -> Flow {
+    let a = &c.warp.regs.r64[i.o[1] as usize];
+    let bits = (0..32).fold(0, |m, l| m | u32::from(f(a[l])) << l);
+    c.warp.regs.put_pred(i.o[0], c.mask, bits);
+    Flow::Next
+}
+
+/// `mov d, {a, b, ..}`: elements of `list`, lowest first, into one register. `mem.element` holds bits of an element, `mem.register` those of d.
+pub fn pack() -> Exec {
+    exec!(|c, i| {
+        let bits = u32::from(i.mem.element);
+        let mut out = [0u64; 32];
+        for (k, slot) in i.list.iter().enumerate() {
+            let part = c.warp.regs.widened(*slot, bits == 64);
+            for l in 0..32 {
+                out[l] |= part[l] << (k as u32 * bits);
+            }
+        }
+        if i.mem.register == 64 {
+            c.warp.regs.put::<u64>(i.o[0], c.mask, &out);
+        } else {
+            c.warp.regs.put::<u32>(i.o[0], c.mask, &out.map(|x| x as u32));
+        }
+        Flow::Next
+    })
+    .taint(Taint::Pack)
+}
+
+/// `mov {a, b, ..}, d`: the reverse.
+pub fn unpack() -> Exec {
+    exec!(|c, i| {
+        let bits = u32::from(i.mem.element);
+        let whole = c.warp.regs.widened(i.o[0], i.mem.register == 64);
+        let keep = u64::MAX >> (64 - bits);
+        for (k, slot) in i.list.iter().enumerate() {
+            let part = whole.map(|x| x >> (k as u32 * bits) & keep);
+            if bits == 64 {
+                c.warp.regs.put::<u64>(*slot, c.mask, &part);
+            } else {
+                c.warp.regs.put::<u32>(*slot, c.mask, &part.map(|x| x as u32));
+            }
+        }
+        Flow::Next
+    })
+    .taint(Taint::Unpack)
+}

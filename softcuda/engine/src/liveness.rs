@@ -1,0 +1,209 @@
+//! Which registers may share a slot. PTX names a fresh register for nearly every value, up to tens of thousands; a warp holds 128 bytes of each.
+//!
+//! Liveness by basic blocks (backward data flow), then for each register the span of places from its first to its last live one, then slots
+//! by linear scan (Poletto and Sarkar, "Linear Scan Register Allocation", 1999). Lanes that have gone different ways do not disturb each
+//! other: a slot is a column a lane, and a lane's own path obeys the spans.
+
+use std::collections::BTreeMap;
+
+/// What an instruction does with the registers of one file, by number.
+#[derive(Clone, Debug, Default)]
+pub struct Touch {
+    /// Read.
+    pub reads: Vec<u32>,
+    /// Written; a guarded write is also in `reads`, because the old value may stay.
+    pub writes: Vec<u32>,
+    /// Places it may go to besides the next.
+    pub targets: Vec<u32>,
+    /// Whether it may go to the next place.
+    pub falls: bool,
+}
+
+/// Gives each of `count` registers a slot; the number of slots is the second value. Registers that are never touched get slot 0.
+pub fn allocate(code: &[Touch], count: usize) -> (Vec<u32>, u32) {
+    let spans = spans(code, count);
+    let mut by_start: Vec<u32> = (0..count as u32).filter(|&r| spans[r as usize].is_some()).collect();
+    by_start.sort_by_key(|&r| spans[r as usize].map(|s| s.0));
+    let mut slots = vec![0; count];
+    let mut free: Vec<u32> = Vec::new();
+    // End of span to the slots that it frees.
+    let mut active: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut next = 0;
+    for r in by_start {
+        let (start, end) = spans[r as usize].expect("filtered");
+        while let Some(entry) = active.first_entry().filter(|e| *e.key() < start) {
+            free.extend(entry.remove());
+        }
+        let slot = free.pop().unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        });
+        slots[r as usize] = slot;
+        active.entry(end).or_default().push(slot);
+    }
+    (slots, next)
+}
+
+/// First and last place at which each register is live or touched.
+fn spans(code: &[Touch], count: usize) -> Vec<Option<(u32, u32)>> {
+    let mut spans: Vec<Option<(u32, u32)>> = vec![None; count];
+    let mut widen = |r: u32, at: u32| {
+        let s = spans[r as usize].get_or_insert((at, at));
+        *s = (s.0.min(at), s.1.max(at));
+    };
+    for (at, t) in code.iter().enumerate() {
+        t.reads.iter().chain(&t.writes).for_each(|&r| widen(r, at as u32));
+    }
+    let blocks = blocks(code);
+    let live = live_in(code, &blocks, count);
+    for (b, block) in blocks.iter().enumerate() {
+        for r in live[b].ones() {
+            widen(r, block.start);
+        }
+        for &next in &block.next {
+            for r in live[next].ones() {
+                widen(r, block.end - 1);
+            }
+        }
+    }
+    spans
+}
+
+struct Block {
+    start: u32,
+    end: u32,
+    next: Vec<usize>,
+}
+
+fn blocks(code: &[Touch]) -> Vec<Block> {
+    let n = code.len() as u32;
+    let mut leader = vec![false; code.len() + 1];
+    leader[0] = true;
+    for (at, t) in code.iter().enumerate() {
+        if !t.targets.is_empty() || !t.falls {
+            leader[at + 1] = true;
+            t.targets.iter().for_each(|&to| leader[to as usize] = true);
+        }
+    }
+    let starts: Vec<u32> = (0..n).filter(|&at| leader[at as usize]).collect();
+    let find = |at: u32| starts.binary_search(&at).ok();
+    let block = |(k, &start): (usize, &u32)| {
+        let end = starts.get(k + 1).copied().unwrap_or(n);
+        let last = &code[end as usize - 1];
+        let mut next: Vec<usize> = last.targets.iter().filter_map(|&to| find(to)).collect();
+        if last.falls {
+            next.extend(find(end));
+        }
+        Block { start, end, next }
+    };
+    starts.iter().enumerate().map(block).collect()
+}
+
+/// A set of registers.
+#[derive(Clone, PartialEq)]
+struct Set(Vec<u64>);
+
+impl Set {
+    fn new(count: usize) -> Set {
+        Set(vec![0; count.div_ceil(64)])
+    }
+
+    fn insert(&mut self, r: u32) {
+        self.0[r as usize / 64] |= 1 << (r % 64);
+    }
+
+    fn remove(&mut self, r: u32) {
+        self.0[r as usize / 64] &= !(1 << (r % 64));
+    }
+
+    fn ones(&self) -> impl Iterator<Item = u32> {
+        let word =
+            |(w, &bits): (usize, &u64)| (0..64).filter(move |b| bits >> b & 1 != 0).map(move |b| w as u32 * 64 + b);
+        self.0.iter().enumerate().filter(|w| *w.1 != 0).flat_map(word)
+    }
+}
+
+/// Registers live at the start of each block.
+fn live_in(code: &[Touch], blocks: &[Block], count: usize) -> Vec<Set> {
+    // Only registers that cross a block border matter; the others are few words of work each.
+    let mut reads = Vec::with_capacity(blocks.len());
+    let mut writes = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let (mut read, mut written) = (Set::new(count), Set::new(count));
+        for t in code[block.start as usize..block.end as usize].iter().rev() {
+            for &r in &t.writes {
+                written.insert(r);
+                read.remove(r);
+            }
+            for &r in &t.reads {
+                read.insert(r);
+                written.remove(r);
+            }
+        }
+        reads.push(read);
+        writes.push(written);
+    }
+    let mut live = reads.clone();
+    loop {
+        let mut changed = false;
+        for b in (0..blocks.len()).rev() {
+            for &next in &blocks[b].next {
+                for w in 0..live[b].0.len() {
+                    let more = live[next].0[w] & !writes[b].0[w] & !live[b].0[w];
+                    if more != 0 {
+                        live[b].0[w] |= more;
+                        changed = true;
+                    }
+                }
+            }
+        }
+        if !changed {
+            return live;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(reads: &[u32], writes: &[u32], targets: &[u32], falls: bool) -> Touch {
+        Touch { reads: reads.to_vec(), writes: writes.to_vec(), targets: targets.to_vec(), falls }
+    }
+
+    #[test]
+    fn a_chain_needs_two_slots() {
+        let code: Vec<Touch> = (0..100)
+            .map(|r| at(if r == 0 { &[] } else { &PREVIOUS[r - 1..r] }, &PREVIOUS[r..r + 1], &[], r < 99))
+            .collect();
+        assert_eq!(allocate(&code, 100).1, 2);
+    }
+
+    static PREVIOUS: [u32; 100] = {
+        let mut a = [0; 100];
+        let mut i = 0;
+        while i < 100 {
+            a[i] = i as u32;
+            i += 1;
+        }
+        a
+    };
+
+    #[test]
+    fn a_value_carried_round_a_loop_keeps_its_slot() {
+        // 0: r1 =          before the loop
+        // 1: if r1 goto 3
+        // 2: r0 =          set in some rounds only
+        // 3: use r0, r2 =
+        // 4: use r2; goto 1
+        let code = [
+            at(&[], &[1], &[], true),
+            at(&[1], &[], &[3], true),
+            at(&[], &[0], &[], true),
+            at(&[0], &[2], &[], true),
+            at(&[2], &[], &[1], false),
+        ];
+        let (slots, count) = allocate(&code, 3);
+        assert_eq!(count, 3, "{slots:?}: r0 and r1 live through the whole loop");
+    }
+}

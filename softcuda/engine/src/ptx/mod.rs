@@ -1,0 +1,11 @@
+//! PTX text to statements: names, scopes and labels are resolved here; what an instruction means is not known here.
+
+mod ast;
+mod lex;
+mod parse;
+mod scope;
+mod ty;
+
+pub use ast::{Body, Function, Imm, Init, Operand, RegDecl, Space, Stmt, Unit, Variable};
+pub use parse::parse;
+pub use ty::Ty;

@@ -1,0 +1,126 @@
+//! Nested `{ .. }` blocks of a function body: registers, variables and labels shadow those further out.
+
+use super::{Operand, RegDecl, Ty, Variable};
+use std::collections::HashMap;
+
+/// All scopes of one body, open and closed; a scope's number stays valid after it closes, because labels are used before they are seen.
+#[derive(Default)]
+pub struct Scopes<'a> {
+    all: Vec<Scope<'a>>,
+    open: u32,
+}
+
+#[derive(Default)]
+struct Scope<'a> {
+    parent: Option<u32>,
+    registers: HashMap<&'a str, u32>,
+    /// `%r<12>`: prefix to (count, first index).
+    ranges: HashMap<&'a str, (u32, u32)>,
+    variables: HashMap<&'a str, u32>,
+    labels: HashMap<&'a str, u32>,
+}
+
+impl<'a> Scopes<'a> {
+    /// Scopes of a body, the outermost open.
+    pub fn new() -> Scopes<'a> {
+        Scopes { all: vec![Scope::default()], open: 0 }
+    }
+
+    /// Number of the innermost open scope.
+    pub fn current(&self) -> u32 {
+        self.open
+    }
+
+    /// `{`
+    pub fn enter(&mut self) {
+        self.all.push(Scope { parent: Some(self.open), ..Scope::default() });
+        self.open = self.all.len() as u32 - 1;
+    }
+
+    /// `}`; false if it closes the outermost.
+    pub fn leave(&mut self) -> bool {
+        match self.all[self.open as usize].parent {
+            Some(parent) => {
+                self.open = parent;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn top(&mut self) -> &mut Scope<'a> {
+        &mut self.all[self.open as usize]
+    }
+
+    /// Declares one register.
+    pub fn register(&mut self, regs: &mut Vec<RegDecl<'a>>, name: &'a str, ty: Ty) {
+        self.top().registers.insert(name, regs.len() as u32);
+        regs.push(RegDecl { name, number: None, ty });
+    }
+
+    /// Declares `name<count>`.
+    pub fn register_range(&mut self, regs: &mut Vec<RegDecl<'a>>, name: &'a str, count: u32, ty: Ty) {
+        let first = regs.len() as u32;
+        self.top().ranges.insert(name, (count, first));
+        regs.extend((0..count).map(|n| RegDecl { name, number: Some(n), ty }));
+    }
+
+    /// Declares a variable.
+    pub fn variable(&mut self, vars: &mut Vec<Variable<'a>>, variable: Variable<'a>) {
+        self.top().variables.insert(variable.name, vars.len() as u32);
+        vars.push(variable);
+    }
+
+    /// Places a label; false if the scope has it already.
+    pub fn label(&mut self, name: &'a str, at: u32) -> bool {
+        self.top().labels.insert(name, at).is_none()
+    }
+
+    /// The register of this name, seen from the innermost open scope.
+    pub fn find_register(&self, name: &str) -> Option<u32> {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let digits = &name[stem.len()..];
+        let canonical = digits == "0" || !digits.starts_with('0');
+        let number = if canonical { digits.parse::<u32>().ok() } else { None };
+        let mut scope = Some(self.open);
+        while let Some(s) = scope {
+            let s = &self.all[s as usize];
+            if let Some(&r) = s.registers.get(name) {
+                return Some(r);
+            }
+            // A prefix may itself end in digits (`%r1<4>`): try every split.
+            if let Some(n) = number
+                && let Some(&(count, first)) = s.ranges.get(stem)
+                && n < count
+            {
+                return Some(first + n);
+            }
+            for cut in stem.len() + 1..name.len() {
+                if let Some(&(count, first)) = s.ranges.get(&name[..cut])
+                    && let Ok(n) = name[cut..].parse::<u32>()
+                    && n < count
+                {
+                    return Some(first + n);
+                }
+            }
+            scope = s.parent;
+        }
+        None
+    }
+
+    /// What a name means in a scope: a label or a variable; else a symbol of the module.
+    pub fn resolve(&self, name: &'a str, scope: u32) -> Operand<'a> {
+        let mut scope = Some(scope);
+        while let Some(s) = scope {
+            let s = &self.all[s as usize];
+            if let Some(&v) = s.variables.get(name) {
+                return Operand::Var(v);
+            }
+            if let Some(&l) = s.labels.get(name) {
+                return Operand::Label(l);
+            }
+            scope = s.parent;
+        }
+        Operand::Symbol(name)
+    }
+}
