@@ -4,7 +4,7 @@ use super::abi::{In, Out};
 use super::device::{CUdevice, check};
 use super::result::{CUresult, Done};
 use super::{entry, in_context};
-use crate::state::capture::refuse_unsafe;
+use crate::state::capture::enter_waiting;
 use crate::state::context::{Context, current, current_handle, pop, push, set_current};
 use crate::state::table::lock;
 use crate::state::{CUcontext, Driver, driver};
@@ -133,9 +133,9 @@ pub extern "C" fn cuCtxGetApiVersion(handle: CUcontext, out: Out<u32>) -> CUresu
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSynchronize() -> CUresult {
     in_context(|driver, context| {
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         driver.wait_all(context);
-        context.healthy()
+        context.settle()
     })
 }
 

@@ -4,8 +4,9 @@ use super::abi::Host;
 use super::in_context;
 use super::result::{CUresult, Done};
 use crate::state::allocation::{Origin, Place};
-use crate::state::capture::refuse_unsafe;
+use crate::state::capture::enter_waiting;
 use crate::state::context::Context;
+use crate::state::table::lock;
 use crate::state::work::{Copy, Work};
 use crate::state::{CUcontext, CUstream, Driver};
 
@@ -19,10 +20,13 @@ pub fn submit(driver: &Driver, context: &Context, copy: Copy, stream: Option<CUs
         return Err(CUresult::INVALID_VALUE);
     }
     if stream.is_none() {
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
     }
     let stream = context.stream(driver, stream.unwrap_or(CUstream::NULL))?;
-    driver.submit(context, &stream, Work::Copy(copy))
+    driver.submit(context, &stream, Work::Copy(copy))?;
+    // A copy to pageable memory waits until it is done; only a capture's does not.
+    let waits = matches!(copy.to, Place::Host(h) if driver.allocations.holding(h.0 as u64).is_none());
+    if waits && lock(&stream.capturing).is_none() { context.settle() } else { Ok(()) }
 }
 
 fn linear(to: Place, from: Place, bytes: usize, stream: Option<CUstream>) -> CUresult {

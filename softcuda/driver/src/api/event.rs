@@ -73,7 +73,7 @@ fn state(driver: &Driver, context: &Context, handle: CUevent) -> Done<Recorded> 
 pub extern "C" fn cuEventQuery(handle: CUevent) -> CUresult {
     in_context(|driver, context| match state(driver, context, handle)? {
         last @ Recorded::After(_) if last.time().is_none() => Err(CUresult::NOT_READY),
-        _ => Ok(()),
+        _ => context.settle(),
     })
 }
 
@@ -83,7 +83,7 @@ pub extern "C" fn cuEventSynchronize(handle: CUevent) -> CUresult {
         if let Recorded::After(pending) = state(driver, context, handle)? {
             pending.iter().for_each(|p| p.wait());
         }
-        context.healthy()
+        context.settle()
     })
 }
 

@@ -3,7 +3,7 @@
 use super::in_context;
 use super::result::CUresult;
 use crate::state::CUstream;
-use crate::state::capture::refuse_unsafe;
+use crate::state::capture::enter_waiting;
 use crate::state::work::{Fill, Work};
 
 /// Checks the range and submits the fill. A fill without a stream goes to the legacy stream.
@@ -16,7 +16,7 @@ fn fill(fill: Fill, stream: Option<CUstream>) -> CUresult {
             return Ok(());
         }
         if stream.is_none() {
-            refuse_unsafe(context)?;
+            enter_waiting(context)?;
         }
         let stream = context.stream(driver, stream.unwrap_or(CUstream::NULL))?;
         driver.submit(context, &stream, Work::Fill(fill))

@@ -4,7 +4,7 @@ use super::abi::Out;
 use super::in_context;
 use super::result::{CUresult, Done};
 use crate::state::allocation::Origin;
-use crate::state::capture::{record, refuse_implicit, refuse_unsafe};
+use crate::state::capture::{enter_waiting, record, refuse_implicit};
 use crate::state::context::Context;
 use crate::state::work::Work;
 use crate::state::{CUstream, Driver};
@@ -15,7 +15,7 @@ pub extern "C" fn cuMemAlloc_v2(out: Out<u64>, bytes: usize) -> CUresult {
         if out.is_null() {
             return Err(CUresult::INVALID_VALUE);
         }
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         out.set(driver.allocate(context.handle, bytes)?)
     })
 }
@@ -32,7 +32,7 @@ pub extern "C" fn cuMemAllocPitch_v2(
         if out.is_null() || !matches!(element, 4 | 8 | 16) {
             return Err(CUresult::INVALID_VALUE);
         }
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         let row = width.checked_next_multiple_of(512).ok_or(CUresult::OUT_OF_MEMORY)?;
         pitch.set(row)?;
         out.set(driver.allocate(context.handle, row.checked_mul(height).ok_or(CUresult::OUT_OF_MEMORY)?)?)
@@ -42,7 +42,7 @@ pub extern "C" fn cuMemAllocPitch_v2(
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFree_v2(address: u64) -> CUresult {
     in_context(|driver, context| {
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         driver.free(address)
     })
 }
@@ -95,7 +95,7 @@ pub extern "C" fn cuMemAllocManaged(out: Out<u64>, bytes: usize, flags: u32) -> 
         if out.is_null() || !matches!(flags, 1 | 2) {
             return Err(CUresult::INVALID_VALUE);
         }
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         out.set(driver.allocate_host(context.handle, bytes, Origin::Managed, flags)?)
     })
 }

@@ -4,7 +4,7 @@ use super::abi::{In, Out, Text};
 use super::in_context;
 use super::init;
 use super::result::{CUresult, Done};
-use crate::state::capture::refuse_unsafe;
+use crate::state::capture::enter_waiting;
 use crate::state::context::Context;
 use crate::state::module::LoadedModule;
 use crate::state::{CUfunction, CUmodule, Driver, modes};
@@ -94,7 +94,7 @@ fn load_into(out: Out<CUmodule>, image: &[u8], log: Option<JitLog>) -> CUresult 
         if out.is_null() {
             return Err(CUresult::INVALID_VALUE);
         }
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         match load(driver, context, image) {
             Ok(module) => {
                 log.inspect(|l| l.write(&format!("softcuda: loaded for the {} model", driver.model().name), ""));
@@ -182,7 +182,7 @@ pub extern "C" fn cuModuleLoad(out: Out<CUmodule>, path: Text) -> CUresult {
 pub extern "C" fn cuModuleUnload(handle: CUmodule) -> CUresult {
     in_context(|driver, context| {
         let module = find(driver, context, handle)?;
-        refuse_unsafe(context)?;
+        enter_waiting(context)?;
         driver.modules.remove(handle);
         for function in module.handles() {
             driver.functions.remove(function);

@@ -62,7 +62,7 @@ pub extern "C" fn cuStreamSynchronize(handle: CUstream) -> CUresult {
     in_context(|driver, context| {
         let stream = idle_check(driver, context, handle)?;
         driver.wait_pending(context, &stream);
-        context.healthy()
+        context.settle()
     })
 }
 
@@ -70,7 +70,7 @@ pub extern "C" fn cuStreamSynchronize(handle: CUstream) -> CUresult {
 pub extern "C" fn cuStreamQuery(handle: CUstream) -> CUresult {
     in_context(|driver, context| {
         let stream = idle_check(driver, context, handle)?;
-        if driver.pending(context, &stream).is_empty() { Ok(()) } else { Err(CUresult::NOT_READY) }
+        if driver.pending(context, &stream).is_empty() { context.settle() } else { Err(CUresult::NOT_READY) }
     })
 }
 

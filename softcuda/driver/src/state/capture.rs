@@ -202,9 +202,9 @@ pub fn refuse_implicit(context: &Context, stream: &Stream) -> Done {
     Ok(())
 }
 
-/// Refuses a call that may wait for the whole device (allocation, free, module load, synchronous copy) while a capture forbids such calls:
-/// one of this thread unless relaxed, or one of any thread in global mode.
-pub fn refuse_unsafe(context: &Context) -> Done {
+/// For calls that wait for the whole device (allocation, free, module load, synchronous copy): they see what failed, and are refused while a
+/// capture forbids such calls: one of this thread unless relaxed, or one of any thread in global mode.
+pub fn enter_waiting(context: &Context) -> Done {
     let thread = std::thread::current().id();
     let own = THREAD_MODE.get();
     for capture in lock(&context.captures).iter() {
@@ -217,7 +217,7 @@ pub fn refuse_unsafe(context: &Context) -> Done {
             return capture.refuse(CUresult::STREAM_CAPTURE_UNSUPPORTED);
         }
     }
-    Ok(())
+    context.settle()
 }
 
 impl Driver {

@@ -1,4 +1,4 @@
-//! Contexts: the primary one and those of `cuCtxCreate`, the stack of current contexts of each host thread, and the sticky error.
+//! Contexts: the primary one and those of `cuCtxCreate`, the stack of current contexts of each host thread, and what a kernel fault does.
 
 use super::capture::Capture;
 use super::stream::{Kind, Stream};
@@ -20,14 +20,25 @@ pub struct Context {
     pub flags: AtomicU32,
     pub cache_config: AtomicU32,
     pub limits: Mutex<HashMap<u32, usize>>,
-    /// The error of a failed kernel: every later call of the context returns it, until the context is destroyed.
-    sticky: Mutex<Option<CUresult>>,
+    /// The error of a failed kernel.
+    failure: Mutex<Failure>,
     /// Stream handles 0 and 1.
     legacy: Arc<Stream>,
     /// Stream handle 2.
     per_thread: Mutex<HashMap<ThreadId, Arc<Stream>>>,
     /// Captures under way.
     pub captures: Mutex<Vec<Arc<Capture>>>,
+}
+
+/// What a kernel fault does to its context.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Failure {
+    #[default]
+    None,
+    /// It happened, and no call has waited for the device since: later work does not run, calls do not tell.
+    Unseen(CUresult),
+    /// A call has returned it: every later call returns it, until the context is destroyed.
+    Sticky(CUresult),
 }
 
 impl Context {
@@ -39,28 +50,48 @@ impl Context {
             flags: AtomicU32::new(flags),
             cache_config: AtomicU32::new(0),
             limits: Mutex::new(HashMap::new()),
-            sticky: Mutex::new(None),
+            failure: Mutex::default(),
             legacy: Arc::new(Stream::new(Handle::new(1), handle, Kind::Legacy, 0)),
             per_thread: Mutex::new(HashMap::new()),
             captures: Mutex::new(Vec::new()),
         }
     }
 
-    /// Refuses a call in a context that a kernel fault has broken.
+    /// Refuses a call in a context whose fault has been seen.
     pub fn healthy(&self) -> Done {
-        match *lock(&self.sticky) {
-            Some(code) => Err(code),
-            None => Ok(()),
+        match *lock(&self.failure) {
+            Failure::Sticky(code) => Err(code),
+            Failure::None | Failure::Unseen(_) => Ok(()),
         }
+    }
+
+    /// For calls that wait for the device: they see what failed.
+    pub fn settle(&self) -> Done {
+        let mut failure = lock(&self.failure);
+        match *failure {
+            Failure::None => Ok(()),
+            Failure::Unseen(code) | Failure::Sticky(code) => {
+                *failure = Failure::Sticky(code);
+                Err(code)
+            }
+        }
+    }
+
+    /// Whether a kernel has failed: the device does nothing more for this context.
+    pub fn broken(&self) -> bool {
+        *lock(&self.failure) != Failure::None
     }
 
     /// Breaks the context; the first fault counts.
     pub fn fail(&self, code: CUresult) {
-        lock(&self.sticky).get_or_insert(code);
+        let mut failure = lock(&self.failure);
+        if *failure == Failure::None {
+            *failure = Failure::Unseen(code);
+        }
     }
 
     pub fn clear_error(&self) {
-        *lock(&self.sticky) = None;
+        *lock(&self.failure) = Failure::None;
     }
 
     /// The stream of a handle, the special ones included. A stream of another context is `INVALID_HANDLE`, as a destroyed one.

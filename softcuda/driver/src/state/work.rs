@@ -113,9 +113,12 @@ impl Work {
 }
 
 impl Driver {
-    /// Does the work now. A faulting kernel breaks the context and is otherwise silent here, as on the real driver, unless
-    /// `CUDA_LAUNCH_BLOCKING=1`.
+    /// Does the work now; nothing but freeing in a broken context. A faulting kernel breaks the context and is otherwise silent here, as on
+    /// the real driver, unless `CUDA_LAUNCH_BLOCKING=1`.
     pub fn run(&self, context: &Context, work: &Work) -> Done {
+        if context.broken() && !matches!(work, Work::Free(_)) {
+            return Ok(());
+        }
         match work {
             Work::Kernel(kernel) => self.run_kernel(context, kernel),
             Work::Copy(copy) => self.run_copy(copy),
@@ -137,7 +140,6 @@ impl Driver {
                 Work::Free(address) if graph.allocates(*address) => {}
                 work => self.run(context, work)?,
             }
-            context.healthy().or_else(|code| if modes::launch_blocking() { Err(code) } else { Ok(()) })?;
         }
         Ok(())
     }
@@ -167,7 +169,7 @@ impl Driver {
                 eprintln!("{}", text.trim_end());
                 modes::keep_report(text);
                 context.fail(code);
-                if modes::launch_blocking() { Err(code) } else { Ok(()) }
+                if modes::launch_blocking() { context.settle() } else { Ok(()) }
             }
         }
     }
