@@ -105,15 +105,19 @@ fn toward_zero<const FAST: bool>(x: f64) -> f64 {
 /// 2^31, so that clamping the total is clamping the sum.
 #[inline(always)]
 pub fn integer<const K: usize>(a: &[[i32; K]; M], b: &[[i32; N]; K], sums: &mut [[i32; N]; M], saturate: bool) {
-    for (a, sums) in a.iter().zip(sums) {
-        let mut acc = [0i32; N];
+    for (a, sums) in a.chunks_exact(4).zip(sums.chunks_exact_mut(4)) {
+        let mut acc = [[0i32; N]; 4];
         for k in 0..K {
-            for j in 0..N {
-                acc[j] += a[k] * b[k][j];
+            for i in 0..4 {
+                for j in 0..N {
+                    acc[i][j] += a[i][k] * b[k][j];
+                }
             }
         }
-        for j in 0..N {
-            sums[j] = if saturate { sums[j].saturating_add(acc[j]) } else { sums[j].wrapping_add(acc[j]) };
+        for (sums, acc) in sums.iter_mut().zip(acc) {
+            for (sum, acc) in sums.iter_mut().zip(acc) {
+                *sum = if saturate { sum.saturating_add(acc) } else { sum.wrapping_add(acc) };
+            }
         }
     }
 }

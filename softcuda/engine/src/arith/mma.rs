@@ -101,8 +101,8 @@ impl Mma {
     /// sums of [`MmaMode::Shuffle`].
     pub fn run(&self, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], mode: MmaMode, seed: u64) -> [[u32; 32]; 4] {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: both features that the function carries were just detected.
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            // SAFETY: the features that the function carries were just detected.
             return unsafe { self.run_avx2(a, b, c, mode, seed) };
         }
         self.run_baseline(a, b, c, mode, seed)
@@ -122,7 +122,7 @@ impl Mma {
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     fn run_avx2(&self, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], mode: MmaMode, seed: u64) -> [[u32; 32]; 4] {
         self.dispatch::<true>(a, b, c, mode, seed)
     }
@@ -154,38 +154,65 @@ impl Mma {
             (Element::E5m2, Element::E4m3, _) => float::<FMA, E5m2, E4m3, 16>(a, b, c, numerics),
             (Element::E5m2, _, 32) => float::<FMA, E5m2, E5m2, 32>(a, b, c, numerics),
             (Element::E5m2, _, _) => float::<FMA, E5m2, E5m2, 16>(a, b, c, numerics),
-            (Element::S8 | Element::U8, _, 32) => self.integer::<4, 32>(a, b, c),
-            (Element::S8 | Element::U8, _, _) => self.integer::<4, 16>(a, b, c),
-            (Element::S4 | Element::U4, _, 64) => self.integer::<8, 64>(a, b, c),
-            (Element::S4 | Element::U4, _, _) => self.integer::<8, 32>(a, b, c),
+            (Element::S8, Element::S8, k) => bytes::<true, true>(a, b, c, k, self.saturate),
+            (Element::S8, _, k) => bytes::<true, false>(a, b, c, k, self.saturate),
+            (Element::U8, Element::S8, k) => bytes::<false, true>(a, b, c, k, self.saturate),
+            (Element::U8, _, k) => bytes::<false, false>(a, b, c, k, self.saturate),
+            (Element::S4, Element::S4, k) => nibbles::<true, true>(a, b, c, k, self.saturate),
+            (Element::S4, _, k) => nibbles::<true, false>(a, b, c, k, self.saturate),
+            (Element::U4, Element::S4, k) => nibbles::<false, true>(a, b, c, k, self.saturate),
+            (Element::U4, _, k) => nibbles::<false, false>(a, b, c, k, self.saturate),
         }
     }
+}
 
-    #[inline(always)]
-    fn integer<const E: usize, const K: usize>(
-        &self,
-        a: &[[u32; 32]],
-        b: &[[u32; 32]],
-        c: &[[u32; 32]],
-    ) -> [[u32; 32]; 4] {
-        let decode = |element: Element| {
-            let signed = matches!(element, Element::S8 | Element::S4);
-            move |word: u32, i: usize| {
-                let width = 32 / E;
-                let shifted = word << (32 - width * (i + 1));
-                let (with_sign, without) = (shifted as i32 >> (32 - width), (shifted >> (32 - width)) as i32);
-                if signed { with_sign } else { without }
-            }
-        };
-        let mut rows = [[0i32; K]; M];
-        let mut columns = [[0i32; N]; K];
-        gather_a::<i32, i32, E, K>(a, decode(self.a), &mut rows);
-        gather_b::<i32, i32, E, K>(b, decode(self.b), &mut columns);
-        let mut sums = [[0i32; N]; M];
-        gather_c(c, |word| word as i32, &mut sums);
-        dot::integer(&rows, &columns, &mut sums, self.saturate);
-        scatter(&sums, |x| x as u32)
+/// 8-bit integers, K 16 or 32.
+#[inline(always)]
+fn bytes<const A: bool, const B: bool>(
+    a: &[[u32; 32]],
+    b: &[[u32; 32]],
+    c: &[[u32; 32]],
+    k: usize,
+    saturate: bool,
+) -> [[u32; 32]; 4] {
+    if k == 32 {
+        integer::<Integer<8, A>, Integer<8, B>, 4, 32>(a, b, c, saturate)
+    } else {
+        integer::<Integer<8, A>, Integer<8, B>, 4, 16>(a, b, c, saturate)
     }
+}
+
+/// 4-bit integers, K 32 or 64.
+#[inline(always)]
+fn nibbles<const A: bool, const B: bool>(
+    a: &[[u32; 32]],
+    b: &[[u32; 32]],
+    c: &[[u32; 32]],
+    k: usize,
+    saturate: bool,
+) -> [[u32; 32]; 4] {
+    if k == 64 {
+        integer::<Integer<4, A>, Integer<4, B>, 8, 64>(a, b, c, saturate)
+    } else {
+        integer::<Integer<4, A>, Integer<4, B>, 8, 32>(a, b, c, saturate)
+    }
+}
+
+#[inline(always)]
+fn integer<A: Operand<Value = i32, Wide = i32>, B: Operand<Value = i32, Wide = i32>, const E: usize, const K: usize>(
+    a: &[[u32; 32]],
+    b: &[[u32; 32]],
+    c: &[[u32; 32]],
+    saturate: bool,
+) -> [[u32; 32]; 4] {
+    let mut rows = [[0i32; K]; M];
+    let mut columns = [[0i32; N]; K];
+    gather_a::<false, A, E, K>(a, &mut rows);
+    gather_b::<false, B, E, K>(b, &mut columns);
+    let mut sums = [[0i32; N]; M];
+    gather_c(c, |word| word as i32, &mut sums);
+    dot::integer(&rows, &columns, &mut sums, saturate);
+    scatter(&sums, |x| x as u32)
 }
 
 /// How a float sum is formed and what it becomes.
@@ -196,28 +223,99 @@ struct Numerics {
     to_half: bool,
 }
 
-/// A float element type: unpacking from a register.
+/// An element type: unpacking from a register. (A trait rather than closures: calls of its functions are always inlined.)
 trait Operand {
+    /// What an element is unpacked to.
+    type Value: Copy + Default;
+    /// What products are formed of.
+    type Wide: Copy + From<Self::Value>;
     /// Elements in a register.
     const PER_REGISTER: usize;
-    /// Fraction bits kept below the largest exponent in truncated sums.
-    const KEPT_BITS: i32;
+    /// Fraction bits kept below the largest exponent in truncated sums of floats.
+    const KEPT_BITS: i32 = 24;
     /// Element `i` of a register, exact.
-    fn decode(word: u32, i: usize) -> f32;
+    fn decode(word: u32, i: usize) -> Self::Value;
+    /// All elements of a register: element `i` of each lane in array `i`. `FAST`: the processor has F16C and AVX2.
+    #[inline(always)]
+    fn unpack<const FAST: bool, const E: usize>(register: &[u32; 32]) -> [[Self::Value; 32]; E] {
+        let mut parts = [[Self::Value::default(); 32]; E];
+        for (i, part) in parts.iter_mut().enumerate() {
+            for (value, &word) in part.iter_mut().zip(register) {
+                *value = Self::decode(word, i);
+            }
+        }
+        parts
+    }
+}
+
+/// A float element type.
+trait FloatOperand: Operand<Value = f32, Wide = f64> {}
+impl<T: Operand<Value = f32, Wide = f64>> FloatOperand for T {}
+
+/// A signed or unsigned integer of `BITS` bits.
+struct Integer<const BITS: usize, const SIGNED: bool>;
+
+impl<const BITS: usize, const SIGNED: bool> Operand for Integer<BITS, SIGNED> {
+    type Value = i32;
+    type Wide = i32;
+    const PER_REGISTER: usize = 32 / BITS;
+    #[inline(always)]
+    fn decode(word: u32, i: usize) -> i32 {
+        let shifted = word << (32 - BITS * (i + 1));
+        if SIGNED { shifted as i32 >> (32 - BITS) } else { (shifted >> (32 - BITS)) as i32 }
+    }
 }
 
 impl Operand for F16 {
+    type Value = f32;
+    type Wide = f64;
     const PER_REGISTER: usize = 2;
-    const KEPT_BITS: i32 = 24;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         half::f16_bits_to_f32(word >> (16 * i))
     }
+    #[inline(always)]
+    fn unpack<const FAST: bool, const E: usize>(register: &[u32; 32]) -> [[f32; 32]; E] {
+        #[cfg(target_arch = "x86_64")]
+        if FAST && E == 2 {
+            let mut parts = [[0.0; 32]; E];
+            // SAFETY: FAST is set by `run_avx2` alone, which runs where f16c and avx2 were detected.
+            [parts[0], parts[1]] = unsafe { unpack_f16c(register) };
+            return parts;
+        }
+        core::array::from_fn(|i| core::array::from_fn(|lane| Self::decode(register[lane], i)))
+    }
+}
+
+/// The lower and the upper halves of a register by the processor's own conversion.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn unpack_f16c(register: &[u32; 32]) -> [[f32; 32]; 2] {
+    use core::arch::x86_64::{__m128i, __m256, _mm_packus_epi32, _mm256_cvtph_ps};
+    use core::mem::transmute;
+    let word = |i: usize| -> [u32; 4] { core::array::from_fn(|t| register[4 * i + t]) };
+    let convert = |a: [u32; 4], b: [u32; 4]| -> [f32; 8] {
+        // SAFETY: plain values of equal size without invalid patterns.
+        unsafe {
+            let (a, b) = (transmute::<[u32; 4], __m128i>(a), transmute::<[u32; 4], __m128i>(b));
+            transmute::<__m256, [f32; 8]>(_mm256_cvtph_ps(_mm_packus_epi32(a, b)))
+        }
+    };
+    let mut parts = [[0.0; 32]; 2];
+    for pair in 0..4 {
+        let (a, b) = (word(2 * pair), word(2 * pair + 1));
+        let at = 8 * pair..8 * pair + 8;
+        parts[0][at.clone()].copy_from_slice(&convert(a.map(|w| w & 0xffff), b.map(|w| w & 0xffff)));
+        parts[1][at].copy_from_slice(&convert(a.map(|w| w >> 16), b.map(|w| w >> 16)));
+    }
+    parts
 }
 
 impl Operand for Bf16 {
+    type Value = f32;
+    type Wide = f64;
     const PER_REGISTER: usize = 2;
-    const KEPT_BITS: i32 = 24;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         f32::from_bits((word >> (16 * i)) << 16)
@@ -228,8 +326,9 @@ impl Operand for Bf16 {
 struct Tf32;
 
 impl Operand for Tf32 {
+    type Value = f32;
+    type Wide = f64;
     const PER_REGISTER: usize = 1;
-    const KEPT_BITS: i32 = 24;
     #[inline(always)]
     fn decode(word: u32, _: usize) -> f32 {
         f32::from_bits(word & !0x1fff)
@@ -237,6 +336,8 @@ impl Operand for Tf32 {
 }
 
 impl Operand for E4m3 {
+    type Value = f32;
+    type Wide = f64;
     const PER_REGISTER: usize = 4;
     const KEPT_BITS: i32 = 13;
     #[inline(always)]
@@ -246,6 +347,8 @@ impl Operand for E4m3 {
 }
 
 impl Operand for E5m2 {
+    type Value = f32;
+    type Wide = f64;
     const PER_REGISTER: usize = 4;
     const KEPT_BITS: i32 = 13;
     #[inline(always)]
@@ -255,7 +358,7 @@ impl Operand for E5m2 {
 }
 
 #[inline(always)]
-fn float<const FMA: bool, A: Operand, B: Operand, const K: usize>(
+fn float<const FMA: bool, A: FloatOperand, B: FloatOperand, const K: usize>(
     a: &[[u32; 32]],
     b: &[[u32; 32]],
     c: &[[u32; 32]],
@@ -265,9 +368,9 @@ fn float<const FMA: bool, A: Operand, B: Operand, const K: usize>(
     let mut columns = [[0f64; N]; K];
     let mut sums: Sums = [[0f64; N]; M];
     match A::PER_REGISTER {
-        1 => gather::<A, B, 1, K>(a, b, &mut rows, &mut columns),
-        2 => gather::<A, B, 2, K>(a, b, &mut rows, &mut columns),
-        _ => gather::<A, B, 4, K>(a, b, &mut rows, &mut columns),
+        1 => gather::<FMA, A, B, 1, K>(a, b, &mut rows, &mut columns),
+        2 => gather::<FMA, A, B, 2, K>(a, b, &mut rows, &mut columns),
+        _ => gather::<FMA, A, B, 4, K>(a, b, &mut rows, &mut columns),
     }
     if numerics.to_half {
         gather_half_c(c, &mut sums);
@@ -299,14 +402,14 @@ fn float<const FMA: bool, A: Operand, B: Operand, const K: usize>(
 }
 
 #[inline(always)]
-fn gather<A: Operand, B: Operand, const E: usize, const K: usize>(
+fn gather<const FAST: bool, A: FloatOperand, B: FloatOperand, const E: usize, const K: usize>(
     a: &[[u32; 32]],
     b: &[[u32; 32]],
     rows: &mut [[f64; K]; M],
     columns: &mut [[f64; N]; K],
 ) {
-    gather_a::<f32, f64, E, K>(a, A::decode, rows);
-    gather_b::<f32, f64, E, K>(b, B::decode, columns);
+    gather_a::<FAST, A, E, K>(a, rows);
+    gather_b::<FAST, B, E, K>(b, columns);
 }
 
 /// Where column `n` of B and C stands: the four even columns, then the four odd ones.
@@ -315,33 +418,19 @@ const fn place(n: usize) -> usize {
     4 * (n % 2) + n / 2
 }
 
-/// Every lane's element `i` of a register, for each `i`.
-#[inline(always)]
-fn unpack<T: Copy + Default, const E: usize>(register: &[u32; 32], decode: impl Fn(u32, usize) -> T) -> [[T; 32]; E] {
-    let mut parts = [[T::default(); 32]; E];
-    for (i, part) in parts.iter_mut().enumerate() {
-        for (value, &word) in part.iter_mut().zip(register) {
-            *value = decode(word, i);
-        }
-    }
-    parts
-}
-
 /// A's registers to rows; `E` elements in a register. K is permuted inside each run of 4E: element `i` of lane t stands at 4i + t.
 #[inline(always)]
-fn gather_a<T: Copy + Default, W: Copy + From<T>, const E: usize, const K: usize>(
+fn gather_a<const FAST: bool, A: Operand, const E: usize, const K: usize>(
     registers: &[[u32; 32]],
-    decode: impl Fn(u32, usize) -> T,
-    rows: &mut [[W; K]; M],
+    rows: &mut [[A::Wide; K]; M],
 ) {
     let map = const { fragment::mma_a(E, K) };
     for (r, register) in registers.iter().enumerate().take(K / (2 * E)) {
-        let parts: [[T; 32]; E] = unpack(register, &decode);
-        for g in 0..8 {
-            let (row, k) = map.at(4 * g, r * E);
-            for (i, part) in parts.iter().enumerate() {
+        for (i, part) in A::unpack::<FAST, E>(register).iter().enumerate() {
+            for g in 0..8 {
+                let (row, k) = map.at(4 * g, r * E);
                 for t in 0..4 {
-                    rows[row][k + 4 * i + t] = W::from(part[4 * g + t]);
+                    rows[row][k + 4 * i + t] = A::Wide::from(part[4 * g + t]);
                 }
             }
         }
@@ -350,19 +439,24 @@ fn gather_a<T: Copy + Default, W: Copy + From<T>, const E: usize, const K: usize
 
 /// B's registers to rows of eight columns, K permuted as [`gather_a`] does.
 #[inline(always)]
-fn gather_b<T: Copy + Default, W: Copy + From<T>, const E: usize, const K: usize>(
+fn gather_b<const FAST: bool, B: Operand, const E: usize, const K: usize>(
     registers: &[[u32; 32]],
-    decode: impl Fn(u32, usize) -> T,
-    columns: &mut [[W; N]; K],
+    columns: &mut [[B::Wide; N]; K],
 ) {
     let map = const { fragment::mma_b(E, K) };
     for (r, register) in registers.iter().enumerate().take(K / (4 * E)) {
         let (k, _) = map.at(0, r * E);
-        let parts: [[T; 32]; E] = unpack(register, &decode);
-        for (i, part) in parts.iter().enumerate() {
+        // Lane 4n + t to place 8t + place(n): after it, a row of B is eight neighbours.
+        let mut transposed = [0; 32];
+        for t in 0..4 {
+            for n in 0..N {
+                transposed[N * t + place(n)] = register[4 * n + t];
+            }
+        }
+        for (i, part) in B::unpack::<FAST, E>(&transposed).iter().enumerate() {
             for t in 0..4 {
-                for n in 0..N {
-                    columns[k + 4 * i + t][place(n)] = W::from(part[4 * n + t]);
+                for q in 0..N {
+                    columns[k + 4 * i + t][q] = B::Wide::from(part[N * t + q]);
                 }
             }
         }
@@ -386,7 +480,7 @@ fn gather_c<T: Copy>(registers: &[[u32; 32]], decode: impl Fn(u32) -> T, sums: &
 #[inline(always)]
 fn gather_half_c(registers: &[[u32; 32]], sums: &mut Sums) {
     for (r, register) in registers.iter().enumerate() {
-        let parts: [[f32; 32]; 2] = unpack(register, F16::decode);
+        let parts = F16::unpack::<false, 2>(register);
         for (i, part) in parts.iter().enumerate() {
             for g in 0..8 {
                 let (row, column) = MMA_C.at(4 * g, 2 * r + i);
