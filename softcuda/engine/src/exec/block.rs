@@ -229,9 +229,10 @@ impl Block {
         }
         let (popc, all, any) = (barrier.popc, barrier.all, barrier.any);
         let mut passed = 0;
-        for (w, waiting) in barrier.waiting.iter_mut().enumerate() {
-            if *waiting != 0 {
-                passed |= 1 << w;
+        for (waiting, warp) in barrier.waiting.iter_mut().zip(&self.warps) {
+            // A warp that has exited did all it will do before any barrier of the whole block.
+            if *waiting != 0 || (barrier.count == 0 && warp.live == 0) {
+                passed |= 1 << warp.index;
             }
             *waiting = 0;
         }
@@ -248,6 +249,7 @@ impl Block {
                     BarrierKind::Or => regs.put_pred(i.o[0], g.mask, if any { !0 } else { 0 }),
                     BarrierKind::Sync | BarrierKind::Arrive => {}
                 }
+                door.counts.sites[g.pc as usize].barriers += 1;
                 g.state = State::Ready;
                 g.pc += 1;
             }

@@ -119,7 +119,10 @@ fn worker(shared: &Shared<'_>, number: usize) -> Counts {
     };
     while !shared.stop.load(Ordering::Relaxed) {
         let fresh = start(shared, suspended.is_empty()).map(|number| {
-            let memory = shared.memory.block(number);
+            let memory = match spare.as_mut().and_then(|b| b.memory.take()) {
+                Some(used) => shared.memory.renew(used, number),
+                None => shared.memory.block(number),
+            };
             Block::new(launch, number, memory, spare.take())
         });
         let Some(mut block) = fresh.or_else(|| match launch.schedule {

@@ -29,6 +29,9 @@ impl fmt::Display for Report {
         };
         let (title, notes) = match &fault.detail {
             Some(detail) => self.words(detail),
+            None if fault.kind == FaultKind::Uninitialised => {
+                (fault.what.clone(), vec!["rule: bytes may be moved before anybody wrote them, not used".to_string()])
+            }
             None => (fault.what.clone(), Vec::new()),
         };
         writeln!(f, "softcuda: {head}: {title}")?;
@@ -101,15 +104,17 @@ impl Report {
                 format!("misaligned address: {}, {bytes} bytes at {address:#x} of {}", by(*kind), name(*space)),
                 vec![rule("an address is a multiple of the access's whole width (PTX ISA, Addresses as Operands)")],
             ),
-            Detail::WrongSpace { kind, space, belongs, address } => (
-                format!(
-                    "wrong state space: {}, {address:#x} is a generic address of {}, used as one of {}",
-                    by(*kind),
-                    name(*belongs),
-                    name(*space)
-                ),
-                vec![rule("cvta changes between generic addresses and those of a state space (PTX ISA, cvta)")],
-            ),
+            Detail::WrongSpace { kind, space, belongs, address } => {
+                let used = match space {
+                    Space::Global | Space::Const | Space::Generic => format!("an address of {}", name(*space)),
+                    _ => format!("an offset in {}", name(*space)),
+                };
+                let is = format!("{address:#x} is a generic address of {}", name(*belongs));
+                (
+                    format!("wrong state space: {}, {is}, used as {used}", by(*kind)),
+                    vec![rule("cvta changes between generic addresses and those of a state space (PTX ISA, cvta)")],
+                )
+            }
             Detail::ReadOnly { space, address, place } => {
                 let title =
                     format!("store to read-only memory: {}, {address:#x} of {}", by(AccessKind::Store), name(*space));
@@ -201,7 +206,9 @@ fn allocation(place: &Option<Place>) -> String {
     let (size, offset) = (place.size as i64, place.offset);
     let distance = if offset < 0 {
         format!("{} bytes before its start", -offset)
-    } else if offset >= size {
+    } else if offset == size {
+        "the byte after its end".to_string()
+    } else if offset > size {
         format!("{} bytes after its end", offset - size)
     } else {
         format!("byte {offset} of it")
