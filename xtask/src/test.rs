@@ -61,7 +61,7 @@ pub fn test() -> Result<(), String> {
         eprintln!("failed: {failure}");
     }
     println!("{} passed, {} failed, {} ignored", sums.passed, sums.failed, sums.ignored);
-    if sums.failed == 0 { Ok(()) } else { Err("some checks failed".to_string()) }
+    if sums.failed == 0 { Ok(()) } else { Err(String::new()) }
 }
 
 /// With the kernels, or not at all.
