@@ -38,7 +38,7 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     let plan = Plan::new(kernels, &layout, heads, capacity)?;
     let blocks = TOKENS / PAGE;
     let pages = stream.alloc_zeros::<u8>(blocks * layout.page_bytes())?;
-    let state = stream.alloc_zeros::<u8>(layout.state_bytes())?;
+    let state = stream.alloc_zeros::<u8>(16 + layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
     let scale = stream.clone_htod(&[1.0f32])?;
     let scales = || (format == KvFormat::E4M3).then(|| scale.as_view());
@@ -60,7 +60,7 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     };
     let q = stream.clone_htod(&vec![f16::from_f32(0.25); heads * DIM])?;
     let mut out = stream.alloc_zeros::<f16>(heads * DIM)?;
-    let mut workspace = stream.alloc_zeros::<u8>(plan.workspace_bytes())?;
+    let mut workspace = stream.alloc_zeros::<u8>(16 + plan.workspace_bytes())?;
 
     let kv = kv_bytes(&layout);
     // Every chunk reads the queries, which come from cache but for the first, and writes its part of the result.
@@ -69,7 +69,7 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
         let mut cache = KvCacheRef {
             layout,
             pages: pages.as_view(),
-            state: state.as_view(),
+            state: state.slice(16..),
             status: status.as_view_mut(),
             k_scale: scales(),
             v_scale: scales(),

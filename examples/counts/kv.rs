@@ -40,7 +40,7 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
     let k = stream.clone_htod(&values)?;
     let v = stream.clone_htod(&values)?;
     let mut pages = stream.alloc_zeros::<u8>(SEQS * blocks * layout.page_bytes())?;
-    let mut state = stream.alloc_zeros::<u8>(SEQS * layout.state_bytes())?;
+    let mut state = stream.alloc_zeros::<u8>(16 + SEQS * layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
     let scale = stream.clone_htod(&[1.0f32])?;
     let scales = || (format == KvFormat::E4M3).then(|| scale.as_view());
@@ -67,7 +67,7 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
         let mut cache = KvCacheMut {
             layout,
             pages: pages.as_view_mut(),
-            state: state.as_view_mut(),
+            state: state.slice_mut(16..),
             status: status.as_view_mut(),
             k_scale: scales(),
             v_scale: scales(),

@@ -1,4 +1,4 @@
-//! The skinny product of one row with a matrix of 512 outputs by 2048.
+//! The skinny product of 8 rows with a matrix of 512 outputs by 2048.
 
 use lowbit::half::f16;
 use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig};
@@ -9,6 +9,7 @@ use crate::{Bench, Case, Outcome};
 
 const N: usize = 512;
 const K: usize = 2048;
+const ROWS: usize = 8;
 
 pub fn run(bench: &Bench) -> Outcome {
     let (sym, zero4) = (Int4(ZeroPoint::Symmetric), Int4(ZeroPoint::Bits4 { plus: 0 }));
@@ -30,20 +31,20 @@ pub fn run(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// One row: the fewest bytes beside the weights. The tiles of 16 outputs each read the row of x, which comes from cache
-/// but for the first of them: these reads are among the bytes that the requests are compared with.
+/// The tiles of 16 outputs each read all rows of x, which come from cache but for the first of them: these reads are
+/// among the bytes that the requests are compared with.
 fn product(bench: &Bench, kernel: &'static str, format: WeightFormat, group: usize, decode: Decode) -> Outcome {
     let Bench { kernels, stream } = bench;
     let layout = PackedLayout::new(N, K, group, format)?;
     let weights = stream.clone_htod(&vec![0x35u8; layout.bytes()])?;
-    let x = stream.clone_htod(&vec![f16::from_f32(0.5); K])?;
-    let mut out = stream.alloc_zeros::<f16>(N)?;
-    let mut workspace = stream.alloc_zeros::<u8>(matmul::workspace_bytes(kernels, &layout, 1))?;
-    let config = SkinnyConfig { decode, ..SkinnyConfig::contiguous(&layout, 1) };
+    let x = stream.clone_htod(&vec![f16::from_f32(0.5); ROWS * K])?;
+    let mut out = stream.alloc_zeros::<f16>(ROWS * N)?;
+    let mut workspace = stream.alloc_zeros::<u8>(16 + matmul::workspace_bytes(kernels, &layout, ROWS))?;
+    let config = SkinnyConfig { decode, ..SkinnyConfig::contiguous(&layout, ROWS) };
     let case = Case {
         kernel,
         case: "1 to 8 rows",
-        bytes: layout.bytes() + 2 * K * layout.row_tiles() + 2 * N,
+        bytes: layout.bytes() + 2 * ROWS * K * layout.row_tiles() + 2 * ROWS * N,
         units: N * K / 8,
     };
     bench.count(case, || {

@@ -71,9 +71,11 @@ __device__ inline void encode(const QuantizeParams& p) {
     if (!at.real) return;
     const float* scale = reinterpret_cast<const float*>(p.scale);
     const int count = p.cols - at.col;
+    const bool per_column = p.axis == Axis::kColumn;
+    const float shared_scale = per_column ? 0.0f : scale[0];  // one load: the eight share it
     float s[8];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) s[i] = p.axis == Axis::kTensor ? scale[0] : i < count ? scale[at.col + i] : 0.0f;
+    for (int i = 0; i < 8; ++i) s[i] = per_column && i < count ? scale[at.col + i] : shared_scale;
     for (uint64_t row = blockIdx.y; row < p.rows; row += gridDim.y) {
         float v[8];
         load8(reinterpret_cast<const T*>(p.x) + row * p.row_stride + at.col, count, p.aligned != 0, v);
@@ -85,6 +87,26 @@ __device__ inline void encode(const QuantizeParams& p) {
     }
 }
 
+// The scale of a region, and its minimum if the code has one.
+template <typename Code>
+struct Scale {
+    float scale, min;
+
+    static __device__ inline Scale load(const QuantizeParams& p, uint64_t region) {
+        if constexpr (Code::kAsymmetric) {
+            return {__half2float(reinterpret_cast<const __half*>(p.scale)[region]),
+                    __half2float(reinterpret_cast<const __half*>(p.min)[region])};
+        } else {
+            return {reinterpret_cast<const float*>(p.scale)[region], 0.0f};
+        }
+    }
+
+    __device__ inline float decode(uint32_t code) const {
+        const float product = __fmul_rn(Code::decode(code), scale);
+        return Code::kAsymmetric ? __fadd_rn(product, min) : product;
+    }
+};
+
 template <typename T, typename Code>
 __device__ inline void decode(const QuantizeParams& p) {
     const Place at = place(p);
@@ -94,18 +116,15 @@ __device__ inline void decode(const QuantizeParams& p) {
         uint32_t code[8];
         load_codes<Code>(reinterpret_cast<const uint8_t*>(p.codes) + row * p.row_bytes + at.col / 8 * Code::kBits,
                          count, p.aligned != 0, code);
-        const uint64_t first = region(p, row, at.col);  // of an eight, but per column: groups are multiples of 8
+        // One scale for an eight (groups are multiples of 8), loaded once; or one for each of its columns.
+        const bool per_column = p.axis == Axis::kColumn;
+        const uint64_t first = region(p, row, at.col);
+        Scale<Code> s = Scale<Code>::load(p, first);
         float v[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            const uint64_t r = p.axis == Axis::kColumn ? first + min(i, count - 1) : first;
-            if constexpr (Code::kAsymmetric) {
-                const float s = __half2float(reinterpret_cast<const __half*>(p.scale)[r]);
-                const float m = __half2float(reinterpret_cast<const __half*>(p.min)[r]);
-                v[i] = __fadd_rn(__fmul_rn(Code::decode(code[i]), s), m);
-            } else {
-                v[i] = __fmul_rn(Code::decode(code[i]), reinterpret_cast<const float*>(p.scale)[r]);
-            }
+            if (per_column && i > 0 && i < count) s = Scale<Code>::load(p, first + i);
+            v[i] = s.decode(code[i]);
         }
         store8(reinterpret_cast<T*>(p.x) + row * p.row_stride + at.col, count, p.aligned != 0, v);
     }

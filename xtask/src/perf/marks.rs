@@ -19,6 +19,8 @@ pub struct Case {
     pub mark: Mark,
     /// Sectors requested from global memory over the fewest that hold the bytes, at most.
     pub sector_ratio: f64,
+    /// Whether a shared-memory bank conflict is a miss.
+    pub conflict_free: bool,
 }
 
 /// What a loop's instructions are counted against.
@@ -107,12 +109,20 @@ pub const CASES: &[Case] = &[
 /// An elementwise kernel: a step is what one access of a warp covers.
 const fn element(kernel: &'static str, case: &'static str, marker: &'static str, per_lane: usize) -> Case {
     let step = Some(Step { marker, markers: 1, units: 32.0 * per_lane as f64 });
-    Case { kernel, case, unit: "element", step, mark: Mark::None, sector_ratio: 1.05 }
+    Case { kernel, case, unit: "element", step, mark: Mark::None, sector_ratio: 1.05, conflict_free: true }
 }
 
 /// Appending a chunk to the cache: single tokens store pieces of tiles, chunks must reach 70 % of the ideal.
 const fn append(kernel: &'static str) -> Case {
-    Case { kernel, case: "chunk of 256 tokens", unit: "element", step: None, mark: Mark::None, sector_ratio: 1.0 / 0.7 }
+    Case {
+        kernel,
+        case: "chunk of 256 tokens",
+        unit: "element",
+        step: None,
+        mark: Mark::None,
+        sector_ratio: 1.0 / 0.7,
+        conflict_free: false,
+    }
 }
 
 /// Decode attention: a step is the tile record of one head, codes and scales. Its marker is the transpose of the
@@ -121,12 +131,12 @@ const fn append(kernel: &'static str) -> Case {
 const fn attend(kernel: &'static str, heads: usize, tile_tokens: usize, tile_bytes: usize, mark: Mark) -> Case {
     let case = if heads == 1 { "decode, 1 query head" } else { "decode, 8 query heads" };
     let step = Some(Step { marker: "MOVM", markers: tile_tokens / 8, units: tile_bytes as f64 });
-    Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05 }
+    Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true }
 }
 
 /// A product with 1 to 8 rows: a step is a tile of 512 bytes, 16 outputs by `tile_k`, one streaming load. Its cost does
 /// not depend on the number of rows.
 const fn matmul(kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
     let step = Some(Step { marker: "LDG.E.NA", markers: 1, units: (16 * tile_k / 8) as f64 });
-    Case { kernel, case: "1 to 8 rows", unit: "8 weights", step, mark, sector_ratio: 1.05 }
+    Case { kernel, case: "1 to 8 rows", unit: "8 weights", step, mark, sector_ratio: 1.05, conflict_free: false }
 }

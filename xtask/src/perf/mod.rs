@@ -205,7 +205,7 @@ fn line(kernel: &Kernel, case: Option<&Case>, counts: &[Counts]) -> Line {
         if counts.sector_ratio.is_some_and(|ratio| ratio > most) {
             line.wrong.push(format!("more than {most:.2} sectors per ideal sector"));
         }
-        if counts.bank_conflicts > 0 {
+        if counts.bank_conflicts > 0 && case.is_some_and(|case| case.conflict_free) {
             line.wrong.push("bank conflicts".to_string());
         }
         line.counts = Some(counts.clone());
