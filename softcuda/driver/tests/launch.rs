@@ -94,6 +94,28 @@ fn a_struct_arrives_and_every_element_is_written() {
 }
 
 #[test]
+fn what_a_kernel_wrote_without_checks_is_written_for_a_kernel_with_them() {
+    let _alone = alone();
+    let Device { stream, module, .. } = device();
+    let function = module.load_function("multiply").unwrap();
+    let input = stream.clone_htod(&[2u32; 100]).unwrap();
+    // SAFETY: written by the first launch before it is read.
+    let (middle, output) = unsafe { (stream.alloc::<u32>(100).unwrap(), stream.alloc::<u32>(100).unwrap()) };
+    {
+        let ((i, _a), (m, _b)) = (input.device_ptr(&stream), middle.device_ptr(&stream));
+        let (o, _c) = output.device_ptr(&stream);
+        let first = Multiply { input: i, output: m, count: 100, factor: 1 };
+        client::with_modes(|m| m.checks = client::Checks::NONE, || multiply(&stream, &function, first).unwrap());
+        client::with_modes(
+            |m| m.checks = client::Checks::ALL,
+            || multiply(&stream, &function, Multiply { input: m, output: o, ..first }).unwrap(),
+        );
+    }
+    assert_eq!(stream.clone_dtoh(&output).unwrap(), [18; 100]);
+    assert_eq!(client::last_report(), None);
+}
+
+#[test]
 fn module_variables_are_memory() {
     let _alone = alone();
     let Device { stream, context, .. } = device();
