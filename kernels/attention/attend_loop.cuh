@@ -172,7 +172,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
             __syncwarp();
         }
         float c[F::HALVES][4] = {}, bias[2] = {};
-        uint32_t weights[F::HALVES][2];
+        uint32_t weights[F::PARTS][F::HALVES][2];
         format.scores(stage, lane, q, c, bias);
         softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(c, F::k_scales(stage, lane >> 2),
                                                                F::v_scales(stage, lane >> 2), bias, factor, edge, here,
@@ -241,6 +241,7 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
         coded_tiles<F>(p, format, ring, sequence, kv_head, span, span.end, span.end, q, factor, visible, warp, lane,
                        softmax, o, carry, NoRest());
     }
+    carry.finish(o, lane);
     join_warps<F>(shared, softmax, o, v_factor, first_column, columns, own.row0, kv_head, Output<F>{p, chunk, chunks});
 }
 

@@ -10,7 +10,7 @@ namespace lowbit {
 
 template <int HEAD_DIM>
 struct E4m3 {
-    static constexpr int D = HEAD_DIM, TILE = 16, HALVES = 1, STAGES = 2;
+    static constexpr int D = HEAD_DIM, TILE = 16, HALVES = 1, STAGES = 2, PARTS = 1;
     static constexpr int PART = 16 * D, RECORD = 2 * PART;
     static constexpr bool TOKEN_SCALES = false, COLUMN_BIAS = false, NORMALIZE_Q = true, RAW_Q = false, BF16 = false;
     static constexpr bool WINDOW = false;
@@ -45,7 +45,7 @@ struct E4m3 {
     static __device__ __forceinline__ float2 k_scales(const char*, int) { return {1.0f, 1.0f}; }
     static __device__ __forceinline__ float2 v_scales(const char*, int) { return {1.0f, 1.0f}; }
 
-    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&p)[HALVES][2],
+    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&weights)[PARTS][HALVES][2],
                                            float (&o)[D / 16][4], Carry&) const {
 #pragma unroll
         for (int x = 0; x < D / 64; ++x) {
@@ -57,7 +57,7 @@ struct E4m3 {
                 uint32_t a[4];
                 e4m3_pairs(w0[j], a[0], a[1]);
                 e4m3_pairs(w1[j], a[2], a[3]);
-                mma_f16(o[4 * x + j], a, p[0]);
+                mma_f16(o[4 * x + j], a, weights[0][0]);
             }
         }
     }

@@ -12,7 +12,7 @@ namespace lowbit {
 
 template <int HEAD_DIM, bool IS_BF16>
 struct Half {
-    static constexpr int D = HEAD_DIM, TILE = 16, HALVES = 1, STAGES = 2;
+    static constexpr int D = HEAD_DIM, TILE = 16, HALVES = 1, STAGES = 2, PARTS = IS_BF16 ? 2 : 1;
     static constexpr int PART = 32 * D, RECORD = 2 * PART;
     static constexpr bool TOKEN_SCALES = false, COLUMN_BIAS = false, NORMALIZE_Q = false, RAW_Q = false, BF16 = IS_BF16;
     static constexpr bool WINDOW = false;
@@ -39,12 +39,13 @@ struct Half {
     static __device__ __forceinline__ float2 k_scales(const char*, int) { return {1.0f, 1.0f}; }
     static __device__ __forceinline__ float2 v_scales(const char*, int) { return {1.0f, 1.0f}; }
 
-    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&p)[HALVES][2],
+    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&weights)[PARTS][HALVES][2],
                                            float (&o)[D / 16][4], Carry&) const {
 #pragma unroll
         for (int m = 0; m < D / 16; ++m) {
             uint4 v = *reinterpret_cast<const uint4*>(tile + PART + m * 512 + lane * 16);
-            mma_16<IS_BF16>(o[m], {v.x, v.y, v.z, v.w}, p[0]);
+#pragma unroll
+            for (int part = 0; part < PARTS; ++part) mma_16<IS_BF16>(o[m], {v.x, v.y, v.z, v.w}, weights[part][0]);
         }
     }
 

@@ -16,7 +16,7 @@ namespace lowbit {
 
 template <int HEAD_DIM>
 struct Int8 {
-    static constexpr int D = HEAD_DIM, TILE = 16, HALVES = 1, STAGES = 2;
+    static constexpr int D = HEAD_DIM, TILE = 16, HALVES = 1, STAGES = 2, PARTS = 1;
     static constexpr int PART = 16 * D, RECORD = 2 * PART + 128;
     static constexpr bool TOKEN_SCALES = true, COLUMN_BIAS = false, NORMALIZE_Q = true, RAW_Q = false, BF16 = false;
     static constexpr bool WINDOW = false;
@@ -59,7 +59,7 @@ struct Int8 {
         return *reinterpret_cast<const float2*>(tile + 2 * PART + 64 + g * 8);
     }
 
-    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&p)[HALVES][2],
+    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&weights)[PARTS][HALVES][2],
                                            float (&o)[D / 16][4], Carry&) const {
 #pragma unroll
         for (int x = 0; x < D / 64; ++x) {
@@ -69,8 +69,8 @@ struct Int8 {
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 const uint32_t a[4] = {bytes01(w0[j]), bytes23(w0[j]), bytes01(w1[j]), bytes23(w1[j])};
-                mma_f16(o[4 * x + j], a, p[0]);
-                mma_f16(o[4 * x + j], bias, p[0]);
+                mma_f16(o[4 * x + j], a, weights[0][0]);
+                mma_f16(o[4 * x + j], bias, weights[0][0]);
             }
         }
     }

@@ -9,16 +9,14 @@
 //   K meta, halves: 8(4a+t) + 4u+2b+e the scale of channel 32a+8t+2u+b+4e, D + 8(4a+t) + 4b+2u+e its minimum
 //   V meta, halves: 8(4j+t) + 4i+2h+e the scale of token 16i+8h+2t+e, group j, D + 8(4j+t) + 4h+2i+e its minimum
 //
-// 1. K scales go into the query, once per 32 tokens: q' = q*scale as hi + lo in f16 (lo is the exact rest), two mma.
-// One
-//    f16 alone would miss the tolerance.
-// 2. K minima: sum over channels of q*min is one number a column, done as an mma whose A holds the minima in every row.
+// 1. K scales go into the query, once per 32 tokens: q*scale = hi + lo in f16 (lo is the exact rest of the product),
+// two mma.
+//    hi alone would miss the tolerance. V scales go into P after its transpose, per group, in the same two parts: hi
+//    alone would err by its rounding times codes that the minimum then cancels.
+// 2. Codes are made exact (1024+n - 1024): products with 1024 in them would leave their error in the accumulator.
+// 3. K minima: sum over channels of q*min is one number a column, done as an mma whose A holds the minima in every row.
 //    One 16-byte load is an A operand with steps 2a (rows g) and 2a+1 (rows 8+g); each serves one product, the other
-//    half of the rows is not used.
-// 3. V scales multiply P after its transpose, per group. V codes are centred (q-8), and 8*scale joins the minimum, both
-// against
-//    P itself: the rounding of P*scale then only weighs with the part of V that differs inside its group.
-//    Again whole loads are A operands: rows g and rows 8+g of two accumulators, joined at the end.
+//    half of the rows is not used. V minima likewise: rows g and rows 8+g of two accumulators, joined at the end.
 #pragma once
 #include "attention/window.cuh"
 
@@ -26,13 +24,13 @@ namespace lowbit {
 
 template <int HEAD_DIM, bool MODEL_BF16>
 struct Kivi4 {
-    static constexpr int D = HEAD_DIM, TILE = 32, HALVES = 2, STAGES = 2, GROUPS = D / 32;
+    static constexpr int D = HEAD_DIM, TILE = 32, HALVES = 2, STAGES = 2, PARTS = 1, GROUPS = D / 32;
     static constexpr int PART = 16 * D, K_META = 2 * PART, V_META = K_META + 4 * D, RECORD = V_META + 4 * D;
     static constexpr bool TOKEN_SCALES = false, COLUMN_BIAS = true, NORMALIZE_Q = true, RAW_Q = true, BF16 = false;
     static constexpr bool WINDOW = true, WINDOW_BF16 = MODEL_BF16;
     static constexpr float UNIT = 1.0f;
 
-    // sum over tokens of P * (min + 8*scale): rows g of [0] and rows 8+g of [1] are groups g.
+    // sum over tokens of P * min: rows g of [0] and rows 8+g of [1] are groups g.
     struct Carry {
         float mins[2][4];
 
@@ -60,7 +58,7 @@ struct Kivi4 {
     };
 
     __device__ __forceinline__ explicit Kivi4(uint32_t zero)
-        : low(pinned(0x64006400u, zero)), high(pinned(0x54005400u, zero)), eight(pinned(0x48004800u, zero)) {}
+        : low(pinned(0x64006400u, zero)), high(pinned(0x54005400u, zero)) {}
 
     // ch = 32(s>>1)+8t+2(s&1)+b+4e. A lane has channels ch, ch+1; `pair_up` makes it ch, ch+4 (or ch-3, ch+1).
     static __device__ __forceinline__ QueryPlace place(int ch) {
@@ -88,9 +86,7 @@ struct Kivi4 {
             uint32_t hi[2][2], lo[2][2];
 #pragma unroll
             for (int x = 0; x < 4; ++x) {
-                const uint32_t plain = q[2 * k + x / 2][x % 2];
-                hi[x / 2][x % 2] = hmul2(plain, scale[x]);
-                lo[x / 2][x % 2] = hfma2(plain, scale[x], hi[x / 2][x % 2] ^ 0x80008000u);
+                multiply(q[2 * k + x / 2][x % 2], scale[x], hi[x / 2][x % 2], lo[x / 2][x % 2]);
             }
             uint32_t a[2][2][4];
 #pragma unroll
@@ -101,7 +97,7 @@ struct Kivi4 {
                     decode(codes[i][h][k], d);
 #pragma unroll
                     for (int x = 0; x < 4; ++x) {
-                        a[i][x / 2][2 * (x % 2) + h] = hadd2(d[x], x % 2 ? 0xD400D400u : 0xE400E400u);  // -64, -1024
+                        a[i][x / 2][2 * (x % 2) + h] = plain(d[x], x);
                     }
                 }
             }
@@ -120,19 +116,15 @@ struct Kivi4 {
     static __device__ __forceinline__ float2 k_scales(const char*, int) { return {1.0f, 1.0f}; }
     static __device__ __forceinline__ float2 v_scales(const char*, int) { return {1.0f, 1.0f}; }
 
-    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&p)[HALVES][2],
+    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&weights)[PARTS][HALVES][2],
                                            float (&o)[D / 16][4], Carry& carry) const {
         const int t = lane & 3, group = (lane >> 2) % GROUPS;
         const char* meta = tile + V_META;
+        const uint32_t (&p)[HALVES][2] = weights[0];
         {
             const uint4 mins = *reinterpret_cast<const uint4*>(meta + 2 * D + (4 * group + t) * 16);
             mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
             mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
-            const uint4 scales = *reinterpret_cast<const uint4*>(meta + (4 * group + t) * 16);
-            mma_f16_k8(carry.mins[0], scales.x, scales.y, hmul2(p[0][0], eight));
-            mma_f16_k8(carry.mins[1], scales.x, scales.y, hmul2(p[0][1], eight));
-            mma_f16_k8(carry.mins[0], scales.z, scales.w, hmul2(p[1][0], eight));
-            mma_f16_k8(carry.mins[1], scales.z, scales.w, hmul2(p[1][1], eight));
         }
         uint32_t codes[2][2][GROUPS];
         load_codes(tile + PART, lane, codes);
@@ -142,7 +134,9 @@ struct Kivi4 {
             const uint32_t scale[2][2] = {{scales.x, scales.y}, {scales.z, scales.w}};
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                const uint32_t weights[2] = {hmul2(p[i][0], scale[i][0]), hmul2(p[i][1], scale[i][1])};
+                uint32_t hi[2], lo[2];
+                multiply(p[i][0], scale[i][0], hi[0], lo[0]);
+                multiply(p[i][1], scale[i][1], hi[1], lo[1]);
                 uint32_t a[2][4];
 #pragma unroll
                 for (int h = 0; h < 2; ++h) {
@@ -150,11 +144,13 @@ struct Kivi4 {
                     decode(codes[i][h][v], d);
 #pragma unroll
                     for (int x = 0; x < 4; ++x) {
-                        a[x / 2][2 * h + x % 2] = hadd2(d[x], x % 2 ? 0xD480D480u : 0xE408E408u);  // -72, -1032
+                        a[x / 2][2 * h + x % 2] = plain(d[x], x);
                     }
                 }
-                mma_f16(o[2 * v], a[0], weights);
-                mma_f16(o[2 * v + 1], a[1], weights);
+                mma_f16(o[2 * v], a[0], hi);
+                mma_f16(o[2 * v + 1], a[1], hi);
+                mma_f16(o[2 * v], a[0], lo);
+                mma_f16(o[2 * v + 1], a[1], lo);
             }
         }
     }
@@ -187,7 +183,6 @@ struct Kivi4 {
 
   private:
     const uint32_t low, high;  // 1024 and 64 as pairs: (w & 0x000f) | 0x6400 = 1024 + n, (w & 0x00f0) | 0x5400 = 64 + n
-    const uint32_t eight;
 
     // Nibbles (0,4), (1,5), (2,6), (3,7) of a word as pairs of f16, plus 1024, 64, 1024, 64.
     __device__ __forceinline__ void decode(uint32_t w, uint32_t (&d)[4]) const {
@@ -196,6 +191,17 @@ struct Kivi4 {
         d[1] = mask_or(w, 0x00f000f0u, high);
         d[2] = mask_or(s, 0x000f000fu, low);
         d[3] = mask_or(s, 0x00f000f0u, high);
+    }
+
+    // The code itself, exact: register x of `decode` without its 1024 or 64.
+    static __device__ __forceinline__ uint32_t plain(uint32_t pair, int x) {
+        return hadd2(pair, x % 2 ? 0xD400D400u : 0xE400E400u);
+    }
+
+    // x*y = hi + lo, exact where lo is no smaller than f16 goes.
+    static __device__ __forceinline__ void multiply(uint32_t x, uint32_t y, uint32_t& hi, uint32_t& lo) {
+        hi = hmul2(x, y);
+        lo = hfma2(x, y, hneg2(hi));
     }
 
     static __device__ __forceinline__ void load_codes(const char* part, int lane, uint32_t (&codes)[2][2][GROUPS]) {

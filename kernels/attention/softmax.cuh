@@ -81,7 +81,7 @@ struct Softmax {
         land = land_;
     }
 
-    // Scores of a tile -> weights as B fragments.
+    // Scores of a tile -> weights as B fragments: f16, or (bf16 has 8 bits only) bf16 in two parts whose sum they are.
     //
     // s = c*factor*k_scale + bias*factor in units of log2; weights are 2^(s-m) * v_scale. `edge` (the same in all
     // lanes): some column does not see some token, or a token is absent; those weigh 0. Then `here()` says whether the
@@ -90,7 +90,7 @@ struct Softmax {
     __device__ __forceinline__ void step(const float (&c)[HALVES][4], float2 k_scale, float2 v_scale,
                                          const float (&bias)[2], const float (&factor)[2], bool edge, const Here& here,
                                          int token, const Visible& visible, int lane, float (&o)[TILES][4],
-                                         Carry& carry, uint32_t (&p)[HALVES][2]) {
+                                         Carry& carry, uint32_t (&p)[BF16 ? 2 : 1][HALVES][2]) {
         static_assert(!TOKEN_SCALES || HALVES == 1, "one pair of token scales a lane");
         float a[2][2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
         bool move = edge;
@@ -184,8 +184,15 @@ struct Softmax {
         for (int i = 0; i < HALVES; ++i) {
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
-                p[i][h] = movmatrix_trans(BF16 ? pack_bf16(w[i][2 * h], w[i][2 * h + 1])
-                                               : pack_f16(w[i][2 * h], w[i][2 * h + 1]));
+                const float x = w[i][2 * h], y = w[i][2 * h + 1];
+                if constexpr (BF16) {
+                    const uint32_t high = pack_bf16(x, y);
+                    const float2 rest = unpack_16(DType::Bf16, high);
+                    p[0][i][h] = movmatrix_trans(high);
+                    p[1][i][h] = movmatrix_trans(pack_bf16(x - rest.x, y - rest.y));
+                } else {
+                    p[0][i][h] = movmatrix_trans(pack_f16(x, y));
+                }
             }
         }
     }

@@ -43,8 +43,8 @@ struct Window {
 
     // o += weights * values of tokens token .. token+31; those outside [from, to) count as 0 and are not read. Weights
     // are in the type of the window.
-    __device__ __forceinline__ void values(int token, int from, int to, const uint32_t (&p)[2][2], int lane,
-                                           float (&o)[D / 16][4]) const {
+    __device__ __forceinline__ void values(int token, int from, int to, const uint32_t (&weights)[BF16 ? 2 : 1][2][2],
+                                           int lane, float (&o)[D / 16][4]) const {
         const char* base = v + static_cast<int64_t>(token % rows) * (2 * D);
         const int g = lane >> 2, t = lane & 3;
 #pragma unroll
@@ -66,16 +66,28 @@ struct Window {
                     a[2 * h] = __byte_perm(row[0], row[1], 0x5410);
                     a[2 * h + 1] = __byte_perm(row[0], row[1], 0x7632);
                 }
-                mma_16<BF16>(o[m], a, p[i]);
+#pragma unroll
+                for (int part = 0; part < (BF16 ? 2 : 1); ++part) mma_16<BF16>(o[m], a, weights[part][i]);
             }
         }
     }
 };
 
-// f16 weights as bf16.
-__device__ __forceinline__ uint32_t f16_pair_to_bf16(uint32_t pair) {
-    const float2 x = unpack_16(DType::F16, pair);
-    return pack_bf16(x.x, x.y);
+// f16 weights in the type of the window: as they are, or as two bf16 whose sum they are.
+template <bool BF16>
+__device__ __forceinline__ void window_weights(const uint32_t (&p)[2][2], uint32_t (&weights)[BF16 ? 2 : 1][2][2]) {
+#pragma unroll
+    for (int x = 0; x < 4; ++x) {
+        const uint32_t pair = p[x / 2][x % 2];
+        weights[0][x / 2][x % 2] = pair;
+        if constexpr (BF16) {
+            const float2 exact = unpack_16(DType::F16, pair);
+            const uint32_t high = pack_bf16(exact.x, exact.y);
+            const float2 rest = unpack_16(DType::Bf16, high);
+            weights[0][x / 2][x % 2] = high;
+            weights[1][x / 2][x % 2] = pack_bf16(exact.x - rest.x, exact.y - rest.y);
+        }
+    }
 }
 
 template <class F>
@@ -112,13 +124,10 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
         {
             uint32_t q[D / 16][2];
             load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
-            const auto rest = [&](int token, const uint32_t (&weights)[2][2]) {
+            const auto rest = [&](int token, const uint32_t (&weights)[1][2][2]) {
                 if (token + F::TILE <= v_coded || slot == nullptr) return;
-                uint32_t w[2][2];
-#pragma unroll
-                for (int x = 0; x < 4; ++x) {
-                    w[x / 2][x % 2] = F::WINDOW_BF16 ? f16_pair_to_bf16(weights[x / 2][x % 2]) : weights[x / 2][x % 2];
-                }
+                uint32_t w[F::WINDOW_BF16 ? 2 : 1][2][2];
+                window_weights<F::WINDOW_BF16>(weights[0], w);
                 window.values(token, max(v_coded, span.first), span.end, w, lane, o);
             };
             coded_tiles<F>(p, format, ring, sequence, kv_head, span, k_coded, v_coded, q, factor, visible, warp, lane,
@@ -132,7 +141,7 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
              token += WARPS * F::TILE) {
             float c[2][4] = {};
             const float bias[2] = {};
-            uint32_t weights[2][2];
+            uint32_t weights[F::WINDOW_BF16 ? 2 : 1][2][2];
             window.scores(token, span.first, span.end, raw_query, lane, c);
             const bool edge = token < span.all_first || token + F::TILE > min(span.all_end, span.end);
             softmax.step<false, false, F::WINDOW_BF16>(

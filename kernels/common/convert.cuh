@@ -38,6 +38,12 @@ __device__ __forceinline__ uint32_t hmul2(uint32_t a, uint32_t b) {
     return out;
 }
 
+__device__ __forceinline__ uint32_t hneg2(uint32_t a) {
+    uint32_t out;
+    asm("neg.f16x2 %0, %1;" : "=r"(out) : "r"(a));
+    return out;
+}
+
 __device__ __forceinline__ uint32_t hfma2(uint32_t a, uint32_t b, uint32_t c) {
     uint32_t out;
     asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(c));

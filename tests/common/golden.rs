@@ -38,6 +38,11 @@ impl Golden {
         self.get(name, &[Dtype::U8, Dtype::I8, Dtype::BOOL]).1
     }
 
+    /// i32.
+    pub fn i32(&self, name: &str) -> Vec<i32> {
+        elements(&self.get(name, &[Dtype::I32]).1)
+    }
+
     /// f32.
     pub fn f32(&self, name: &str) -> Vec<f32> {
         elements(&self.get(name, &[Dtype::F32]).1)

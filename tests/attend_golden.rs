@@ -1,0 +1,100 @@
+//! The kernels against golden attention, computed outside of this crate, on golden keys and values: every format, with one
+//! query token and with four.
+#![cfg(kernels_built)]
+
+mod attend_device;
+#[path = "common/golden.rs"]
+mod golden;
+mod kv_world;
+
+use attend_device::{Gpu, compare};
+use golden::Golden;
+use kv_world::World;
+use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
+use lowbit::format::DType;
+use lowbit::ops::attend::Options;
+use lowbit::reference::attend::Attention;
+
+const FILES: [&str; 3] = ["attention_d128_h8_kv2_t333", "attention_d128_h8_kv1_t700", "attention_real_d64_h9_kv3_t512"];
+
+/// The cases of a cache that the kernels do: (name, n, m, window or not).
+fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, bool)> {
+    let tokens = golden.shape("k")[0];
+    let number = |text: &str, letter: char| text.strip_prefix(letter).unwrap().parse::<usize>().unwrap();
+    let mut cases = Vec::new();
+    for name in golden.names() {
+        let Some(case) = name.strip_prefix(cache).and_then(|n| n.strip_prefix('.')?.strip_suffix(".out")) else {
+            continue;
+        };
+        let (n, rest) = case.split_once('.').map_or((tokens, case), |(n, rest)| (number(n, 'n'), rest));
+        let (m, option) = rest.split_once('_').unwrap_or((rest, ""));
+        if ["", "window"].contains(&option) {
+            cases.push((case.to_string(), n, number(m, 'm'), option == "window"));
+        }
+    }
+    assert!(cases.len() >= 2, "no golden cases of {cache}");
+    cases
+}
+
+fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
+    let gpu = Gpu::new();
+    let golden = Golden::open(file);
+    let (k, v, q) = (golden.f16("k"), golden.f16("v"), golden.f16("q"));
+    let (heads, kv_heads, d) = (golden.shape("q")[1], golden.shape("k")[1], golden.shape("q")[2]);
+    let (row, q_row) = (kv_heads * d, heads * d);
+    for (case, n, m, windowed) in cases(&golden, cache) {
+        let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens, max_append: 4, dtype: DType::F16 };
+        let mut world = World::new(KvLayout::new(shape, format).unwrap(), 1, n, 5);
+        if format == KvFormat::E4M3 {
+            let scale = |side: &str| match cache {
+                "e4m3_head" => golden.f32(&format!("{cache}.{side}_scale")),
+                _ => vec![1.0],
+            };
+            (world.k_scale, world.v_scale) = (Some(scale("k")), Some(scale("v")));
+        }
+        let p0 = n - m;
+        if p0 > 0 {
+            let step = world.step(&[p0]);
+            world.append(&step, &k[..p0 * row], &v[..p0 * row], true);
+        }
+        let step = world.step(&[m]);
+        world.append(&step, &k[p0 * row..n * row], &v[p0 * row..n * row], false);
+        let window = windowed.then(|| golden.i32("window")[0] as usize);
+        let options = Options { softmax_scale: golden.f32("softmax_scale")[0], window };
+        let found = gpu.attend(&world, &step, &q[(4 - m) * q_row..], heads, &options);
+        let expected = Attention {
+            out: golden.f64(&format!("{cache}.{case}.out")),
+            lse: golden.f64(&format!("{cache}.{case}.lse")),
+            status: Status::OK,
+        };
+        let what = format!("{file} {cache} {case} pages of {page_tokens}");
+        let (row, lse) = compare(&what, &found, &expected, d, DType::F16);
+        println!("{what}: rows within {row:.2e}, LSE within {lse:.2e}");
+    }
+}
+
+#[test]
+fn float() {
+    FILES.iter().for_each(|file| check(file, "f16", KvFormat::FLOAT, 16));
+}
+
+#[test]
+fn int8() {
+    FILES.iter().for_each(|file| check(file, "int8_token", KvFormat::INT8, 32));
+}
+
+#[test]
+fn e4m3() {
+    for file in FILES {
+        check(file, "e4m3_unit", KvFormat::E4M3, 16);
+        check(file, "e4m3_head", KvFormat::E4M3, 64);
+    }
+}
+
+#[test]
+fn kivi4() {
+    for file in FILES {
+        check(file, "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 32);
+        check(file, "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 128);
+    }
+}

@@ -1,0 +1,54 @@
+//! The kernels on planted caches: they read what the window rule, the masks and the lengths say, and nothing else.
+#![cfg(kernels_built)]
+
+mod attend_device;
+mod kv_world;
+
+use attend_device::Gpu;
+use kv_world::planted;
+use lowbit::cache::{KvFormat, Status};
+use lowbit::ops::attend::Options;
+
+/// Values are integers up to 128 and weights 1 or next to nothing; int8 scales are rounded f32, and f16 outputs hold
+/// 2^-11. The LSE's tolerance is that of the operation.
+const TOLERANCE: f64 = 1e-3;
+
+fn check(format: KvFormat) {
+    let gpu = Gpu::new();
+    for (d, page_tokens) in [(64, 32), (128, 64)] {
+        let cases = planted::cases(format, d, page_tokens);
+        assert!(cases.len() > 50);
+        for case in cases {
+            let options = Options { softmax_scale: case.options().softmax_scale, window: case.window };
+            let found = gpu.attend(&case.world, &case.step, &case.q, planted::HEADS, &options);
+            assert_eq!(found.status, Status::OK, "{}", case.name);
+            let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+            case.check(&wide(&found.out), &wide(&found.lse), TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn float() {
+    check(KvFormat::FLOAT);
+}
+
+#[test]
+fn int8() {
+    check(KvFormat::INT8);
+}
+
+#[test]
+fn e4m3() {
+    check(KvFormat::E4M3);
+}
+
+#[test]
+fn kivi4_with_a_short_window() {
+    check(KvFormat::kivi4(32));
+}
+
+#[test]
+fn kivi4_with_a_long_window() {
+    check(KvFormat::kivi4(128));
+}
