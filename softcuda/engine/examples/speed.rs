@@ -62,7 +62,15 @@ ret;
     )
 }
 
+/// Seconds that this thread has had the processor, so that a busy machine does not show; wall time where the system does not tell.
+fn seconds(start: Instant) -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let busy = stat.and_then(|s| s.split(' ').next()?.parse::<f64>().ok());
+    busy.map_or_else(|| start.elapsed().as_secs_f64(), |ns| ns / 1e9)
+}
+
 fn main() {
+    let epoch = Instant::now();
     let text = program();
     let off = (Checks::NONE, "checks off");
     let default = (Config::default().checks, "default checks");
@@ -76,13 +84,10 @@ fn main() {
         let params: Vec<u8> = [source, target].iter().flat_map(|a| a.to_le_bytes()).collect();
         let launch =
             Launch { grid: [4, 1, 1], block: [128, 1, 1], dynamic_shared: 0, params: &params, cooperative: false };
-        let start = Instant::now();
+        let start = seconds(epoch);
         device.launch(&module, "walk", launch).unwrap_or_else(|r| panic!("{r}"));
         let lanes = 4.0 * 128.0 * f64::from(ROUNDS) * 49.0;
         let counted = if count { "counting" } else { "not counting" };
-        println!(
-            "{name:14} {counted:12} {:.2} G lane instructions/s/core",
-            lanes / start.elapsed().as_secs_f64() / 1e9
-        );
+        println!("{name:14} {counted:12} {:.2} G lane instructions/s/core", lanes / (seconds(epoch) - start) / 1e9);
     }
 }
