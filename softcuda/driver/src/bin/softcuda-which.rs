@@ -1,7 +1,7 @@
 //! Prints the device that a CUDA program of this environment gets after `client::ensure`, and whether softcuda is its driver.
 
 use nvcuda::client;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::process::ExitCode;
 
 /// Names in the order in which cudarc asks for them, without those that no driver has.
@@ -23,8 +23,10 @@ fn device() -> Result<String, String> {
         if address.is_null() { Err(format!("the driver lacks {name:?}")) } else { Ok(address) }
     };
     let (init, name) = (symbol(&c"cuInit".into())?, symbol(&c"cuDeviceGetName".into())?);
-    // SAFETY: the driver API gives these symbols these types.
-    let (init, name): (Init, Name) = unsafe { (std::mem::transmute(init), std::mem::transmute(name)) };
+    // SAFETY: the driver API gives this symbol this type.
+    let init = unsafe { std::mem::transmute::<*mut c_void, Init>(init) };
+    // SAFETY: as above.
+    let name = unsafe { std::mem::transmute::<*mut c_void, Name>(name) };
     let mut text = [0; 128];
     // SAFETY: the place has the length given.
     let codes = unsafe { [init(0), name(text.as_mut_ptr(), text.len() as i32, 0)] };
