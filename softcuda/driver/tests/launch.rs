@@ -319,3 +319,34 @@ fn kernels_write_pinned_memory() {
     stream.synchronize().unwrap();
     assert_eq!(pinned.as_slice().unwrap()[2], 7);
 }
+
+#[test]
+fn threads_keep_their_own_model_modes_and_counters() {
+    let _alone = alone();
+    let threads: Vec<_> = (0..6u32)
+        .map(|t| {
+            std::thread::spawn(move || {
+                let name = ["sm_80", "sm_86", "sm_90"][t as usize % 3];
+                CudaContext::new(0).unwrap();
+                client::set_model(name);
+                let Device { stream, module, context } = device();
+                let function = module.load_function("multiply").unwrap();
+                for round in 0..20 {
+                    let count = 100 * (t + 1) + round;
+                    let data = stream.clone_htod(&vec![t; count as usize]).unwrap();
+                    let (p, guard) = data.device_ptr(&stream);
+                    multiply(&stream, &function, Multiply { input: p, output: p, count, factor: round }).unwrap();
+                    drop(guard);
+                    assert_eq!(stream.clone_dtoh(&data).unwrap(), vec![t * round * 3; count as usize]);
+                    assert_eq!(context.name().unwrap(), format!("softcuda ({name} model)"));
+                }
+                let counters = client::counters_of("multiply");
+                let stored: u64 = (0..20).map(|round| 4 * (100 * u64::from(t + 1) + round)).sum();
+                assert_eq!((counters.launches, counters.stats.global_store_bytes), (20, stored));
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
