@@ -153,7 +153,7 @@ fn codes_lie_where_the_documentation_says() {
                 let at_k = 64 * tile + 32 * (s >> 1) + 8 * t + 4 * (s & 1) + 2 * (i >> 1) + e;
                 let at = (row_tile * tiles + tile) * 512 + lane * 16 + 4 * s;
                 let word = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-                let code = word.rotate_right([6, 10, 14, 2][i] + 16 * e as u32) & 15;
+                let code = word.rotate_right([6, 2, 14, 10][i] + 16 * e as u32) & 15;
                 let expected = if output < n && at_k < k { plain.codes[at_k * n + output] } else { 0 };
                 assert_eq!(code, u32::from(expected), "output {output}, k {at_k}");
             }
@@ -166,7 +166,7 @@ fn codes_lie_where_the_documentation_says() {
         let (record, r, g, h) = ((output / 16) * 2 + group / 2, group % 2, output % 8, output / 8 % 2);
         assert_eq!(half(scales_at + 64 * record + ((g * 2 + r) * 2 + h) * 2), plain.scales[group * n + output]);
         let Zeros::Codes(zeros) = &plain.zeros else { panic!() };
-        assert_eq!(bytes[zeros_at + 16 * record + g * 2 + r] >> (4 * h) & 15, zeros[group * n + output]);
+        assert_eq!(bytes[zeros_at + 16 * record + g * 2 + r] >> (4 - 4 * h) & 15, zeros[group * n + output]);
     }
 }
 

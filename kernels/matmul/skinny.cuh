@@ -45,11 +45,13 @@ struct SkinnyParams {
     uint32_t meta_blocks;      // records of scales in a row tile
     uint32_t meta_shift;       // block b uses record b >> meta_shift
     uint32_t k_warps_log2;     // warps of a CTA along k: 1, 2, 4 or 8
+    uint32_t part_blocks;      // blocks / parts, parts = gridDim.y * warps along k
+    uint32_t longer_parts;     // blocks % parts: that many leading parts have a block more
     uint32_t out_type;         // DType: 0 f32, 1 f16, 2 bf16
-    uint32_t minus_base[2];    // twice the same: what a format takes from its decoded weights, two halves of x's type
+    uint32_t minus_base[4];    // by a[i]: what a format takes from its decoded weights, two halves of x's type
     uint32_t reserved;
 };
-static_assert(sizeof(SkinnyParams) == 152 && offsetof(SkinnyParams, m) == 96 && offsetof(SkinnyParams, minus_base) == 140,
+static_assert(sizeof(SkinnyParams) == 168 && offsetof(SkinnyParams, m) == 96 && offsetof(SkinnyParams, minus_base) == 148,
               "SkinnyParams is shared with Rust");
 
 constexpr int kWarps = 8;
@@ -74,6 +76,11 @@ __device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
     uint32_t d;
     asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
     return d;
+}
+
+// p += bytes, where the compiler must not keep the old p beside the new one.
+__device__ __forceinline__ void advance(const uint8_t*& p, uint64_t bytes) {
+    asm volatile("add.u64 %0, %0, %1;" : "+l"(p) : "l"(bytes));
 }
 
 __device__ __forceinline__ uint32_t rotate_right(uint32_t a, uint32_t n) { return __funnelshift_r(a, a, n); }
@@ -195,14 +202,14 @@ __device__ __forceinline__ int partial_index(int warp, int row_tile, int r, int 
 
 // Adds the sums of the warps that share a row tile, in the order of k, and finishes them or, with a split of k over
 // CTAs, leaves them in the workspace, where the last CTA to arrive adds them in the order of the splits.
-__device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&y)[4], float unit) {
+__device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&y)[4]) {
     __shared__ float partial[kWarps * 160 + 16];
     __shared__ bool last;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     const int k_warps = 1 << p.k_warps_log2, cta_tiles = kWarps >> p.k_warps_log2;
     const int mine = warp >> p.k_warps_log2;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) partial[partial_index(warp, mine, g + 8 * (i >> 1), 2 * t + (i & 1))] = y[i] * unit;
+    for (int i = 0; i < 4; ++i) partial[partial_index(warp, mine, g + 8 * (i >> 1), 2 * t + (i & 1))] = y[i];
     __syncthreads();
 
     const uint32_t first_row = blockIdx.x * cta_tiles * 16, cta_rows = cta_tiles * 16;
@@ -241,10 +248,40 @@ __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&
 
 // ---- the kernel ---------------------------------------------------------------------------------------------------
 
-// Format: X, kBlockK, Weights {load(p, block, tiles_left)}, multiply(weights, x, p, y), kUnit; see w4.cuh.
+// A format (W4, W8) has
+//   kTileK, kStepsPerGroup          k of a 512-byte tile; steps of 16 k after which a sum is scaled
+//   Weights                         a block, two tiles, as loaded: codes[2], scales
+//   load_codes, load_scales         from a number of blocks ahead of the current one; advance
+//   Sums, begin, step, end          the sum of one group: start, multiply 16 k, scale into y
+// N blocks are multiplied in lockstep, which hides the latency of one chain of products behind the other; the order of
+// sums into y is that of one block after the other.
+template <class T>
+__device__ __forceinline__ T (&one(T& t))[1] {
+    return reinterpret_cast<T(&)[1]>(t);
+}
+
+template <int N, class Format>
+__device__ __forceinline__ void multiply_tile(const Format& format, int tile, const typename Format::Weights (&w)[N],
+                                              const XFragments<Format::kTileK / 32> (&x)[N],
+                                              typename Format::Sums (&sums)[N], float (&y)[4]) {
+    constexpr int kSteps = Format::kTileK / 16;
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
+        const int s = tile * kSteps + j;
+        if (s % Format::kStepsPerGroup == 0)
+#pragma unroll
+            for (int i = 0; i < N; ++i) format.begin(sums[i], w[i], s / Format::kStepsPerGroup);
+#pragma unroll
+        for (int i = 0; i < N; ++i) format.step(sums[i], w[i], s, x[i].b(j, 0), x[i].b(j, 1));
+        if ((s + 1) % Format::kStepsPerGroup == 0)
+#pragma unroll
+            for (int i = 0; i < N; ++i) format.end(sums[i], w[i], s / Format::kStepsPerGroup, y);
+    }
+}
+
 template <class Format>
 __device__ __forceinline__ void skinny(const SkinnyParams& p) {
-    constexpr int kChunks = Format::kBlockK / 32, kBlockBytes = Format::kBlockK * 2;
+    constexpr int kTileBytes = Format::kTileK * 2, kBlockK = 2 * Format::kTileK, kBlockBytes = 2 * kTileBytes;
     static_assert(2 * kBlockBytes <= sizeof(kZeroLine), "two blocks of x are read from one pointer");
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     const uint32_t k_warps = 1u << p.k_warps_log2;
@@ -252,50 +289,88 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
     float y[4] = {0.f, 0.f, 0.f, 0.f};
 
     if (row_tile < p.row_tiles) {
-        const uint64_t part = blockIdx.y * k_warps + (warp & (k_warps - 1)), parts = uint64_t(gridDim.y) * k_warps;
-        uint32_t block = uint32_t(part * p.blocks / parts);
-        const uint32_t end = uint32_t((part + 1) * p.blocks / parts);
-        const uint32_t vector_blocks = p.x_aligned ? p.k / Format::kBlockK : 0;
-        const uint32_t whole = end < vector_blocks ? end : vector_blocks;
+        const uint32_t part = blockIdx.y * k_warps + (warp & (k_warps - 1));
+        uint32_t block = part * p.part_blocks + min(part, p.longer_parts);
+        const uint32_t end = block + p.part_blocks + (part < p.longer_parts);
+        const uint32_t whole = min(end, p.x_aligned ? p.k / kBlockK : 0);
 
         const bool present = g < p.m;
         const uint8_t* x = reinterpret_cast<const uint8_t*>(p.x) + g * p.x_stride * 2 + uint64_t(block) * kBlockBytes + 16 * t;
-        const uint32_t x_step = present ? kBlockBytes : 0;
         if (!present) x = reinterpret_cast<const uint8_t*>(kZeroLine);
 
         Format format(p, row_tile, block, lane);
-        typename Format::Weights even, odd;
-        XFragments<kChunks> xs;
-        if (block < whole) format.load(even, 0, block);
-        if (block + 1 < whole) format.load(odd, 1, block + 1);
-#pragma unroll 1
-        for (; block + 4 <= whole; block += 2) {
-            xs.load(x);
-            format.multiply(even, xs, y);
-            format.load(even, 2, block + 2);
-            xs.load(x + kBlockBytes);
-            format.multiply(odd, xs, y);
-            format.load(odd, 3, block + 3);
-            x += 2 * x_step;
-            format.advance(2);
+        typename Format::Weights w[2];
+        typename Format::Sums sums[2];
+        XFragments<Format::kTileK / 32> xs[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            if (block + i < whole) {
+                format.load_codes(w[i], 0, i);
+                format.load_codes(w[i], 1, i);
+                format.load_scales(w[i], i, block + i);
+            }
         }
+        if (present) x -= 2 * kBlockBytes;
+        const int last = int(whole) - 4;
+        int at = int(block);
+#pragma unroll 1
+        for (; at <= last; at += 2) {
+            format.advance(2);
+            if (present) advance(x, 2 * kBlockBytes);
+            if constexpr (Format::kLockstep) {
+#pragma unroll
+                for (int tile = 0; tile < 2; ++tile) {
+                    xs[0].load(x + tile * kTileBytes);
+                    xs[1].load(x + tile * kTileBytes + kBlockBytes);
+                    multiply_tile(format, tile, w, xs, sums, y);
+                    format.load_codes(w[0], tile, 0);
+                    format.load_codes(w[1], tile, 1);
+                    if (tile == 0) __syncwarp();
+                }
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    xs[0].load(x + i * kTileBytes);
+                    multiply_tile(format, i & 1, one(w[i >> 1]), one(xs[0]), one(sums[0]), y);
+                    format.load_codes(w[i >> 1], i & 1, i >> 1);
+                    if (i == 1) __syncwarp();
+                }
+            }
+            format.load_scales(w[0], 0, at + 2);
+            format.load_scales(w[1], 1, at + 3);
+        }
+        block = at;
+        if (present) x += 2 * kBlockBytes;
         // The last two or three whole blocks, and those whose x needs care.
 #pragma unroll 1
         for (; block < end; ++block) {
-            if (block < whole) {
-                xs.load(x);
-            } else {
-                format.load_guarded(even, block);
-                xs.load_guarded(x, present ? int(p.k) - int(block) * Format::kBlockK - 8 * t : 0, p.x_aligned);
+#pragma unroll
+            for (int tile = 0; tile < 2; ++tile) {
+                if (block < whole) {
+                    xs[tile].load(x + tile * kTileBytes);
+                } else {
+                    if (tile == 0) format.load_scales(w[0], 0, block);
+                    if (2 * block + tile < p.tiles) format.load_codes(w[0], tile, 0);
+                    else w[0].codes[tile] = make_uint4(0, 0, 0, 0);
+                    const int left = int(p.k) - int(block) * kBlockK - tile * Format::kTileK - 8 * t;
+                    xs[tile].load_guarded(x + tile * kTileBytes, present ? left : 0, p.x_aligned);
+                }
             }
-            format.multiply(even, xs, y);
-            even = odd;
-            if (block + 2 < whole) format.load(odd, 2, block + 2);
-            x += x_step;
+            multiply_tile(format, 0, one(w[0]), one(xs[0]), one(sums[0]), y);
+            multiply_tile(format, 1, one(w[0]), one(xs[1]), one(sums[0]), y);
+            w[0] = w[1];
+            if (block + 2 < whole) {
+                format.load_codes(w[1], 0, 2);
+                format.load_codes(w[1], 1, 2);
+                format.load_scales(w[1], 2, block + 2);
+            }
+            if (present) advance(x, kBlockBytes);
             format.advance(1);
         }
     }
-    reduce_and_store(p, y, Format::kUnit);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) y[i] *= Format::unit(i >> 1);
+    reduce_and_store(p, y);
 }
 
 }  // namespace lowbit

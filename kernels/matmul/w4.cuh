@@ -3,17 +3,21 @@
 // Packed codes (src/weights/layout.rs): tile = 16 outputs x 64 k = 512 bytes, [row tile][tile along k]; in a tile lane (g, t)
 // owns 16 bytes, word s of which is its A fragment of step s:
 //        a[i] half e:   output g + 8*(i&1),  k = 32*(s>>1) + 8*t + 4*(s&1) + 2*(i>>1) + e
-//        bits of the code, e = 0:   i = 0: 9..6   i = 1: 13..10   i = 2: 1,0,31,30 -> see below   i = 3: 5..2
-//   that is, code (i, e) sits at bit (6 + 4*i' + 16*e) mod 32 with i' = 0, 1, 2, -1.
+//        bits of the code, e = 0 (e = 1: 16 higher, mod 32):   i = 0: 9..6   i = 1: 5..2   i = 2: 17..14   i = 3: 13..10
 //
 // Tricks:
-//  1. Decode by one rotation and one lop3 for two codes: the code lands in the top fraction bits of a number in [1, 2),
-//     which reads 1 + q/16 exactly, in f16 and in bf16. 7 instructions for 8 weights in f16, 8 in bf16.
-//  2. The 1 + z/16 in front of q - z is removed by a second mma with the constant A = -(1 + z/16), right behind the first:
-//     exact operands, no sums of x to prepare, and the accumulator never grows beyond 16 products. (The usual 1024 + q
-//     leaves 10 bits less for the sum.) The exact twin subtracts in the loop instead (4 instructions for 8 weights).
-//  3. A group's sum is scaled once in f32: y += s * c. The factor 16 is taken out of the loop.
-//  4. w = q*d + m and w = (q - z)*d with a real z need the sum of x over the group: an mma with A = 1.
+//  1. f16: a code alone in the fraction of an f16 is a subnormal number, exactly q * 2^-18 (bits 9..6) or q * 2^-22 (5..2);
+//     tensor cores multiply subnormals exactly (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor cores,
+//     PeerJ CS 7:e330, 2021). So decoding is masking: one rotation and four ANDs for 8 weights, and no bias to remove.
+//     The code sits high in the fraction because products are aligned by exponents, not by leading bits: bits 3..0 would
+//     leave the sum 4 bits less.
+//  2. bf16 has 8 bits and the exponents of f32, so its subnormals are out of reach: the code goes to the top of the fraction
+//     of a number in [1, 2), which reads 1 + q/16 exactly. 8 instructions for 8 weights.
+//  3. The zero z (and the 1 of bf16) is removed by a second mma with a constant A = -z, right behind the first: exact
+//     operands, no sums of x to prepare, and the accumulator holds the product itself after every 16 k. The exact twin
+//     subtracts in the loop instead (4 instructions for 8 weights).
+//  4. A group's sum is scaled once in f32: y += s * c. Powers of two are taken out of the loop, per output half g, g + 8.
+//  5. w = q*s + m and w = (q - z)*s with a real z need the sum of x over the group: an mma with A = 1 in the same unit.
 #pragma once
 #include "skinny.cuh"
 
@@ -23,20 +27,66 @@ namespace lowbit {
 // minima (f16), w = q*s + m.
 enum class Zero { kSymmetric, kBits4, kReal, kMin };
 
+// Codes as numbers of x's type, for outputs g (even a[i]) and g + 8 (odd a[i]). `unit` is the value of code 1.
+template <class X>
+struct Code4;
+
+template <>
+struct Code4<F16> {
+    static constexpr float kBias = 0;  // decode(0) in units
+    static __device__ constexpr float unit(int odd) { return odd ? 0x1p-22f : 0x1p-18f; }
+    static __device__ constexpr uint32_t one(int odd) { return odd ? 0x00040004 : 0x00400040; }
+    static __device__ constexpr uint32_t minus_eight(int odd) { return odd ? 0x80208020 : 0x82008200; }
+    static __device__ constexpr uint32_t minus_zero(int) { return 0x80008000; }  // decode adds nothing
+
+    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
+        const uint32_t next = rotate_right(word, 8);
+        a[0] = word & 0x03c003c0, a[1] = word & 0x003c003c;
+        a[2] = next & 0x03c003c0, a[3] = next & 0x003c003c;
+    }
+
+    // The zero byte z[g] << 4 | z[g+8] to the amounts to add to base, twice: the magnitude grows by z.
+    static __device__ __forceinline__ void zeros(uint32_t (&z)[2], uint32_t byte) {
+        z[0] = (byte & 0xf0) * 0x00040004, z[1] = (byte & 0x0f) * 0x00040004;
+    }
+};
+
+template <>
+struct Code4<Bf16> {
+    static constexpr float kBias = 16;
+    static __device__ constexpr float unit(int) { return 0x1p-4f; }
+    static __device__ constexpr uint32_t one(int) { return 0x3d803d80; }
+    static __device__ constexpr uint32_t minus_eight(int) { return 0xbfc0bfc0; }  // less the 1 that decode adds
+    static __device__ constexpr uint32_t minus_zero(int) { return 0xbf80bf80; }
+
+    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
+        a[0] = and_or(word >> 3, 0x00780078, 0x3f803f80);
+        a[1] = and_or(word << 1, 0x00780078, 0x3f803f80);
+        a[2] = and_or(rotate_right(word, 11), 0x00780078, 0x3f803f80);
+        a[3] = and_or(word >> 7, 0x00780078, 0x3f803f80);
+    }
+
+    static __device__ __forceinline__ void zeros(uint32_t (&z)[2], uint32_t byte) {
+        z[0] = (byte >> 4 & 0x0f) * 0x00080008, z[1] = (byte & 0x0f) * 0x00080008;
+    }
+};
+
 template <class XType, Zero ZERO, int GROUP, bool EXACT>
 struct W4 {
     using X = XType;
-    static constexpr int kBlockK = 128;
-    static constexpr float kUnit = 16.f;  // sums are of (q - z)/16
+    using Code = Code4<X>;
+    static constexpr int kTileK = 64;
     static constexpr bool kHasOffset = ZERO == Zero::kReal || ZERO == Zero::kMin;
     static constexpr bool kCoarse = GROUP > 128;  // a group is many blocks: GROUP 256 stands for all of them
     static constexpr int kGroups = kCoarse ? 1 : 128 / GROUP;  // groups of a block
+    static constexpr int kStepsPerGroup = 8 / kGroups;
+    static constexpr bool kLockstep = kGroups == 1;
     static constexpr int kMetaWords = kGroups * (kHasOffset ? 2 : 1);
 
     struct Weights {
         uint4 codes[2];
         uint32_t meta[kMetaWords];  // group r: halves {s[g], s[g+8]} (, {m[g], m[g+8]})
-        uint32_t zeros;             // byte r: z[g] | z[g+8] << 4
+        uint32_t zeros;             // byte r: z[g] << 4 | z[g+8]
     };
 
     static constexpr int kMetaBytes = 8 * 4 * kMetaWords, kZeroBytes = 8 * kGroups;  // of a record
@@ -44,10 +94,10 @@ struct W4 {
     const uint8_t* codes;  // at the current block
     const uint8_t* meta;   // at the current block's record; if kCoarse, at the row tile's first
     const uint8_t* zeros;
-    uint32_t meta_shift, tiles, base[2];
+    uint32_t meta_shift, base[4];
 
     __device__ __forceinline__ W4(const SkinnyParams& p, uint32_t row_tile, uint32_t block, int lane)
-        : meta_shift(p.meta_shift), tiles(p.tiles), base{p.minus_base[0], p.minus_base[1]} {
+        : meta_shift(p.meta_shift), base{p.minus_base[0], p.minus_base[1], p.minus_base[2], p.minus_base[3]} {
         const int g = lane >> 2;
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);
         codes = reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
@@ -58,11 +108,12 @@ struct W4 {
     }
 
     __device__ __forceinline__ void advance(int blocks) {
-        codes += blocks * 1024;
-        if (!kCoarse) meta += blocks * kMetaBytes, zeros += blocks * kZeroBytes;
+        lowbit::advance(codes, blocks * 1024);
+        if (!kCoarse) lowbit::advance(meta, blocks * kMetaBytes);
+        if (!kCoarse && ZERO == Zero::kBits4) lowbit::advance(zeros, blocks * kZeroBytes);
     }
 
-    __device__ __forceinline__ void load_meta(Weights& w, int ahead, uint32_t block) const {
+    __device__ __forceinline__ void load_scales(Weights& w, int ahead, uint32_t block) const {
         const uint32_t record = kCoarse ? block >> meta_shift : ahead;
         const uint8_t* m = meta + record * uint64_t(kMetaBytes);
         if constexpr (kMetaWords == 1) {
@@ -85,85 +136,69 @@ struct W4 {
         }
     }
 
-    // Block `block`, which lies `ahead` blocks behind the current one.
-    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block) const {
-        w.codes[0] = load_streaming(codes + ahead * 1024);
-        w.codes[1] = load_streaming(codes + ahead * 1024 + 512);
-        load_meta(w, ahead, block);
+    __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead) const {
+        w.codes[tile] = load_streaming(codes + ahead * 1024 + tile * 512);
     }
 
-    // The current block; its second tile may lie beyond the end of k.
-    __device__ __forceinline__ void load_guarded(Weights& w, uint32_t block) const {
-        w.codes[0] = load_streaming(codes);
-        w.codes[1] = 2 * block + 1 < tiles ? load_streaming(codes + 512) : make_uint4(0, 0, 0, 0);
-        load_meta(w, 0, block);
-    }
+    struct Sums {
+        float c[4];         // of codes, less zeros, times x
+        float x[4];         // of x, for real zeros and minima
+        uint32_t minus[4];  // what is taken from a[i], twice
+    };
 
-    // a[i] = 1 + q/16, two codes each.
-    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
-        constexpr int kShift = 10 - X::kFractionBits;  // 0 or 3: how far below f16's the fraction ends
-        constexpr uint32_t kMask = 0x03c003c0u >> kShift;
-        a[0] = and_or(kShift ? word >> kShift : word, kMask, X::kOne);
-        a[1] = and_or(word >> (4 + kShift), kMask, X::kOne);
-        a[2] = and_or(rotate_right(word, 8 + kShift), kMask, X::kOne);
-        a[3] = and_or(word << (4 - kShift), kMask, X::kOne);
-    }
-
-    __device__ __forceinline__ void multiply(const Weights& w, const XFragments<4>& x, float (&y)[4]) const {
-        const uint32_t words[8] = {w.codes[0].x, w.codes[0].y, w.codes[0].z, w.codes[0].w,
-                                   w.codes[1].x, w.codes[1].y, w.codes[1].z, w.codes[1].w};
-        const uint32_t ones[4] = {X::kOne, X::kOne, X::kOne, X::kOne};
+    __device__ __forceinline__ void begin(Sums& sums, const Weights& w, int group) const {
 #pragma unroll
-        for (int r = 0; r < kGroups; ++r) {
-            // minus[i] = -(1 + z/16), twice, of the output of a[i].
-            uint32_t minus[4];
-            if constexpr (ZERO == Zero::kBits4) {
-                constexpr uint32_t kStep = 0x00010001u << (X::kFractionBits - 4);
-                const uint32_t low = (w.zeros >> (8 * r)) & 15, high = (w.zeros >> (8 * r + 4)) & 15;
-                minus[0] = low * kStep + base[0], minus[1] = high * kStep + base[0];
-                minus[2] = low * kStep + base[1], minus[3] = high * kStep + base[1];
-            } else {
+        for (int i = 0; i < 4; ++i) {
+            sums.c[i] = 0.f, sums.x[i] = 0.f;
+            sums.minus[i] = ZERO == Zero::kSymmetric ? Code::minus_eight(i & 1) : Code::minus_zero(i & 1);
+        }
+        if constexpr (ZERO == Zero::kBits4) {
+            uint32_t z[2];
+            Code::zeros(z, w.zeros >> (8 * group));
 #pragma unroll
-                for (int i = 0; i < 4; ++i) minus[i] = ZERO == Zero::kSymmetric ? X::kMinusThreeHalves : X::kMinusOne;
-            }
-            float c[4] = {0.f, 0.f, 0.f, 0.f}, sum[4] = {0.f, 0.f, 0.f, 0.f};
-#pragma unroll
-            for (int s = r * (8 / kGroups); s < (r + 1) * (8 / kGroups); ++s) {
-                uint32_t a[4];
-                decode(a, words[s]);
-                if constexpr (EXACT) {
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) a[i] = X::add(a[i], minus[i]);
-                }
-                X::mma(c, a, x.b(s, 0), x.b(s, 1), c);
-                if constexpr (kHasOffset) {
-                    X::mma(sum, ones, x.b(s, 0), x.b(s, 1), sum);
-                } else if constexpr (!EXACT) {
-                    X::mma(c, minus, x.b(s, 0), x.b(s, 1), c);
-                }
-            }
-            const float2 scale = half2_to_float2(w.meta[kHasOffset ? 2 * r : r]);
-            y[0] = fmaf(scale.x, c[0], y[0]);
-            y[1] = fmaf(scale.x, c[1], y[1]);
-            y[2] = fmaf(scale.y, c[2], y[2]);
-            y[3] = fmaf(scale.y, c[3], y[3]);
-            if constexpr (kHasOffset) {
-                const float2 off = half2_to_float2(w.meta[2 * r + 1]);
-                const float lo = offset(scale.x, off.x), hi = offset(scale.y, off.y);
-                y[0] = fmaf(lo, sum[0], y[0]);
-                y[1] = fmaf(lo, sum[1], y[1]);
-                y[2] = fmaf(hi, sum[0], y[2]);
-                y[3] = fmaf(hi, sum[1], y[3]);
-            }
+            for (int i = 0; i < 4; ++i) sums.minus[i] = z[i & 1] + base[i];
         }
     }
 
-    // What a group's sum of x is multiplied by, in units of 1/16: m or -z*s, less the s*16 that the decode adds.
-    static __device__ __forceinline__ float offset(float s, float o) {
-        constexpr float kSixteenth = 1.f / 16;
-        const float one = EXACT ? 0.f : -s;
-        return ZERO == Zero::kMin ? fmaf(o, kSixteenth, one) : fmaf(-s * kSixteenth, o, one);
+    __device__ __forceinline__ void step(Sums& sums, const Weights& w, int s, uint32_t b0, uint32_t b1) const {
+        // Is there something to take off here? (With an offset, the bias of the decode goes there.)
+        constexpr bool kMinus = !kHasOffset || (EXACT && Code::kBias != 0);
+        const uint4& v = w.codes[s >> 2];
+        const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+        uint32_t a[4];
+        Code::decode(a, words[s & 3]);
+        if constexpr (EXACT && kMinus) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) a[i] = X::add(a[i], sums.minus[i]);
+        }
+        X::mma(sums.c, a, b0, b1, sums.c);
+        if constexpr (!EXACT && kMinus) X::mma(sums.c, sums.minus, b0, b1, sums.c);
+        if constexpr (kHasOffset) {
+            const uint32_t ones[4] = {Code::one(0), Code::one(1), Code::one(0), Code::one(1)};
+            X::mma(sums.x, ones, b0, b1, sums.x);
+        }
     }
+
+    __device__ __forceinline__ void end(Sums& sums, const Weights& w, int group, float (&y)[4]) const {
+        const float2 scale = half2_to_float2(w.meta[kHasOffset ? 2 * group : group]);
+        y[0] = fmaf(scale.x, sums.c[0], y[0]);
+        y[1] = fmaf(scale.x, sums.c[1], y[1]);
+        y[2] = fmaf(scale.y, sums.c[2], y[2]);
+        y[3] = fmaf(scale.y, sums.c[3], y[3]);
+        if constexpr (kHasOffset) {
+            float2 o = half2_to_float2(w.meta[2 * group + 1]);
+            constexpr float kBias = EXACT ? 0.f : Code::kBias;
+            if (ZERO == Zero::kMin && kBias != 0) o = make_float2(fmaf(-kBias, scale.x, o.x), fmaf(-kBias, scale.y, o.y));
+            if (ZERO == Zero::kReal) o = make_float2(-scale.x * (o.x + kBias), -scale.y * (o.y + kBias));
+            y[0] = fmaf(o.x, sums.x[0], y[0]);
+            y[1] = fmaf(o.x, sums.x[1], y[1]);
+            y[2] = fmaf(o.y, sums.x[2], y[2]);
+            y[3] = fmaf(o.y, sums.x[3], y[3]);
+        }
+    }
+
+    // Outputs of y[0..2] and y[2..4] are in units of 1 / these.
+    static __device__ __forceinline__ float unit(int half) { return 1.f / Code::unit(half); }
 };
 
 }  // namespace lowbit

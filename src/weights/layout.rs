@@ -11,9 +11,8 @@
 //! ```text
 //! (g, t, s, i, e) -> output 16*row_tile + g + 8*(i & 1),   k = first + 32*(s >> 1) + 8*t + 4*(s & 1) + 2*(i >> 1) + e
 //! ```
-//! - 4 bits, word s of the lane: the code sits at bits `(6 + 4*j + 16*e) mod 32 ..`, j = 0, 1, 2, -1 for i = 0, 1, 2, 3
-//!   (the bits of i = 2, e = 1 are 30, 31, 0, 1). One rotation brings a pair to bits 6..10 and 22..26, the top of the
-//!   fractions of two f16.
+//! - 4 bits, word s of the lane: the lowest bit of the code is bit `[6, 2, 14, 10][i] + 16*e`, and bits beyond 31 go on at
+//!   bit 0. So a pair (e = 0, 1) is, as it lies or after one rotation by 8, in the fractions of two f16.
 //! - 8 bits, word 2*s + (i >> 1) of the lane: byte `2*(i & 1) + e` is code + 128.
 //!
 //! # Scales
@@ -22,7 +21,7 @@
 //! is one block (128 k of 4-bit, 64 k of 8-bit codes) with all its groups; with other groups it is one group.
 //!
 //! # Zeros (4-bit zeros only)
-//! The same records, bytes `[g 0..8][group of the record]`: zero of output g in the low nibble, of g + 8 in the high.
+//! The same records, bytes `[g 0..8][group of the record]`: zero of output g in the high nibble, of g + 8 in the low.
 //!
 //! # Padding
 //! Outputs beyond n, k beyond `k` and groups beyond the last are zero bits (8-bit codes: code 0). The kernels read x as 0
@@ -239,7 +238,7 @@ impl PackedLayout {
         let lane = tile * 512 + (4 * g + t) * 16;
         match self.format {
             WeightFormat::Int4(_) => {
-                let bit = [[6, 14], [10, 2]][i0][i1] + 16 * e as u32;
+                let bit = [[6, 14], [2, 10]][i0][i1] + 16 * e as u32;
                 CodePlace { word: lane + 4 * s, rotation: bit }
             }
             WeightFormat::Int8 => CodePlace { word: lane + 4 * (2 * s + i1), rotation: 8 * (2 * i0 + e) as u32 },
@@ -275,6 +274,6 @@ impl PackedLayout {
     pub fn zero(&self, n: usize, group: usize) -> Option<(usize, u32)> {
         let (record, r) = self.record(group);
         let at = (((n / 16) * self.records() + record) * 8 + n % 8) * self.record_groups() + r;
-        self.format.has_zeros().then(|| (self.zeros_at() + at, 4 * ((n / 8) % 2) as u32))
+        self.format.has_zeros().then(|| (self.zeros_at() + at, 4 * (1 - (n / 8) % 2) as u32))
     }
 }

@@ -35,8 +35,10 @@ pub(super) struct SkinnyParams {
     pub meta_blocks: u32,
     pub meta_shift: u32,
     pub k_warps_log2: u32,
+    pub part_blocks: u32,
+    pub longer_parts: u32,
     pub out_type: u32,
-    pub minus_base: [u32; 2],
+    pub minus_base: [u32; 4],
     pub reserved: u32,
 }
 
@@ -132,8 +134,6 @@ const TABLE: &[Instance] = &[
     row(F16, SYM, 128, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_sym_g128_exact"),
     row(F16, ZERO4, 32, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_zero4_g32_exact"),
     row(F16, ZERO4, 128, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_zero4_g128_exact"),
-    row(F16, MIN, 32, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_min_g32_exact"),
-    row(F16, MIN, 128, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_min_g128_exact"),
     row(F16, INT8, 32, Decode::Exact, "matmul/w8a16", "w8a16_f16_g32"),
     row(F16, INT8, 0, Decode::Exact, "matmul/w8a16", "w8a16_f16_coarse"),
     row(Bf16, INT8, 32, Decode::Exact, "matmul/w8a16", "w8a16_bf16_g32"),
@@ -148,8 +148,9 @@ pub(crate) fn entries() -> Vec<EntryRow> {
 fn find(layout: &PackedLayout, x: DType, decode: Decode) -> Option<&'static Instance> {
     let kind = Kind::of(layout.format());
     let group = if layout.record_is_group() { 0 } else { layout.group() };
-    // 8-bit codes are decoded exactly in any case.
-    let fits = |i: &&Instance| i.decode == decode || kind == INT8;
+    // These have no zero to subtract from a weight (f16: nor a bias): one kernel is both.
+    let one_kernel = kind == INT8 || (x == F16 && matches!(kind, REAL | MIN));
+    let fits = |i: &&Instance| i.decode == decode || one_kernel;
     TABLE.iter().filter(fits).find(|i| i.x == x && i.kind == kind && i.group == group)
 }
 

@@ -22,10 +22,10 @@ const WARPS: usize = 8;
 /// How codes become operands of the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Decode {
-    /// 4 bits: to `1 + q/16`; the `1 + zero/16` is removed by a second product. What engines want.
+    /// The zero is removed by a second product. What engines want.
     #[default]
     Fast,
-    /// The zero is subtracted from every weight; about a quarter more instructions. To compare with.
+    /// The zero is subtracted from every weight; about a fifth more instructions. To compare with.
     Exact,
 }
 
@@ -201,6 +201,7 @@ pub fn skinny<X: Half16, O: Element>(
         Residual::None | Residual::Output => None,
     };
     aligned("weights", weights, 16)?;
+    let parts = split.k_warps * split.splits;
     let mut params = SkinnyParams {
         codes: weights,
         meta: weights + layout.scales_at() as u64,
@@ -229,7 +230,9 @@ pub fn skinny<X: Half16, O: Element>(
         meta_shift: meta_shift(layout),
         k_warps_log2: split.k_warps.ilog2(),
         out_type: O::DTYPE as u32,
-        minus_base: [minus_base(layout, X::DTYPE); 2],
+        part_blocks: (layout.blocks() / parts) as u32,
+        longer_parts: (layout.blocks() % parts) as u32,
+        minus_base: minus_base(layout, X::DTYPE),
         ..SkinnyParams::default()
     };
     let _workspace = if counters_len > 0
@@ -257,14 +260,18 @@ fn meta_shift(layout: &PackedLayout) -> u32 {
     if layout.groups() == 1 { 31 } else { (layout.group() / layout.format().block_k()).max(1).ilog2() }
 }
 
-/// Two halves `-(1 + plus/16)`, from which the kernel makes `-(1 + zero/16)` by adding the stored nibble.
-fn minus_base(layout: &PackedLayout, x: DType) -> u32 {
+/// What the kernel takes from the decoded codes of register i of the A operand, when the stored zero is 0: two halves
+/// `-plus` in the units of the decode (`Code4` in w4.cuh), bf16 less its bias. The kernel adds the stored zero.
+fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
     let plus = match layout.format() {
         WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => u32::from(plus),
         _ => 0,
     };
-    let half = if x == DType::F16 { 0xbc00 + (plus << 6) } else { 0xbf80 + (plus << 3) };
-    half << 16 | half
+    let (low, high) = match x {
+        DType::F16 => (0x8000 + (plus << 6), 0x8000 + (plus << 2)),
+        _ => (0xbf80 + (plus << 3), 0xbf80 + (plus << 3)),
+    };
+    [low, high, low, high].map(|half| half << 16 | half)
 }
 
 #[cfg(test)]
