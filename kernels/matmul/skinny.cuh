@@ -131,39 +131,27 @@ struct Bf16 {
 
 // ---- x ------------------------------------------------------------------------------------------------------------
 
-// x of a block of 32 * CHUNKS k, as B fragments. Chunk c, lane (g, t): x[row g][32*c + 8*t + 0..7]; of its four words
-// step 2*c uses (x, y) and step 2*c + 1 uses (z, w).
-template <int CHUNKS>
-struct XFragments {
-    uint4 chunk[CHUNKS];
+// x of a run of 32 k, two steps, as B fragments. Lane (g, t): x[row g][8*t + 0..7] of the run; step 0 uses words (x, y), step
+// 1 uses (z, w).
+struct XRun {
+    uint4 v;
 
     __device__ __forceinline__ uint32_t b(int step, int reg) const {
-        const uint4& v = chunk[step >> 1];
         return step & 1 ? (reg ? v.w : v.z) : (reg ? v.y : v.x);
     }
 
-    __device__ __forceinline__ void load(const uint8_t* p) {
-#pragma unroll
-        for (int c = 0; c < CHUNKS; ++c) chunk[c] = __ldg(reinterpret_cast<const uint4*>(p + 64 * c));
-    }
+    __device__ __forceinline__ void load(const uint8_t* p) { v = __ldg(reinterpret_cast<const uint4*>(p)); }
 
-    // The block at the end of k, or rows that are not aligned: 0 beyond the `left` elements that the row still has.
+    // At the end of k, or in rows that are not aligned: 0 beyond the `left` elements that the row still has.
     __device__ __forceinline__ void load_guarded(const uint8_t* p, int left, bool aligned) {
+        v = make_uint4(0, 0, 0, 0);
+        if (left >= 8 && aligned) {
+            load(p);
+        } else if (left > 0) {
+            uint32_t half[8];
 #pragma unroll
-        for (int c = 0; c < CHUNKS; ++c) {
-            const uint8_t* from = p + 64 * c;
-            const int have = left - 32 * c;
-            if (have <= 0) {
-                chunk[c] = make_uint4(0, 0, 0, 0);
-            } else if (have >= 8 && aligned) {
-                chunk[c] = __ldg(reinterpret_cast<const uint4*>(from));
-            } else {
-                uint32_t half[8];
-#pragma unroll
-                for (int e = 0; e < 8; ++e) half[e] = e < have ? __ldg(reinterpret_cast<const uint16_t*>(from) + e) : 0u;
-                chunk[c] = make_uint4(half[0] | half[1] << 16, half[2] | half[3] << 16, half[4] | half[5] << 16,
-                                      half[6] | half[7] << 16);
-            }
+            for (int e = 0; e < 8; ++e) half[e] = e < left ? __ldg(reinterpret_cast<const uint16_t*>(p) + e) : 0u;
+            v = make_uint4(half[0] | half[1] << 16, half[2] | half[3] << 16, half[4] | half[5] << 16, half[6] | half[7] << 16);
         }
     }
 };
@@ -261,27 +249,26 @@ __device__ __forceinline__ T (&one(T& t))[1] {
 }
 
 template <int N, class Format>
-__device__ __forceinline__ void multiply_tile(const Format& format, int tile, const typename Format::Weights (&w)[N],
-                                              const XFragments<Format::kTileK / 32> (&x)[N],
-                                              typename Format::Sums (&sums)[N], float (&y)[4]) {
-    constexpr int kSteps = Format::kTileK / 16;
+__device__ __forceinline__ void multiply_run(const Format& format, int run, const typename Format::Weights (&w)[N],
+                                             const XRun (&x)[N], typename Format::Sums (&sums)[N], float (&y)[4]) {
+    constexpr int kSteps = Format::kStepsPerGroup;
 #pragma unroll
-    for (int j = 0; j < kSteps; ++j) {
-        const int s = tile * kSteps + j;
-        if (s % Format::kStepsPerGroup == 0)
+    for (int s = 2 * run; s < 2 * run + 2; ++s) {
+        if (s % kSteps == 0)
 #pragma unroll
-            for (int i = 0; i < N; ++i) format.begin(sums[i], w[i], s / Format::kStepsPerGroup);
+            for (int i = 0; i < N; ++i) format.begin(sums[i], w[i], s / kSteps);
 #pragma unroll
-        for (int i = 0; i < N; ++i) format.step(sums[i], w[i], s, x[i].b(j, 0), x[i].b(j, 1));
-        if ((s + 1) % Format::kStepsPerGroup == 0)
+        for (int i = 0; i < N; ++i) format.step(sums[i], w[i], s, x[i].b(s, 0), x[i].b(s, 1));
+        if ((s + 1) % kSteps == 0)
 #pragma unroll
-            for (int i = 0; i < N; ++i) format.end(sums[i], w[i], s / Format::kStepsPerGroup, y);
+            for (int i = 0; i < N; ++i) format.end(sums[i], w[i], s / kSteps, y);
     }
 }
 
 template <class Format>
 __device__ __forceinline__ void skinny(const SkinnyParams& p) {
-    constexpr int kTileBytes = Format::kTileK * 2, kBlockK = 2 * Format::kTileK, kBlockBytes = 2 * kTileBytes;
+    constexpr int kBlockK = 2 * Format::kTileK, kBlockBytes = 2 * kBlockK;  // bytes of x
+    constexpr int kRuns = kBlockK / 32, kTileRuns = kRuns / 2, kRunBytes = 64;
     static_assert(2 * kBlockBytes <= sizeof(kZeroLine), "two blocks of x are read from one pointer");
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     const uint32_t k_warps = 1u << p.k_warps_log2;
@@ -301,7 +288,7 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
         Format format(p, row_tile, block, lane);
         typename Format::Weights w[2];
         typename Format::Sums sums[2];
-        XFragments<Format::kTileK / 32> xs[2];
+        XRun xs[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             if (block + i < whole) {
@@ -319,21 +306,25 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
             if (present) advance(x, 2 * kBlockBytes);
             if constexpr (Format::kLockstep) {
 #pragma unroll
-                for (int tile = 0; tile < 2; ++tile) {
-                    xs[0].load(x + tile * kTileBytes);
-                    xs[1].load(x + tile * kTileBytes + kBlockBytes);
-                    multiply_tile(format, tile, w, xs, sums, y);
-                    format.load_codes(w[0], tile, 0);
-                    format.load_codes(w[1], tile, 1);
-                    if (tile == 0) __syncwarp();
+                for (int run = 0; run < kRuns; ++run) {
+                    xs[0].load(x + run * kRunBytes);
+                    xs[1].load(x + run * kRunBytes + kBlockBytes);
+                    multiply_run(format, run, w, xs, sums, y);
+                    if (run % kTileRuns == kTileRuns - 1)
+#pragma unroll
+                        for (int i = 0; i < 2; ++i) format.load_codes(w[i], run / kTileRuns, i);
+                    if (run == kTileRuns - 1) __syncwarp();
                 }
             } else {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    xs[0].load(x + i * kTileBytes);
-                    multiply_tile(format, i & 1, one(w[i >> 1]), one(xs[0]), one(sums[0]), y);
-                    format.load_codes(w[i >> 1], i & 1, i >> 1);
-                    if (i == 1) __syncwarp();
+                for (int i = 0; i < 2; ++i) {
+#pragma unroll
+                    for (int run = 0; run < kRuns; ++run) {
+                        xs[0].load(x + run * kRunBytes + i * kBlockBytes);
+                        multiply_run(format, run, one(w[i]), one(xs[0]), one(sums[0]), y);
+                        if (run % kTileRuns == kTileRuns - 1) format.load_codes(w[i], run / kTileRuns, i);
+                        if (i == 0 && run == kRuns - 1) __syncwarp();
+                    }
                 }
             }
             format.load_scales(w[0], 0, at + 2);
@@ -344,20 +335,22 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
         // The last two or three whole blocks, and those whose x needs care.
 #pragma unroll 1
         for (; block < end; ++block) {
+            const bool is_whole = block < whole;
+            if (!is_whole) {
+                format.load_scales(w[0], 0, block);
 #pragma unroll
-            for (int tile = 0; tile < 2; ++tile) {
-                if (block < whole) {
-                    xs[tile].load(x + tile * kTileBytes);
-                } else {
-                    if (tile == 0) format.load_scales(w[0], 0, block);
+                for (int tile = 0; tile < 2; ++tile) {
                     if (2 * block + tile < p.tiles) format.load_codes(w[0], tile, 0);
                     else w[0].codes[tile] = make_uint4(0, 0, 0, 0);
-                    const int left = int(p.k) - int(block) * kBlockK - tile * Format::kTileK - 8 * t;
-                    xs[tile].load_guarded(x + tile * kTileBytes, present ? left : 0, p.x_aligned);
                 }
             }
-            multiply_tile(format, 0, one(w[0]), one(xs[0]), one(sums[0]), y);
-            multiply_tile(format, 1, one(w[0]), one(xs[1]), one(sums[0]), y);
+#pragma unroll
+            for (int run = 0; run < kRuns; ++run) {
+                const int left = int(p.k) - int(block) * kBlockK - run * 32 - 8 * t;
+                if (is_whole) xs[0].load(x + run * kRunBytes);
+                else xs[0].load_guarded(x + run * kRunBytes, present ? left : 0, p.x_aligned);
+                multiply_run(format, run, one(w[0]), one(xs[0]), one(sums[0]), y);
+            }
             w[0] = w[1];
             if (block + 2 < whole) {
                 format.load_codes(w[1], 0, 2);

@@ -1,0 +1,71 @@
+//! What the kernels ask of memory, on the software device: every weight once, in whole sectors, no bank conflicts.
+
+use half::f16;
+use nvcuda::client;
+
+use crate::world::*;
+
+/// Sectors of 32 bytes that x takes: every row tile reads every run of 32 k, 64 bytes a row, and lanes without a row
+/// read one line of zeros.
+fn x_sectors(n: usize, k: usize, rows: usize) -> u64 {
+    let a_run = 2 * rows + usize::from(rows < 8);
+    (n.div_ceil(16) * (k / 32) * a_run) as u64
+}
+
+#[test]
+fn weights_are_read_once_in_whole_sectors() {
+    if !client::active() {
+        eprintln!("not softcuda: nothing is counted");
+        return;
+    }
+    let world = world();
+    let (n, k) = (256, 2048);
+    for (kernel, kind, group, most) in [
+        ("w4a16_f16_zero4_g128", Kind::Zeros, 128, 1.03),
+        ("w4a16_f16_sym_g128", Kind::Symmetric, 128, 1.0),
+        ("w4a16_f16_sym_g32", Kind::Symmetric, 32, 1.0),
+        ("w4a16_f16_min_g32", Kind::Min, 32, 1.0),
+        ("w8a16_f16_g32", Kind::Int8, 32, 1.0),
+    ] {
+        let weights = random_weights(&mut rng(13), kind, n, k, group);
+        let layout = weights.layout();
+        // Scales of 16 outputs are whole sectors; 4-bit zeros of a group of 128 are 8 bytes.
+        let ideal = (layout.code_bytes() + layout.scale_bytes() + layout.zero_bytes()) as f64 / 32.0;
+        let x = activations::<f16>(&mut rng(14), "gauss", 8 * k);
+        for rows in [1, 4, 8] {
+            client::reset_counters();
+            Call::<f16, f16>::new(&weights, &x, rows).run(&world).unwrap();
+            let counters = client::counters_of(kernel);
+            let stats = &counters.stats;
+            assert_eq!(counters.launches, 1, "{kernel}");
+            let requested = (stats.global_load_sectors - x_sectors(n, k, rows)) as f64;
+            assert!(
+                requested >= ideal && requested <= most * ideal,
+                "{kernel} rows {rows}: {requested} sectors of weights for {ideal}"
+            );
+            assert_eq!(stats.shared_wavefronts, stats.shared_ideal_wavefronts, "{kernel} rows {rows}: bank conflicts");
+            assert_eq!(stats.local_requests, 0, "{kernel} rows {rows}");
+        }
+    }
+}
+
+/// The cost in instructions is the same for every number of rows, but for the epilogue's stores.
+#[test]
+fn rows_are_free() {
+    if !client::active() {
+        eprintln!("not softcuda: nothing is counted");
+        return;
+    }
+    let world = world();
+    let (n, k) = (64, 4096);
+    let weights = random_weights(&mut rng(15), Kind::Min, n, k, 32);
+    let x = activations::<f16>(&mut rng(16), "gauss", 8 * k);
+    let instructions = |rows: usize| {
+        client::reset_counters();
+        Call::<f16, f16>::new(&weights, &x, rows).run(&world).unwrap();
+        client::counters_of("w4a16_f16_min_g32").stats.warp_instructions.iter().sum::<u64>() as f64
+    };
+    let (one, eight) = (instructions(1), instructions(8));
+    println!("warp instructions for 8 weights of a lane: {:.1}", one / ((n * k / 8 / 32) as f64));
+    assert!(eight <= 1.05 * one, "{eight} instructions for 8 rows, {one} for 1");
+}

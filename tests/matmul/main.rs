@@ -1,0 +1,12 @@
+//! The skinny matmul kernels against their definition, on every mode of the software device.
+#![cfg(kernels_built)]
+
+#[path = "../common/golden.rs"]
+mod golden;
+mod world;
+
+mod arguments;
+mod counts;
+mod epilogue;
+mod invariance;
+mod products;
