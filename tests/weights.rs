@@ -168,6 +168,17 @@ fn codes_lie_where_the_documentation_says() {
         let Zeros::Codes(zeros) = &plain.zeros else { panic!() };
         assert_eq!(bytes[zeros_at + 16 * record + g * 2 + r] >> (4 - 4 * h) & 15, zeros[group * n + output]);
     }
+    // Scales and minima: records of 128 k with 4 groups of 32, in two pieces.
+    let plain = random_plain(&mut rng, n, k, 32, 4);
+    let weights = Packed::from_plain(&plain).unwrap();
+    let half = |at: usize| f16::from_le_bytes([weights.bytes()[at], weights.bytes()[at + 1]]);
+    for (output, group) in (0..n).flat_map(|output| (0..7).map(move |group| (output, group))) {
+        let (record, r, g, h) = ((output / 16) * 2 + group / 4, group % 4, output % 8, output / 8 % 2);
+        let at = weights.layout().scales_at() + 256 * record + 128 * (r / 2) + 16 * g + 8 * (r % 2) + 2 * h;
+        let Zeros::Min(minima) = &plain.zeros else { panic!() };
+        assert_eq!(half(at), plain.scales[group * n + output]);
+        assert_eq!(half(at + 4), minima[group * n + output]);
+    }
 }
 
 /// Random weights of every zero kind: 0 symmetric, 1 zeros 0..=15, 2 zeros 1..=16, 3 real, 4 minima.

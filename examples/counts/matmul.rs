@@ -22,7 +22,7 @@ pub fn run(bench: &Bench) -> Outcome {
         ("w4a16_f16_min_g128", min, 128, Decode::Fast),
         ("w4a16_f16_sym_g32_exact", sym, 32, Decode::Exact),
         ("w4a16_f16_sym_g128_exact", sym, 128, Decode::Exact),
-        ("w4a16_f16_min_g32_exact", min, 32, Decode::Exact),
+        ("w4a16_f16_zero4_g128_exact", zero4, 128, Decode::Exact),
         ("w8a16_f16_g32", Int8, 32, Decode::Exact),
         ("w8a16_f16_coarse", Int8, K, Decode::Exact),
     ] {

@@ -183,15 +183,15 @@ __device__ __forceinline__ void finish(const SkinnyParams& p, uint32_t row, uint
 }
 
 // Where warp w's sum for (output r, column c) of its row tile lies in shared memory: 8 columns of 20 words (banks of a
-// store 20*c + r are distinct), row tiles alternately shifted by 16 so that two of them can be read at once.
+// store 20*c + r are distinct), row tiles 16 words further apart so that two of them can be read at once.
 __device__ __forceinline__ int partial_index(int warp, int row_tile, int r, int c) {
-    return warp * 160 + (row_tile & 1) * 16 + c * 20 + r;
+    return warp * 160 + row_tile * 16 + c * 20 + r;
 }
 
 // Adds the sums of the warps that share a row tile, in the order of k, and finishes them or, with a split of k over
 // CTAs, leaves them in the workspace, where the last CTA to arrive adds them in the order of the splits.
 __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&y)[4]) {
-    __shared__ float partial[kWarps * 160 + 16];
+    __shared__ float partial[kWarps * (160 + 16)];
     __shared__ bool last;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     const int k_warps = 1 << p.k_warps_log2, cta_tiles = kWarps >> p.k_warps_log2;
@@ -200,13 +200,16 @@ __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&
     for (int i = 0; i < 4; ++i) partial[partial_index(warp, mine, g + 8 * (i >> 1), 2 * t + (i & 1))] = y[i];
     __syncthreads();
 
-    const uint32_t first_row = blockIdx.x * cta_tiles * 16, cta_rows = cta_tiles * 16;
+    // Half a warp adds the 16 outputs of a column; its other half those of the next row tile or, if there is none, of the
+    // column 4 further, which lie in the other banks.
+    const int cta_log2 = 7 - int(p.k_warps_log2), cta_rows = 1 << cta_log2, items = cta_tiles > 1 ? cta_rows * int(p.m) : 128;
+    const uint32_t first_row = blockIdx.x * cta_rows;
     const uint64_t padded = uint64_t(p.row_tiles) * 16;
-    const int items = cta_rows * p.m;
     for (int i = threadIdx.x; i < items; i += kWarps * 32) {
-        const int column = i / cta_rows, in_cta = i % cta_rows, tile = in_cta >> 4;
+        const int column = cta_tiles > 1 ? i >> cta_log2 : 4 * (i >> 4 & 1) + (i >> 5), in_cta = i & (cta_rows - 1);
         const uint32_t row = first_row + in_cta;
-        if (row >= p.n) continue;
+        if (row >= p.n || column >= p.m) continue;
+        const int tile = in_cta >> 4;
         float sum = 0.f;
         for (int w = 0; w < k_warps; ++w) sum += partial[partial_index(tile * k_warps + w, tile, in_cta & 15, column)];
         if (gridDim.y == 1) finish(p, row, column, sum);
@@ -222,9 +225,9 @@ __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&
     __syncthreads();
     if (!last) return;
     __threadfence();
-    for (int i = threadIdx.x; i < items; i += kWarps * 32) {
-        const int column = i / cta_rows;
-        const uint32_t row = first_row + i % cta_rows;
+    for (int i = threadIdx.x; i < cta_rows * int(p.m); i += kWarps * 32) {
+        const int column = i >> cta_log2;
+        const uint32_t row = first_row + (i & (cta_rows - 1));
         if (row >= p.n) continue;
         float sum = 0.f;
         for (uint32_t s = 0; s < gridDim.y; ++s)

@@ -101,7 +101,7 @@ struct W4 {
         const int g = lane >> 2;
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);
         codes = reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
-        meta = reinterpret_cast<const uint8_t*>(p.meta) + record * kMetaBytes + g * 4 * kMetaWords;
+        meta = reinterpret_cast<const uint8_t*>(p.meta) + record * kMetaBytes + g * (kMetaWords < 4 ? 4 * kMetaWords : 16);
         zeros = reinterpret_cast<const uint8_t*>(p.zeros) + record * kZeroBytes + g * kGroups;
         // Keep one address each: rebuilt from the parameters for every load, it costs four instructions instead of one.
         asm volatile("" : "+l"(codes), "+l"(meta), "+l"(zeros));
@@ -124,7 +124,7 @@ struct W4 {
         } else {
 #pragma unroll
             for (int i = 0; i < kMetaWords / 4; ++i) {
-                const uint4 v = __ldg(reinterpret_cast<const uint4*>(m) + i);
+                const uint4 v = __ldg(reinterpret_cast<const uint4*>(m + 128 * i));
                 w.meta[4 * i] = v.x, w.meta[4 * i + 1] = v.y, w.meta[4 * i + 2] = v.z, w.meta[4 * i + 3] = v.w;
             }
         }

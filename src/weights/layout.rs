@@ -16,8 +16,9 @@
 //! - 8 bits, word 2*s + (i >> 1) of the lane: byte `2*(i & 1) + e` is code + 128.
 //!
 //! # Scales
-//! Records `[row tile][record]`, halves (f16) in the order `[g 0..8][group of the record][s, (o,)][output g, output g + 8]`,
-//! where o is the minimum or the real zero of formats that have one. With groups of 32, 64, 128 k (8-bit codes: 32) a record
+//! Records `[row tile][record]`, halves (f16) in the order `[piece][g 0..8][group of the piece][s, (o,)][output g, output
+//! g + 8]`, where o is the minimum or the real zero of formats that have one, and a piece is as many groups of the record
+//! as give a lane up to 16 bytes (the loads of a piece are whole sectors). With groups of 32, 64, 128 k (8-bit codes: 32) a record
 //! is one block (128 k of 4-bit, 64 k of 8-bit codes) with all its groups; with other groups it is one group.
 //!
 //! # Zeros (4-bit zeros only)
@@ -261,7 +262,8 @@ impl PackedLayout {
         );
         let (record, r) = self.record(group);
         let kinds = if self.format.has_offset() { 2 } else { 1 };
-        let half = (((n % 8) * self.record_groups() + r) * kinds) * 2 + (n / 8) % 2;
+        let piece = self.record_groups().min(4 / kinds);
+        let half = (((r / piece * 8 + n % 8) * piece + r % piece) * kinds) * 2 + (n / 8) % 2;
         self.scales_at() + ((n / 16) * self.records() + record) * self.scale_record_bytes() + 2 * half
     }
 

@@ -1,7 +1,7 @@
 //! What the kernels ask of memory, on the software device: every weight once, in whole sectors, no bank conflicts.
 
 use half::f16;
-use nvcuda::client;
+use nvcuda::client::{self, Class};
 
 use crate::world::*;
 
@@ -19,13 +19,14 @@ fn weights_are_read_once_in_whole_sectors() {
         return;
     }
     let world = world();
-    let (n, k) = (256, 2048);
-    for (kernel, kind, group, most) in [
-        ("w4a16_f16_zero4_g128", Kind::Zeros, 128, 1.03),
-        ("w4a16_f16_sym_g128", Kind::Symmetric, 128, 1.0),
-        ("w4a16_f16_sym_g32", Kind::Symmetric, 32, 1.0),
-        ("w4a16_f16_min_g32", Kind::Min, 32, 1.0),
-        ("w8a16_f16_g32", Kind::Int8, 32, 1.0),
+    let n = 256;
+    // Shapes whose k is not split over blocks: no workspace to read.
+    for (kernel, kind, k, group, most) in [
+        ("w4a16_f16_zero4_g128", Kind::Zeros, 2048, 128, 1.03),
+        ("w4a16_f16_sym_g128", Kind::Symmetric, 2048, 128, 1.0),
+        ("w4a16_f16_sym_g32", Kind::Symmetric, 2048, 32, 1.0),
+        ("w4a16_f16_min_g32", Kind::Min, 2048, 32, 1.0),
+        ("w8a16_f16_g32", Kind::Int8, 1024, 32, 1.0),
     ] {
         let weights = random_weights(&mut rng(13), kind, n, k, group);
         let layout = weights.layout();
@@ -49,7 +50,7 @@ fn weights_are_read_once_in_whole_sectors() {
     }
 }
 
-/// The cost in instructions is the same for every number of rows, but for the epilogue's stores.
+/// Products and loads are the same for every number of rows; only the epilogue grows.
 #[test]
 fn rows_are_free() {
     if !client::active() {
@@ -60,12 +61,14 @@ fn rows_are_free() {
     let (n, k) = (64, 4096);
     let weights = random_weights(&mut rng(15), Kind::Min, n, k, 32);
     let x = activations::<f16>(&mut rng(16), "gauss", 8 * k);
-    let instructions = |rows: usize| {
+    let count = |rows: usize| {
         client::reset_counters();
-        Call::<f16, f16>::new(&weights, &x, rows).run(&world).unwrap();
-        client::counters_of("w4a16_f16_min_g32").stats.warp_instructions.iter().sum::<u64>() as f64
+        Call::<f16, f32>::new(&weights, &x, rows).run(&world).unwrap();
+        client::counters_of("w4a16_f16_min_g32").stats
     };
-    let (one, eight) = (instructions(1), instructions(8));
-    println!("warp instructions for 8 weights of a lane: {:.1}", one / ((n * k / 8 / 32) as f64));
-    assert!(eight <= 1.05 * one, "{eight} instructions for 8 rows, {one} for 1");
+    let (one, eight) = (count(1), count(8));
+    let instructions = |stats: &client::LaunchStats| stats.warp_instructions.iter().sum::<u64>() as f64;
+    let mma = Class::Mma as usize;
+    assert_eq!(one.warp_instructions[mma], eight.warp_instructions[mma]);
+    assert!(instructions(&eight) <= 1.1 * instructions(&one), "{} and {}", instructions(&one), instructions(&eight));
 }
