@@ -189,19 +189,22 @@ fn casts<E: Element>(device: &Device, format: Fp8, x: &[E], shift: usize) {
     let Device { stream, kernels } = device;
     let mut expected = vec![0; x.len()];
     reference::cast::to_fp8(format, x, &mut expected).unwrap();
-    let padded = stream.clone_htod(&[&vec![E::from_f32(1.0); shift][..], x].concat()).unwrap();
+    let fence = vec![E::from_f32(1.0); shift + 1];
+    let padded = stream.clone_htod(&[&fence[..shift], x, &fence[..1]].concat()).unwrap();
     let mut codes = stream.clone_htod(&vec![FENCE; shift + x.len() + 9]).unwrap();
     let mut view = codes.slice_mut(shift..shift + x.len());
-    ops::cast::to_fp8(kernels, stream, format, &padded.slice(shift..), &mut view).unwrap();
+    ops::cast::to_fp8(kernels, stream, format, &padded.slice(shift..shift + x.len()), &mut view).unwrap();
     let found = stream.clone_dtoh(&codes).unwrap();
     assert_eq!(found[shift..shift + x.len()], expected, "{format:?} from {} shift {shift}", E::DTYPE);
     assert!(found[..shift].iter().chain(&found[shift + x.len()..]).all(|&b| b == FENCE));
     let mut values = vec![E::from_f32(0.0); x.len()];
     reference::cast::from_fp8(format, &expected, &mut values).unwrap();
-    let mut out = stream.clone_htod(&vec![E::from_f32(7.0); shift + x.len()]).unwrap();
-    let (codes, mut view) = (codes.slice(shift..shift + x.len()), out.slice_mut(shift..));
+    let mut out = stream.clone_htod(&vec![E::from_f32(7.0); shift + x.len() + 1]).unwrap();
+    let (codes, mut view) = (codes.slice(shift..shift + x.len()), out.slice_mut(shift..shift + x.len()));
     ops::cast::from_fp8(kernels, stream, format, &codes, &mut view).unwrap();
-    assert_eq!(bits(&stream.clone_dtoh(&out).unwrap()[shift..]), bits(&values), "{format:?} to {}", E::DTYPE);
+    let found = stream.clone_dtoh(&out).unwrap();
+    assert_eq!(bits(&found[shift..shift + x.len()]), bits(&values), "{format:?} to {}", E::DTYPE);
+    assert_eq!(found[shift + x.len()].to_f32(), 7.0);
 }
 
 #[test]
