@@ -196,3 +196,150 @@ fn eight_ways() {
         assert_eq!(got, want, "{v}");
     }
 }
+
+const HEAD: &str = ".version 8.5\n.target sm_80\n.address_size 64\n";
+
+/// A kernel `k(p)` with registers of every kind.
+fn small(body: &str) -> Bench {
+    Bench::new(&format!(
+        "{HEAD}.visible .entry k(.param .u64 p) {{\n.reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<16>; .reg .b64 %rd<8>; .reg .f32 %f<8>;\n\
+         ld.param.u64 %rd0, [p]; cvta.to.global.u64 %rd0, %rd0; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 4; add.s64 %rd1, %rd0, %rd1;\n\
+         {body}\n}}\n"
+    ))
+}
+
+/// One block of so many threads; what each thread stored at `p[tid]`, or the report.
+fn outcome(body: &str, threads: u32) -> Result<Vec<u32>, Box<Report>> {
+    let b = small(body);
+    let p = b.put(&vec![0u32; threads as usize]);
+    b.try_run("k", [1, 1, 1], threads, 0, &[P(p)])?;
+    Ok(b.get(p, threads as usize))
+}
+
+#[test]
+fn a_loop_with_its_own_trip_count_for_each_lane() {
+    let body = "mov.u32 %r1, 0; mov.u32 %r2, 0;\nL: setp.ge.u32 %p0, %r1, %r0; @%p0 bra E; add.s32 %r2, %r2, %r1; add.s32 %r1, %r1, 1; bra L;\n\
+                E: st.global.u32 [%rd1], %r2; ret;";
+    let got = outcome(body, 64).unwrap();
+    assert!((0..64).all(|i| got[i] == (0..i as u32).sum()));
+}
+
+#[test]
+fn lanes_hand_over_within_a_warp() {
+    // Lane 0 waits for lane 31, which is behind it in the text: only a fair choice of groups ends this.
+    let body = "setp.ne.u32 %p0, %r0, 0; @%p0 bra O;\nW: ld.volatile.global.u32 %r1, [%rd0+124]; setp.eq.u32 %p1, %r1, 0; @%p1 bra W;\n\
+                st.global.u32 [%rd0], %r1; ret;\nO: setp.ne.u32 %p2, %r0, 31; @%p2 ret; st.volatile.global.u32 [%rd1], 7; ret;";
+    let got = outcome(body, 32).unwrap();
+    assert_eq!((got[0], got[31]), (7, 7));
+}
+
+#[test]
+fn tables_of_branches() {
+    let body = "and.b32 %r1, %r0, 3; T: .branchtargets A, B, C, A; brx.idx %r1, T;\nA: mov.u32 %r2, 10; bra E;\nB: mov.u32 %r2, 20; bra E;\n\
+                C: mov.u32 %r2, 30;\nE: st.global.u32 [%rd1], %r2; ret;";
+    let got = outcome(body, 32).unwrap();
+    assert!((0..32).all(|i| got[i] == [10, 20, 30, 10][i & 3]));
+}
+
+#[test]
+fn barriers_reduce_and_count() {
+    // Two halves of the block meet at barriers of their own; then all reduce.
+    let body = "shr.u32 %r1, %r0, 6; add.s32 %r1, %r1, 1; barrier.sync %r1, 64;\nsetp.lt.u32 %p0, %r0, 40; bar.red.popc.u32 %r2, 0, %p0;\n\
+                bar.red.or.pred %p1, 0, %p0; bar.red.and.pred %p2, 0, !%p0; selp.u32 %r3, 1000, 0, %p1; selp.u32 %r4, 2000, 0, %p2;\n\
+                add.s32 %r2, %r2, %r3; add.s32 %r2, %r2, %r4; st.global.u32 [%rd1], %r2; ret;";
+    let got = outcome(body, 128).unwrap();
+    assert!(got.iter().all(|v| *v == 1040), "{got:?}");
+}
+
+#[test]
+fn faults_are_named() {
+    let kind = |body: &str, threads| outcome(body, threads).unwrap_err().to_string();
+    let spin = kind("W: ld.volatile.global.u32 %r1, [%rd0]; setp.eq.u32 %p0, %r1, 0; @%p0 bra W; ret;", 64);
+    assert!(spin.contains("goes round without end"), "{spin}");
+    let half = kind("setp.lt.u32 %p0, %r0, 16; @%p0 bra S; bar.sync 0; ret;\nS: bar.sync 0; ret;", 32);
+    assert!(half.contains("barrier reached by lanes"), "{half}");
+    let apart = kind("setp.lt.u32 %p0, %r0, 16; @%p0 bra S; bar.warp.sync -1; ret;\nS: bar.warp.sync -1; ret;", 32);
+    assert!(apart.contains("wait for lanes"), "{apart}");
+    let alone = kind("setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 1, 64; ret;", 64);
+    assert!(alone.contains("no thread of the block can go on"), "{alone}");
+    let mask = kind("mov.u32 %r1, 1; bar.warp.sync %r1; ret;", 32);
+    assert!(mask.contains("not in its own member mask"), "{mask}");
+    let lost = kind("shfl.sync.idx.b32 %r1, %r0, 20, 31, 0xffff; st.global.u32 [%rd1], %r1; ret;", 16);
+    assert!(lost.contains("reads lane 20"), "{lost}");
+    let trap = kind("setp.eq.u32 %p0, %r0, 5; @%p0 trap; ret;", 32);
+    assert!(trap.contains("trap") && trap.contains("thread 5,") && trap.contains("@%p0 trap;"), "{trap}");
+}
+
+#[test]
+fn use_of_what_nobody_wrote() {
+    let b = small(
+        "ld.global.v2.u32 {%r1, %r2}, [%rd0]; and.b32 %r3, %r2, 0xff00; prmt.b32 %r4, %r2, %r1, 0x4441; shr.u32 %r5, %r3, 8;\n\
+         st.global.u32 [%rd0+8], %r5; setp.eq.u32 %p0, %r4, 0; @%p0 ret; setp.eq.u32 %p1, %r2, 0; @%p1 ret; ret;",
+    );
+    // Bytes 0..4 and 5 are written; only the second branch looks at the others.
+    let p = b.room(16);
+    b.device.write(p, &[1, 2, 3, 4]).unwrap();
+    b.device.write(p + 5, &[9]).unwrap();
+    let report = b.try_run("k", [1, 1, 1], 1, 0, &[P(p)]).unwrap_err().to_string();
+    assert!(report.contains("nobody wrote") && report.contains("@%p1 ret;"), "{report}");
+    assert_eq!(b.get::<u32>(p + 8, 1), [9]);
+}
+
+#[test]
+fn schedules_and_tiers_agree() {
+    let run = |base: bool, adversarial: bool, seed: u64| {
+        let schedule =
+            if adversarial { softcuda_engine::Schedule::Adversarial } else { softcuda_engine::Schedule::InOrder };
+        let device = Device::new(Config { schedule, seed, ..Config::default() });
+        let module = Module::load_for(&device, BASICS, base).unwrap();
+        let b = Bench { device, module };
+        let n = 256;
+        let (steps, highest, count) = (b.room(4 * n), b.room(4 * n), b.put(&[0u32]));
+        b.run("collatz_max", [2, 1, 1], 128, 4, &[P(steps), P(highest), P(count)]);
+        (b.get::<i32>(steps, n), b.get::<i32>(highest, n), b.get::<u32>(count, 1))
+    };
+    let first = run(false, false, 0);
+    assert!(first == run(true, false, 0));
+    (0..4).for_each(|seed| assert!(first == run(false, true, seed), "seed {seed}"));
+}
+
+#[test]
+fn blocks_wait_for_each_other() {
+    // Each block waits until the one after it has written: the last runs first in effect, and all must be resident.
+    let text = format!(
+        "{HEAD}.visible .entry k(.param .u64 p) {{\n.reg .pred %p<4>; .reg .b32 %r<8>; .reg .b64 %rd<4>;\n\
+         ld.param.u64 %rd0, [p]; mov.u32 %r0, %ctaid.x; mov.u32 %r1, %nctaid.x; mul.wide.u32 %rd1, %r0, 4; add.s64 %rd1, %rd0, %rd1;\n\
+         add.s32 %r2, %r0, 1; setp.eq.u32 %p0, %r2, %r1; @%p0 bra D;\n\
+         W: ld.acquire.gpu.global.u32 %r3, [%rd1+4]; setp.eq.u32 %p1, %r3, 0; @%p1 bra W;\nD: st.release.gpu.global.u32 [%rd1], %r2; ret;\n}}\n"
+    );
+    let b = Bench::new(&text);
+    let p = b.put(&[0u32; 20]);
+    b.run("k", [20, 1, 1], 1, 0, &[P(p)]);
+    assert_eq!(b.get::<u32>(p, 20), (1..=20).collect::<Vec<u32>>());
+}
+
+#[test]
+fn refusals_name_line_and_text() {
+    let refuse = |body: &str| {
+        let text = format!("{HEAD}.entry k() {{\n.reg .b32 %r<4>; .reg .b64 %rd<4>; .reg .f32 %f<4>;\n{body}\n}}");
+        Module::load(&Device::new(Config::default()), &text).err().unwrap_or_else(|| panic!("{body} was accepted"))
+    };
+    let e = refuse("wgmma.fence.sync.aligned;");
+    assert_eq!((e.line, e.text.as_str()), (6, "wgmma.fence.sync.aligned;"));
+    assert!(e.reason.contains("warpgroup"), "{e}");
+    assert!(refuse("add.s31 %r1, %r2, %r3;").reason.contains("known are"));
+    assert!(refuse("add.s32 %r1, %rd2, %r3;").reason.contains("64 bits"));
+    assert!(refuse("add.s32 %r1, %r2;").reason.contains("operands"));
+    assert!(refuse("mov.u32 %r1, %nothing;").reason.contains("not declared"));
+    assert!(refuse("mov.u64 %rd1, nothing;").reason.contains("not defined"));
+    assert!(refuse("bra NOWHERE;").reason.contains("label"));
+    let device = Device::new(Config::default());
+    let e = Module::load(&device, &HEAD.replace("sm_80", "sm_90")).err().unwrap();
+    assert_eq!(e.kind, softcuda_engine::LoadErrorKind::Target);
+}
+
+#[test]
+fn printf_and_assert_reach_the_host() {
+    let b = Bench::new(BASICS);
+    b.run("shout", [1, 1, 1], 32, 0, &[I(5)]);
+}

@@ -19,6 +19,8 @@ pub struct Block {
     warps: Vec<Warp>,
     barriers: Vec<Barrier>,
     next: usize,
+    /// Changes of memory by any block so far, as of this turn.
+    epoch: u64,
     clock: u64,
     random: Random,
 }
@@ -46,6 +48,8 @@ pub enum Outcome {
     Done,
     /// The turn is over.
     Turn,
+    /// The turn is over, and every warp waits or goes round without end unless others write.
+    Round,
     /// The kernel is at fault, or a limit was reached.
     Fault(Box<Fault>),
 }
@@ -67,7 +71,7 @@ impl Block {
         }
         let barriers = vec![Barrier { waiting: vec![0; count as usize], all: true, ..Barrier::default() }; 16];
         let random = Random::new(launch.seed.wrapping_mul(0x1_0001) ^ number);
-        Block { number, memory: Some(memory), warps, barriers, next: 0, clock: 0, random }
+        Block { number, memory: Some(memory), warps, barriers, next: 0, epoch: 0, clock: 0, random }
     }
 
     /// Instructions executed so far.
@@ -75,8 +79,16 @@ impl Block {
         self.clock
     }
 
-    /// Runs for about `turn` warp instructions. The second value says whether memory was written.
-    pub fn run(&mut self, launch: &LaunchInfo, door: &mut Door<'_>, wide: &mut Wide, turn: u64) -> (Outcome, bool) {
+    /// Runs for about `turn` warp instructions; `epoch` counts the turns of any block that wrote memory. The second value says whether memory was written.
+    pub fn run(
+        &mut self,
+        launch: &LaunchInfo,
+        door: &mut Door<'_>,
+        wide: &mut Wide,
+        turn: u64,
+        epoch: u64,
+    ) -> (Outcome, bool) {
+        self.epoch = epoch;
         let memory = self.memory.take().expect("a suspended block has its memory");
         let old = door.swap_block(memory);
         let mut wrote = false;
@@ -119,7 +131,11 @@ impl Block {
                 Err(fault) => return Outcome::Fault(fault),
             }
         }
-        if self.warps.iter().all(|w| w.live == 0) { Outcome::Done } else { Outcome::Turn }
+        if self.warps.iter().all(|w| w.live == 0) {
+            return Outcome::Done;
+        }
+        let stuck = |w: &Warp| w.goes_round(self.epoch) || !w.groups.iter().any(|g| g.state == State::Ready);
+        if self.warps.iter().all(stuck) { Outcome::Round } else { Outcome::Turn }
     }
 
     /// One warp's turn; whether it got anywhere.
@@ -155,11 +171,15 @@ impl Block {
             };
             let stop = warp::run(&mut c, code, steps);
             let (arrival, fault, clock) = (c.arrival, c.fault.take(), c.clock);
-            *wrote |= c.wrote;
+            let c_wrote = c.wrote;
+            *wrote |= c_wrote;
             self.clock = clock;
             match stop {
                 Stop::Fault => return Err(fault.expect("a fault says why")),
-                Stop::Turn => return Ok(true),
+                Stop::Turn => {
+                    self.warps[w].turn_ended(c_wrote, self.epoch);
+                    return Ok(true);
+                }
                 Stop::Blocked => return Ok(self.clock != start),
                 Stop::Exited => {
                     for id in 0..16 {

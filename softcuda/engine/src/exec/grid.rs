@@ -1,8 +1,8 @@
 //! All blocks of a launch over worker threads.
 //!
 //! A worker starts the next block, runs it for a turn, and if it is not done puts it aside and takes another: so every block that the
-//! modelled device would hold at once makes progress, also when one spins until another has written. When no resident block has written
-//! memory or ended for long, the launch is stopped as a livelock.
+//! modelled device would hold at once makes progress, also when one spins until another has written. When every resident
+//! block waits or goes round in the same states, and none writes memory, the launch is stopped as a livelock.
 
 use super::block::{Block, Outcome};
 use super::launch::LaunchInfo;
@@ -36,8 +36,8 @@ pub struct Limits {
 
 /// A block's turn in warp instructions.
 const TURN: u64 = 200_000;
-/// Warp instructions without any write and without the end of any block after which the launch counts as a livelock.
-const IDLE_LIMIT: u64 = 256_000_000;
+/// So many turns of every resident block without any write, all of them going round, count as a livelock.
+const IDLE_TURNS: u64 = 4;
 
 struct Shared<'a> {
     launch: &'a LaunchInfo,
@@ -48,6 +48,7 @@ struct Shared<'a> {
     resident: AtomicU64,
     total: AtomicU64,
     idle: AtomicU64,
+    epoch: AtomicU64,
     stop: AtomicBool,
     failed: Mutex<Option<Failed>>,
 }
@@ -68,6 +69,7 @@ pub fn run(launch: &LaunchInfo, memory: &LaunchMemory<'_>, limits: Limits) -> Re
         resident: AtomicU64::new(0),
         total: AtomicU64::new(0),
         idle: AtomicU64::new(0),
+        epoch: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         failed: Mutex::new(None),
     };
@@ -133,27 +135,29 @@ fn worker(shared: &Shared<'_>, number: usize) -> Counts {
             break;
         };
         let before = block.clock();
-        let (outcome, wrote) = block.run(launch, &mut door, &mut wide, turn);
+        let (outcome, wrote) = block.run(launch, &mut door, &mut wide, turn, shared.epoch.load(Ordering::Relaxed));
         let ran = block.clock() - before;
         let total = shared.total.fetch_add(ran, Ordering::Relaxed) + ran;
-        let idle = if wrote || matches!(outcome, Outcome::Done) {
+        let round = !wrote && matches!(outcome, Outcome::Round);
+        let idle = if round { shared.idle.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
+        if !round {
             shared.idle.store(0, Ordering::Relaxed);
-            0
-        } else {
-            shared.idle.fetch_add(ran.max(1), Ordering::Relaxed) + ran
-        };
+        }
+        if wrote || matches!(outcome, Outcome::Done) {
+            shared.epoch.fetch_add(1, Ordering::Relaxed);
+        }
         match outcome {
             Outcome::Done => {
                 shared.resident.fetch_sub(1, Ordering::Relaxed);
                 spare = Some(block);
             }
-            Outcome::Turn if idle > IDLE_LIMIT => {
-                livelock(shared, &block, "no block has written memory or ended for 256 million warp instructions");
+            Outcome::Round if idle > IDLE_TURNS * shared.resident.load(Ordering::Relaxed) && !may_start(shared) => {
+                livelock(shared, &block, "every thread waits or goes round without end, and no thread changes memory");
             }
-            Outcome::Turn if total > shared.limits.instructions => {
+            Outcome::Turn | Outcome::Round if total > shared.limits.instructions => {
                 livelock(shared, &block, "the launch has taken more warp instructions than SOFTCUDA_LIMIT allows");
             }
-            Outcome::Turn => suspended.push_back(block),
+            Outcome::Turn | Outcome::Round => suspended.push_back(block),
             Outcome::Fault(fault) => fail(shared, fault, block.number),
         }
     }
@@ -171,6 +175,12 @@ fn start(shared: &Shared<'_>, idle: bool) -> Option<u64> {
     }
     shared.resident.fetch_add(1, Ordering::Relaxed);
     Some(shared.order.as_ref().map_or(k, |o| o[k as usize]))
+}
+
+/// Whether a block is left that the device would hold beside the resident ones.
+fn may_start(shared: &Shared<'_>) -> bool {
+    shared.next.load(Ordering::Relaxed) < shared.launch.blocks()
+        && shared.resident.load(Ordering::Relaxed) < shared.limits.resident
 }
 
 /// Keeps the fault of the lowest block, so that the report does not depend on which worker was first.

@@ -53,6 +53,8 @@ pub struct Warp {
     pub groups: Vec<Group>,
     /// Instructions that the present group has run while others were ready.
     held: u32,
+    /// For the search for endless rounds.
+    round: Round,
     random: Random,
 }
 
@@ -71,6 +73,18 @@ pub enum Stop {
     Fault,
 }
 
+/// The search for a warp that goes round without end: if its whole state comes back and it has written nothing in between, it will come
+/// back for ever, unless others change memory. States are kept at growing distances (Brent, "An improved Monte Carlo factorization
+/// algorithm", 1980), so a round of any length is found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    epoch: u64,
+    kept: u64,
+    turns: u32,
+    keep_at: u32,
+    found: bool,
+}
+
 /// After so many instructions of one group while others are ready, another runs.
 const PATIENCE: u32 = 20_000;
 
@@ -84,6 +98,7 @@ impl Warp {
             live: 0,
             groups: Vec::new(),
             held: 0,
+            round: Round::default(),
             random: Random::new(0),
         };
         warp.reset(launch, block);
@@ -122,6 +137,7 @@ impl Warp {
         self.live = if threads >= 32 { !0 } else { (1 << threads) - 1 };
         self.carry = 0;
         self.held = 0;
+        self.round = Round::default();
         self.random = Random::new(launch.seed ^ (block << 8) ^ u64::from(self.index));
         self.groups.clear();
         self.groups.push(Group { pc: 0, mask: self.live, calls: Vec::new(), state: State::Ready });
@@ -162,6 +178,39 @@ impl Warp {
         }
         let first = list().filter(|g| ready(&g)).min_by_key(|g| g.1.pc);
         first.map(|g| (g.0, u32::MAX))
+    }
+
+    /// A turn has ended in which the warp wrote memory or not. `epoch` counts the changes of memory by any block.
+    pub fn turn_ended(&mut self, wrote: bool, epoch: u64) {
+        if wrote || self.round.epoch != epoch {
+            self.round = Round { epoch, ..Round::default() };
+        }
+        let state = self.state();
+        let round = &mut self.round;
+        round.found |= round.turns > 0 && state == round.kept;
+        if round.turns == round.keep_at {
+            (round.kept, round.keep_at) = (state, 2 * round.turns + 1);
+        }
+        round.turns += 1;
+    }
+
+    /// Whether the warp has been found to go round since memory last changed.
+    pub fn goes_round(&self, epoch: u64) -> bool {
+        self.round.found && self.round.epoch == epoch
+    }
+
+    /// A hash of registers and places (FNV-1a over words).
+    fn state(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut add = |v: u64| hash = (hash ^ v).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        self.regs.r32.iter().flatten().for_each(|&v| add(u64::from(v)));
+        self.regs.r64.iter().flatten().for_each(|&v| add(v));
+        self.regs.pred.iter().for_each(|&v| add(u64::from(v)));
+        for g in &self.groups {
+            add(u64::from(g.pc) << 32 | u64::from(g.mask));
+        }
+        add(u64::from(self.carry));
+        hash
     }
 
     /// Makes waiting groups try again.
