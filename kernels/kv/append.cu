@@ -294,7 +294,7 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<F, 
     }
     store_row_meta<F, D>(record, stage, span);
     if constexpr (WINDOW) {
-        if (start >= s.p0 && start >= flush_first && start + T::TOKENS <= flush_end) {
+        if (start >= s.p0 && start + T::TOKENS <= flush_end) {
             code_key_tile<D>(stage, record, start, Ring{nullptr, 1}, k, p.kv.dtype, nan);
         }
     }

@@ -1,8 +1,9 @@
 //! Appending to the KV cache; defined by [`crate::reference::kv`], with which every byte of pages and state agrees.
 //!
 //! One launch, K and V together: quantize, pack, store, and the key flush of formats with a window. No host read, no
-//! allocation: after [`prepare`] a call can be captured in a graph and replayed with other lengths, tables and slots of
-//! at most the captured `max_q_len` and number of sequences.
+//! allocation: after [`prepare`] a call can be captured in a graph (cudarc's event tracking disabled before the buffers are
+//! allocated, a stream that is not the default one) and replayed with other lengths, tables and slots of at most the
+//! captured `max_q_len` and number of sequences.
 
 mod copy;
 

@@ -2,6 +2,8 @@
 //! cache; what a test compares runs on exactly these bytes.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+#[cfg(kernels_built)]
+pub mod device;
 pub mod planted;
 
 use half::f16;
@@ -110,6 +112,15 @@ impl World {
             k_scale: self.k_scale.as_deref(),
             v_scale: self.v_scale.as_deref(),
         }
+    }
+
+    pub fn num_pages(&self) -> usize {
+        self.pages.len() / self.layout.page_bytes()
+    }
+
+    /// 1 where there is no state, so that a slot can be named.
+    pub fn num_slots(&self) -> usize {
+        self.state.len().checked_div(self.layout.state_bytes()).unwrap_or(1)
     }
 
     /// Elements of one row of new tokens.
