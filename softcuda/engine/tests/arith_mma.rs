@@ -1,4 +1,4 @@
-//! `mma`, `ldmatrix`, `stmatrix`, `movmatrix`: layouts by one-hot matrices against the ISA's tables (typed here as the ISA prints them, apart
+//! `mma`: layouts by one-hot matrices against the ISA's tables (typed here as the ISA prints them, apart
 //! from the engine's maps), the three numerics, integer sums, and equality of the CPU tiers.
 
 #![allow(clippy::needless_range_loop)] // the indices are matrix coordinates and lanes
@@ -6,131 +6,10 @@
 mod oracle;
 
 use oracle::Random;
+use oracle::fragments::{Shape, isa_a, isa_b, isa_c, per_register, shapes};
 use softcuda_engine::MmaMode;
 use softcuda_engine::arith::mma::{Accumulator, Element, Mma};
 use softcuda_engine::arith::{fp8, half, round};
-use softcuda_engine::fragment;
-
-/// K, types of A, B, C, and the registers of A, B, C.
-type Shape = (usize, Element, Element, Accumulator, (usize, usize, usize));
-
-/// Every shape and type mix that the ISA lists for m16n8kK, with its number of A, B and C registers.
-fn shapes() -> Vec<Shape> {
-    use Accumulator as Acc;
-    use Element::*;
-    let mut list = vec![
-        (8, F16, F16, Acc::F32, (2, 1, 4)),
-        (8, F16, F16, Acc::F16, (2, 1, 2)),
-        (8, Bf16, Bf16, Acc::F32, (2, 1, 4)),
-        (16, F16, F16, Acc::F32, (4, 2, 4)),
-        (16, F16, F16, Acc::F16, (4, 2, 2)),
-        (16, Bf16, Bf16, Acc::F32, (4, 2, 4)),
-        (4, Tf32, Tf32, Acc::F32, (2, 1, 4)),
-        (8, Tf32, Tf32, Acc::F32, (4, 2, 4)),
-    ];
-    for a in [E4m3, E5m2] {
-        for b in [E4m3, E5m2] {
-            list.push((16, a, b, Acc::F32, (2, 1, 4)));
-            list.push((32, a, b, Acc::F32, (4, 2, 4)));
-            list.push((32, a, b, Acc::F16, (4, 2, 2)));
-        }
-    }
-    for (a, b) in [(S8, S8), (S8, U8), (U8, S8), (U8, U8)] {
-        list.push((16, a, b, Acc::S32, (2, 1, 4)));
-        list.push((32, a, b, Acc::S32, (4, 2, 4)));
-    }
-    for (a, b) in [(S4, S4), (S4, U4), (U4, S4), (U4, U4)] {
-        list.push((32, a, b, Acc::S32, (2, 1, 4)));
-        list.push((64, a, b, Acc::S32, (4, 2, 4)));
-    }
-    list
-}
-
-/// Row and column of A's element `i` in `lane`: "Matrix Fragments for mma.m16n8kK", the `row =`, `col =` lines of each shape.
-fn isa_a(element: Element, k: usize, lane: usize, i: usize) -> (usize, usize) {
-    use Element::*;
-    let (group, thread) = (lane >> 2, lane % 4);
-    match (element, k) {
-        (Tf32, 4) => (if i == 0 { group } else { group + 8 }, thread),
-        (Tf32, 8) => {
-            (if i == 0 || i == 2 { group } else { group + 8 }, if i == 0 || i == 1 { thread } else { thread + 4 })
-        }
-        (F16 | Bf16, 8) => (if i < 2 { group } else { group + 8 }, thread * 2 + (i & 1)),
-        (F16 | Bf16, 16) => (
-            if i < 2 || (4..6).contains(&i) { group } else { group + 8 },
-            if i < 4 { thread * 2 + (i & 1) } else { thread * 2 + (i & 1) + 8 },
-        ),
-        (S8 | U8 | E4m3 | E5m2, 16) => (if i < 4 { group } else { group + 8 }, thread * 4 + (i & 3)),
-        (S8 | U8 | E4m3 | E5m2, 32) => (
-            if i < 4 || (8..12).contains(&i) { group } else { group + 8 },
-            if i < 8 { thread * 4 + (i & 3) } else { thread * 4 + (i & 3) + 16 },
-        ),
-        (S4 | U4, 32) => (if i < 8 { group } else { group + 8 }, thread * 8 + (i & 7)),
-        (S4 | U4, 64) => (
-            if i < 8 || (16..24).contains(&i) { group } else { group + 8 },
-            if i < 16 { thread * 8 + (i & 7) } else { thread * 8 + (i & 7) + 32 },
-        ),
-        _ => unreachable!(),
-    }
-}
-
-/// Row and column of B's element `i` in `lane`, same chapter.
-fn isa_b(element: Element, k: usize, lane: usize, i: usize) -> (usize, usize) {
-    use Element::*;
-    let (group, thread) = (lane >> 2, lane % 4);
-    let row = match (element, k) {
-        (Tf32, 4) => thread,
-        (Tf32, 8) => {
-            if i == 0 {
-                thread
-            } else {
-                thread + 4
-            }
-        }
-        (F16 | Bf16, 8) => thread * 2 + i,
-        (F16 | Bf16, 16) => {
-            if i < 2 {
-                thread * 2 + (i & 1)
-            } else {
-                thread * 2 + (i & 1) + 8
-            }
-        }
-        (S8 | U8 | E4m3 | E5m2, 16) => thread * 4 + i,
-        (S8 | U8 | E4m3 | E5m2, 32) => {
-            if i < 4 {
-                thread * 4 + (i & 3)
-            } else {
-                thread * 4 + (i & 3) + 16
-            }
-        }
-        (S4 | U4, 32) => thread * 8 + i,
-        (S4 | U4, 64) => {
-            if i < 8 {
-                thread * 8 + (i & 7)
-            } else {
-                thread * 8 + (i & 7) + 32
-            }
-        }
-        _ => unreachable!(),
-    };
-    (row, group)
-}
-
-/// Row and column of C's and D's element `i` in `lane`, the same for every shape.
-fn isa_c(lane: usize, i: usize) -> (usize, usize) {
-    let (group, thread) = (lane >> 2, lane % 4);
-    (if i < 2 { group } else { group + 8 }, thread * 2 + (i & 1))
-}
-
-fn per_register(element: Element) -> usize {
-    use Element::*;
-    match element {
-        Tf32 => 1,
-        F16 | Bf16 => 2,
-        E4m3 | E5m2 | S8 | U8 => 4,
-        S4 | U4 => 8,
-    }
-}
 
 /// A matrix of codes put into registers by an ISA table.
 fn to_registers(
@@ -235,26 +114,6 @@ fn one_hot_matrices_land_where_the_isa_tables_say() {
                     expected[row][column] += 1.0;
                     assert_eq!(d_matrix(&d, accumulator), expected, "{mma:?} A[{row}][{inner}] B[{inner}][{column}]");
                 }
-            }
-        }
-    }
-}
-
-#[test]
-fn the_maps_as_data_equal_the_isa_tables() {
-    for (k, ea, eb, _, (a, b, _)) in shapes() {
-        let e = per_register(ea);
-        let (map_a, map_b) = (fragment::mma_a(e, k), fragment::mma_b(e, k));
-        assert_eq!((map_a.values(), map_b.values()), (e * a, e * b));
-        for lane in 0..32 {
-            for i in 0..e * a {
-                assert_eq!(map_a.at(lane, i), isa_a(ea, k, lane, i), "A {ea:?} k{k} lane {lane} {i}");
-            }
-            for i in 0..e * b {
-                assert_eq!(map_b.at(lane, i), isa_b(eb, k, lane, i), "B {eb:?} k{k} lane {lane} {i}");
-            }
-            for i in 0..4 {
-                assert_eq!(fragment::MMA_C.at(lane, i), isa_c(lane, i));
             }
         }
     }
@@ -544,34 +403,5 @@ fn combinations_outside_the_isa_are_refused() {
         (16, Tf32, Tf32, Acc::F32, false),
     ] {
         assert_eq!(Mma::new(k, a, b, accumulator, saturate), None, "{k} {a:?} {b:?} {accumulator:?} {saturate}");
-    }
-}
-
-#[test]
-fn matrix_loads_and_moves_follow_the_isa_figure() {
-    // Element (row, column) of matrix i is the number 64 i + 8 row + column.
-    let number = |i: usize, row: usize, column: usize| (64 * i + 8 * row + column) as u32;
-    let mut rows = [[0u8; 16]; 32];
-    for (lane, bytes) in rows.iter_mut().enumerate() {
-        for column in 0..8 {
-            bytes[2 * column] = number(lane / 8, lane % 8, column) as u8;
-        }
-    }
-    for count in [1, 2, 4] {
-        let plain = fragment::ldmatrix(&rows, count, false);
-        let transposed = fragment::ldmatrix(&rows, count, true);
-        for i in 0..4 {
-            for lane in 0..32 {
-                let (row, column) = (lane / 4, 2 * (lane % 4));
-                let pair = |low: u32, high: u32| if i < count { low | high << 16 } else { 0 };
-                assert_eq!(plain[i][lane], pair(number(i, row, column), number(i, row, column + 1)));
-                assert_eq!(transposed[i][lane], pair(number(i, column, row), number(i, column + 1, row)));
-            }
-        }
-        for trans in [false, true] {
-            let stored = fragment::stmatrix(&fragment::ldmatrix(&rows, count, trans)[..count], trans);
-            assert_eq!(stored[..8 * count], rows[..8 * count], "stmatrix undoes ldmatrix");
-        }
-        assert_eq!(fragment::movmatrix(&plain[count - 1]), transposed[count - 1]);
     }
 }

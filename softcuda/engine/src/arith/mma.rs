@@ -8,8 +8,9 @@
 //! 3. The sums run as AVX2 code where the processor has it. The results are the same bits (see [`dot`]).
 
 use super::dot::{self, M, N, Sums};
-use super::fp8::{self, E4m3, E5m2};
-use super::half::{self, Bf16, F16, Half};
+use super::fp8::{E4m3, E5m2};
+use super::half::{Bf16, F16, Half};
+use super::operand::{FloatOperand, Integer, Operand, Tf32};
 use super::round::{self, Rounding};
 use crate::MmaMode;
 use crate::fragment::{self, MMA_C};
@@ -221,140 +222,6 @@ struct Numerics {
     mode: MmaMode,
     seed: u64,
     to_half: bool,
-}
-
-/// An element type: unpacking from a register. (A trait rather than closures: calls of its functions are always inlined.)
-trait Operand {
-    /// What an element is unpacked to.
-    type Value: Copy + Default;
-    /// What products are formed of.
-    type Wide: Copy + From<Self::Value>;
-    /// Elements in a register.
-    const PER_REGISTER: usize;
-    /// Fraction bits kept below the largest exponent in truncated sums of floats.
-    const KEPT_BITS: i32 = 24;
-    /// Element `i` of a register, exact.
-    fn decode(word: u32, i: usize) -> Self::Value;
-    /// All elements of a register: element `i` of each lane in array `i`. `FAST`: the processor has F16C and AVX2.
-    #[inline(always)]
-    fn unpack<const FAST: bool, const E: usize>(register: &[u32; 32]) -> [[Self::Value; 32]; E] {
-        let mut parts = [[Self::Value::default(); 32]; E];
-        for (i, part) in parts.iter_mut().enumerate() {
-            for (value, &word) in part.iter_mut().zip(register) {
-                *value = Self::decode(word, i);
-            }
-        }
-        parts
-    }
-}
-
-/// A float element type.
-trait FloatOperand: Operand<Value = f32, Wide = f64> {}
-impl<T: Operand<Value = f32, Wide = f64>> FloatOperand for T {}
-
-/// A signed or unsigned integer of `BITS` bits.
-struct Integer<const BITS: usize, const SIGNED: bool>;
-
-impl<const BITS: usize, const SIGNED: bool> Operand for Integer<BITS, SIGNED> {
-    type Value = i32;
-    type Wide = i32;
-    const PER_REGISTER: usize = 32 / BITS;
-    #[inline(always)]
-    fn decode(word: u32, i: usize) -> i32 {
-        let shifted = word << (32 - BITS * (i + 1));
-        if SIGNED { shifted as i32 >> (32 - BITS) } else { (shifted >> (32 - BITS)) as i32 }
-    }
-}
-
-impl Operand for F16 {
-    type Value = f32;
-    type Wide = f64;
-    const PER_REGISTER: usize = 2;
-    #[inline(always)]
-    fn decode(word: u32, i: usize) -> f32 {
-        half::f16_bits_to_f32(word >> (16 * i))
-    }
-    #[inline(always)]
-    fn unpack<const FAST: bool, const E: usize>(register: &[u32; 32]) -> [[f32; 32]; E] {
-        #[cfg(target_arch = "x86_64")]
-        if FAST && E == 2 {
-            let mut parts = [[0.0; 32]; E];
-            // SAFETY: FAST is set by `run_avx2` alone, which runs where f16c and avx2 were detected.
-            [parts[0], parts[1]] = unsafe { unpack_f16c(register) };
-            return parts;
-        }
-        core::array::from_fn(|i| core::array::from_fn(|lane| Self::decode(register[lane], i)))
-    }
-}
-
-/// The lower and the upper halves of a register by the processor's own conversion.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn unpack_f16c(register: &[u32; 32]) -> [[f32; 32]; 2] {
-    use core::arch::x86_64::{__m128i, __m256, _mm_packus_epi32, _mm256_cvtph_ps};
-    use core::mem::transmute;
-    let word = |i: usize| -> [u32; 4] { core::array::from_fn(|t| register[4 * i + t]) };
-    let convert = |a: [u32; 4], b: [u32; 4]| -> [f32; 8] {
-        // SAFETY: plain values of equal size without invalid patterns.
-        unsafe {
-            let (a, b) = (transmute::<[u32; 4], __m128i>(a), transmute::<[u32; 4], __m128i>(b));
-            transmute::<__m256, [f32; 8]>(_mm256_cvtph_ps(_mm_packus_epi32(a, b)))
-        }
-    };
-    let mut parts = [[0.0; 32]; 2];
-    for pair in 0..4 {
-        let (a, b) = (word(2 * pair), word(2 * pair + 1));
-        let at = 8 * pair..8 * pair + 8;
-        parts[0][at.clone()].copy_from_slice(&convert(a.map(|w| w & 0xffff), b.map(|w| w & 0xffff)));
-        parts[1][at].copy_from_slice(&convert(a.map(|w| w >> 16), b.map(|w| w >> 16)));
-    }
-    parts
-}
-
-impl Operand for Bf16 {
-    type Value = f32;
-    type Wide = f64;
-    const PER_REGISTER: usize = 2;
-    #[inline(always)]
-    fn decode(word: u32, i: usize) -> f32 {
-        f32::from_bits((word >> (16 * i)) << 16)
-    }
-}
-
-/// tf32: the upper 19 bits of a register.
-struct Tf32;
-
-impl Operand for Tf32 {
-    type Value = f32;
-    type Wide = f64;
-    const PER_REGISTER: usize = 1;
-    #[inline(always)]
-    fn decode(word: u32, _: usize) -> f32 {
-        f32::from_bits(word & !0x1fff)
-    }
-}
-
-impl Operand for E4m3 {
-    type Value = f32;
-    type Wide = f64;
-    const PER_REGISTER: usize = 4;
-    const KEPT_BITS: i32 = 13;
-    #[inline(always)]
-    fn decode(word: u32, i: usize) -> f32 {
-        fp8::decode::<E4m3>((word >> (8 * i)) as u8)
-    }
-}
-
-impl Operand for E5m2 {
-    type Value = f32;
-    type Wide = f64;
-    const PER_REGISTER: usize = 4;
-    const KEPT_BITS: i32 = 13;
-    #[inline(always)]
-    fn decode(word: u32, i: usize) -> f32 {
-        fp8::decode::<E5m2>((word >> (8 * i)) as u8)
-    }
 }
 
 #[inline(always)]

@@ -28,6 +28,7 @@ pub mod double;
 pub mod fp8;
 pub mod half;
 pub mod mma;
+mod operand;
 pub mod round;
 pub mod soft64;
 

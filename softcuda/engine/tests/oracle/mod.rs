@@ -2,6 +2,7 @@
 //! It shares nothing with the code under test.
 #![allow(dead_code)] // each test program uses a part
 
+pub mod fragments;
 pub mod functions;
 
 use num_bigint::{BigInt, BigUint, Sign};
