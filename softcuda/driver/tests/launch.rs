@@ -217,6 +217,27 @@ fn launches_outside_the_limits_are_refused_at_once() {
 }
 
 #[test]
+fn a_cooperative_launch_fits_the_device_or_is_refused() {
+    let _alone = alone();
+    let Device { stream, module, context } = device();
+    let staged = module.load_function("staged").unwrap();
+    let out = stream.alloc_zeros::<u32>(64).unwrap();
+    let (p, _guard) = out.device_ptr(&stream);
+    // sm_89: 128 multiprocessors of 24 blocks of 64 threads with 2 KiB of shared memory each.
+    let most = 128 * 24;
+    let launch = |blocks| {
+        let mut launch = stream.launch_builder(&staged);
+        launch.arg(&p);
+        // SAFETY: a live buffer of 64 elements; every block writes the same values.
+        unsafe { launch.launch_cooperative(config(blocks, 64, 2048)) }
+    };
+    assert_eq!(code(launch(most + 1)), CUresult::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
+    client::with_modes(|m| m.checks = client::Checks::NONE, || launch(64)).unwrap();
+    context.synchronize().unwrap();
+    assert_eq!(stream.clone_dtoh(&out).unwrap(), (0..64).collect::<Vec<u32>>());
+}
+
+#[test]
 fn modules_are_refused_for_their_own_reasons() {
     let _alone = alone();
     let context = CudaContext::new(0).unwrap();
@@ -228,6 +249,9 @@ fn modules_are_refused_for_their_own_reasons() {
     context.load_module(newer.as_str().into()).unwrap();
     assert_eq!(load(&PTX.replace(".version 8.0", ".version 9.9")), CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
     assert_eq!(load(&PTX.replace("mul.lo.s32 %r8", "frobnicate.s32 %r8")), CUresult::CUDA_ERROR_INVALID_PTX);
+    let too_large = PTX.replace(".extern .shared .align 16 .b8 stage[]", ".shared .align 16 .b8 stage[49153]");
+    assert_eq!(load(&too_large), CUresult::CUDA_ERROR_INVALID_PTX);
+    assert!(client::last_explanation().unwrap().contains("entry function staged"));
     assert_eq!(load("hello"), CUresult::CUDA_ERROR_INVALID_IMAGE);
     assert_eq!(load("\x7fELF"), CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU);
     // The JIT error log says where.

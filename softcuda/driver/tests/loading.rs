@@ -70,6 +70,25 @@ fn wishes_that_mean_nothing_are_refused() {
 }
 
 #[test]
+fn an_outdated_copy_refuses_to_run() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outdated");
+    std::fs::create_dir_all(folder.join("deps")).unwrap();
+    let built = std::env::current_exe().unwrap().with_file_name("libnvcuda.so");
+    let (old, new) = (folder.join("libnvcuda.so"), folder.join("deps/libnvcuda.so"));
+    for copy in [&old, &new] {
+        std::fs::copy(&built, copy).unwrap();
+    }
+    let hour = std::time::Duration::from_secs(3600);
+    let age = |file: &Path, time| std::fs::File::options().append(true).open(file).unwrap().set_modified(time).unwrap();
+    let now = std::time::SystemTime::now();
+    age(&old, now - hour);
+    age(&new, now);
+    assert_eq!(which(Some(&folder), Some("gpu")), "none: the driver answers [803, 3]; softcuda: true");
+    age(&old, now);
+    assert_eq!(which(Some(&folder), Some("gpu")), SOFTCUDA);
+}
+
+#[test]
 fn a_program_outside_cargo_finds_softcuda_by_links() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("links");
     std::fs::create_dir_all(&folder).unwrap();

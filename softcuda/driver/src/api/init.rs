@@ -14,6 +14,7 @@ pub extern "C" fn cuInit(flags: u32) -> CUresult {
         if flags != 0 {
             return Err(CUresult::INVALID_VALUE);
         }
+        super::symbols::refuse_outdated()?;
         initialise();
         Ok(())
     })

@@ -70,6 +70,14 @@ fn load(driver: &Driver, context: &Context, image: &[u8]) -> Result<CUmodule, Re
         None => return refuse(CUresult::INVALID_PTX, format!("unknown .target {target}")),
     }
     match modes::with(driver, || Module::load(&driver.device, text)) {
+        Ok(module) if module.kernels().iter().any(|k| k.static_shared > model.default_shared_per_block) => {
+            let most = model.default_shared_per_block;
+            let large = module.kernels().iter().find(|k| k.static_shared > most).map_or("", |k| &k.name);
+            refuse(
+                CUresult::INVALID_PTX,
+                format!("entry function {large} declares more than {most} bytes of shared memory"),
+            )
+        }
         Ok(module) => Ok(driver.modules.insert(LoadedModule::new(context.handle, module, text.to_string()))),
         Err(error) => {
             let code = match error.kind {

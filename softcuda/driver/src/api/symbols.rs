@@ -1,9 +1,10 @@
-//! `cuGetProcAddress` and the calls of the profiler.
+//! `cuGetProcAddress`, which file this library is, and the calls of the profiler.
 
 use super::abi::{Out, Text};
 use super::entry;
 use super::result::{CUresult, Done};
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::path::Path;
 
 /// Numbers of `CUdriverProcAddressQueryResult`.
 const FOUND: u32 = 0;
@@ -11,21 +12,40 @@ const NOT_FOUND: u32 = 1;
 
 /// The newest version of a symbol that this library exports.
 fn find(name: &str) -> Option<*mut c_void> {
-    let versions = ["_v4", "_v3", "_v2", ""];
-    let known = |suffix: &&str| {
-        let symbol = CString::new(format!("{name}{suffix}")).ok()?;
-        // SAFETY: dladdr and dlopen are called with a valid address and a NUL-terminated path; the library is this one and stays loaded.
-        let address = unsafe {
-            let mut info: libc::Dl_info = std::mem::zeroed();
-            if libc::dladdr(find as *const c_void, &mut info) == 0 {
-                return None;
-            }
-            let own = libc::dlopen(info.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD);
-            libc::dlsym(own, symbol.as_ptr())
-        };
+    let own = own_path()?;
+    // SAFETY: the path of this library, which is loaded and stays so.
+    let own = unsafe { libc::dlopen(own.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    ["_v4", "_v3", "_v2", ""].iter().find_map(|version| {
+        let symbol = CString::new(format!("{name}{version}")).ok()?;
+        // SAFETY: a loaded library and a NUL-terminated name.
+        let address = unsafe { libc::dlsym(own, symbol.as_ptr()) };
         (!address.is_null()).then_some(address)
-    };
-    versions.iter().find_map(known)
+    })
+}
+
+/// The file that this library was loaded from.
+fn own_path() -> Option<&'static CStr> {
+    // SAFETY: the address is one of this library; the loader keeps the path it answers for as long as the library is loaded.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        let known = libc::dladdr(find as *const c_void, &mut info) != 0;
+        known.then(|| CStr::from_ptr(info.dli_fname))
+    }
+}
+
+/// Refuses to be an outdated copy: a library in `target/<profile>` older than the one in `target/<profile>/deps`, which cargo built since.
+/// Tests would run code that is no longer there.
+pub fn refuse_outdated() -> Done {
+    let Some(path) = own_path().and_then(|p| p.to_str().ok()).map(Path::new) else { return Ok(()) };
+    let newer = path.with_file_name("deps").join(path.file_name().unwrap_or_default());
+    let time = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
+    match (time(path), time(&newer)) {
+        (Some(own), Some(other)) if own < other => {
+            eprintln!("softcuda: {} is older than {}: remove it, or build it again", path.display(), newer.display());
+            Err(CUresult::SYSTEM_DRIVER_MISMATCH)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn get(symbol: Text, address: Out<*mut c_void>, version: c_int, status: Out<u32>) -> Done {

@@ -64,17 +64,37 @@ pub fn with<T>(driver: &Driver, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Adds one launch to the calling thread's counters.
+/// Adds one launch to the calling thread's counters, and with `SOFTCUDA_PRINT_COUNTERS=1` to those that are printed when the process ends.
 pub fn count(stats: LaunchStats, time: Duration) {
     let nanoseconds = time.as_nanos() as u64;
-    OWN.with_borrow_mut(|own| match own.counters.iter_mut().find(|c| c.stats.kernel == stats.kernel) {
-        Some(sum) => {
-            sum.stats.add(&stats);
-            sum.launches += 1;
-            sum.nanoseconds += nanoseconds;
+    let launch = KernelCounters { launches: 1, nanoseconds, stats };
+    if flag("SOFTCUDA_PRINT_COUNTERS", &PRINT) {
+        static ALL: Mutex<Vec<KernelCounters>> = Mutex::new(Vec::new());
+        extern "C" fn print() {
+            for sum in lock(&ALL).iter() {
+                eprintln!("softcuda: {} launches of {}", sum.launches, sum.stats);
+            }
         }
-        None => own.counters.push(KernelCounters { launches: 1, nanoseconds, stats }),
-    });
+        let mut all = lock(&ALL);
+        if all.is_empty() {
+            // SAFETY: a function of this library, which is never unloaded.
+            unsafe { libc::atexit(print) };
+        }
+        add(&mut all, &launch);
+    }
+    OWN.with_borrow_mut(|own| add(&mut own.counters, &launch));
+}
+
+/// Adds one launch to the sum of its kernel.
+fn add(sums: &mut Vec<KernelCounters>, launch: &KernelCounters) {
+    match sums.iter_mut().find(|c| c.stats.kernel == launch.stats.kernel) {
+        Some(sum) => {
+            sum.stats.add(&launch.stats);
+            sum.launches += launch.launches;
+            sum.nanoseconds += launch.nanoseconds;
+        }
+        None => sums.push(launch.clone()),
+    }
 }
 
 /// The calling thread's counters per kernel, in the order of first launch.
@@ -120,6 +140,7 @@ pub fn launch_blocking() -> bool {
 }
 
 static TRACE: OnceLock<bool> = OnceLock::new();
+static PRINT: OnceLock<bool> = OnceLock::new();
 static BLOCKING: OnceLock<bool> = OnceLock::new();
 
 fn flag(name: &str, known: &OnceLock<bool>) -> bool {
