@@ -156,13 +156,13 @@ impl Model {
 }
 
 impl Default for Config {
-    /// Exact numerics, in-order schedule, memory, initialisation and synchronisation checks, counting, every core, an sm_89 device.
+    /// Exact numerics, in-order schedule, all checks, counting, every core, an sm_89 device.
     fn default() -> Config {
         Config {
             numerics: Numerics { mma: MmaMode::Exact, approx: Approx::Rounded },
             seed: 0,
             schedule: Schedule::InOrder,
-            checks: Checks { race: false, ..Checks::ALL },
+            checks: Checks::ALL,
             count: true,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             instruction_limit: 1 << 36,
