@@ -1,0 +1,67 @@
+//! Conversions (PTX ISA 9.7.9.21).
+
+use super::bench::{Case, b, case, d, f, h, s, two};
+
+const AT: &str = "9.7.9.21";
+
+#[rustfmt::skip] // One example a line.
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("cvt.u64.u32", AT, &[0xffff_ffff], 0xffff_ffff),
+        case("cvt.s64.s32", AT, &[s(-5)], -5i64 as u64),
+        case("cvt.u32.u64", AT, &[0x1_2345_6789], 0x2345_6789),
+        case("cvt.s32.s8", AT, &[0x80], s(-128)),
+        case("cvt.s16.s8", AT, &[0x80], 0xff80),
+        case("cvt.u16.u32", AT, &[0x1234_5678], 0x5678),
+        case("cvt.sat.u8.s32", AT, &[s(-3)], 0),
+        case("cvt.sat.s8.s32", AT, &[300], 127),
+        case("cvt.rzi.s32.f32", AT, &[f(-2.9)], s(-2)),
+        case("cvt.rni.s32.f32", AT, &[f(2.5)], 2),
+        case("cvt.rmi.s32.f32", AT, &[f(-2.1)], s(-3)),
+        case("cvt.rpi.u32.f32", AT, &[f(2.1)], 3),
+        case("cvt.rzi.s32.f32", AT, &[f(3e9)], s(i32::MAX)),
+        case("cvt.rzi.u32.f32", AT, &[f(-1.0)], 0),
+        case("cvt.rzi.s32.f32", AT, &[f(f32::NAN)], 0),
+        case("cvt.rzi.u64.f64", AT, &[d(1e19)], 10_000_000_000_000_000_000),
+        case("cvt.rni.s16.f16", AT, &[h(3.5)], 4),
+        case("cvt.rn.f32.s32", AT, &[16_777_217], f(16_777_216.0)),
+        case("cvt.rp.f32.s32", AT, &[16_777_217], f(16_777_218.0)),
+        case("cvt.rz.f32.u32", AT, &[0xffff_ffff], f(4_294_967_040.0)),
+        case("cvt.rn.f64.s64", AT, &[u64::MAX], d(-1.0)),
+        case("cvt.rn.f16.s32", AT, &[2049], h(2048.0)),
+        case("cvt.rn.f16.u32", AT, &[70_000], 0x7c00),
+        case("cvt.rn.f32.f64", AT, &[d(0.1)], f(0.1)),
+        case("cvt.f64.f32", AT, &[f(0.1)], d(f64::from(0.1f32))),
+        case("cvt.sat.f32.f32", AT, &[f(1.5)], f(1.0)),
+        case("cvt.sat.f32.f32", AT, &[f(f32::NAN)], 0),
+        case("cvt.ftz.f64.f32", AT, &[1], 0),
+        case("cvt.rni.f32.f32", AT, &[f(-2.5)], f(-2.0)),
+        case("cvt.rmi.f32.f32", AT, &[f(-2.5)], f(-3.0)),
+        case("cvt.rzi.f32.f32", AT, &[f(-0.5)], f(-0.0)),
+        case("cvt.rpi.f64.f64", AT, &[d(0.25)], d(1.0)),
+        case("cvt.rni.f16.f16", AT, &[h(2.5)], h(2.0)),
+        case("cvt.f32.f16", AT, &[h(0.333)], f(half::f16::from_f32(0.333).to_f32())),
+        case("cvt.f32.bf16", AT, &[b(0.333)], f(half::bf16::from_f32(0.333).to_f32())),
+        case("cvt.f64.f16", AT, &[h(0.5)], d(0.5)),
+        case("cvt.rn.f16.f32", AT, &[f(65_519.9)], h(65_504.0)),
+        case("cvt.rn.f16.f32", AT, &[f(65_520.0)], 0x7c00),
+        case("cvt.rn.satfinite.f16.f32", AT, &[f(1e6)], h(65_504.0)),
+        case("cvt.rz.f16.f32", AT, &[f(1.0 + 1.0 / 1024.0 * 0.99)], h(1.0)),
+        case("cvt.rn.bf16.f32", AT, &[0x3f80_8000], b(1.0)),
+        case("cvt.rn.bf16.f32", AT, &[0x3f81_8000], 0x3f82),
+        case("cvt.rn.relu.f16.f32", AT, &[f(-1.0)], 0),
+        case("cvt.rn.f16.f64", AT, &[d(1.0 + 1.0 / 2048.0)], h(1.0)),
+        // The first source is the upper half.
+        case("cvt.rn.f16x2.f32", AT, &[f(1.0), f(2.0)], two(h(1.0), h(2.0))),
+        case("cvt.rn.bf16x2.f32", AT, &[f(1.0), f(2.0)], two(b(1.0), b(2.0))),
+        case("cvt.rn.satfinite.e4m3x2.f32", AT, &[f(1.0), f(1000.0)], 0x387e),
+        case("cvt.rn.satfinite.e4m3x2.f32", AT, &[f(-0.0), f(f32::NAN)], 0x807f),
+        case("cvt.rn.satfinite.e5m2x2.f32", AT, &[f(1.0), f(1e6)], 0x3c7b),
+        case("cvt.rn.satfinite.e4m3x2.f16x2", AT, &[two(h(1.0), h(-2.0))], 0x38c0),
+        case("cvt.rn.satfinite.e5m2x2.f16x2", AT, &[two(h(1.0), h(-2.0))], 0x3cc0),
+        case("cvt.rn.f16x2.e4m3x2", AT, &[0x387e], two(h(1.0), h(448.0))),
+        case("cvt.rn.f16x2.e5m2x2", AT, &[0x3c7b], two(h(1.0), h(57_344.0))),
+        case("cvt.rna.tf32.f32", AT, &[0x3f80_1000], 0x3f80_2000),
+        case("cvt.rn.tf32.f32", AT, &[0x3f80_1000], 0x3f80_0000),
+    ]
+}

@@ -1,0 +1,69 @@
+//! Every instruction of the list by example, with the section of the PTX ISA that says so, and by properties: the two processor tiers agree bit
+//! for bit, and lanes outside the mask keep what they had.
+//!
+//! An example is one line, `case("add.sat.s32", "9.7.1.1", &[a, b], d)`; operands and result are register bits. A row without an example
+//! fails `every_row_has_an_example`.
+
+mod bench;
+mod cmp;
+mod cvt;
+mod float;
+mod half;
+mod int;
+mod logic;
+mod mov;
+mod properties;
+mod special;
+
+use bench::{Case, run};
+use softcuda_engine::isa::{ROWS, lookup};
+use std::collections::BTreeMap;
+
+fn all() -> Vec<Case> {
+    [
+        int::cases(),
+        logic::cases(),
+        float::cases(),
+        special::cases(),
+        half::cases(),
+        cmp::cases(),
+        cvt::cases(),
+        mov::cases(),
+    ]
+    .concat()
+}
+
+#[test]
+fn examples_give_what_the_manual_says() {
+    let mut by_op: BTreeMap<String, Vec<Case>> = BTreeMap::new();
+    for case in all() {
+        by_op.entry(case.key()).or_default().push(case);
+    }
+    let mut wrong = Vec::new();
+    for (op, cases) in by_op {
+        for chunk in cases.chunks(32) {
+            for (case, got) in chunk.iter().zip(run(chunk)) {
+                if case.want.iter().zip(got).any(|(w, g)| *w != g) {
+                    let hex = |v: &[u64]| v.iter().map(|x| format!("{x:#x}")).collect::<Vec<_>>().join(", ");
+                    wrong.push(format!("{op} {}: {}, want {}", hex(&case.args), hex(&got), hex(&case.want)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_row_has_an_example() {
+    let seen: Vec<&str> = all()
+        .iter()
+        .map(|c| {
+            let rows = lookup(&c.op);
+            let row = rows.iter().find(|(r, m)| (r.build)(m).is_some() && r.section == c.section);
+            row.unwrap_or_else(|| panic!("{} is not in section {}", c.op, c.section)).0.syntax
+        })
+        .collect();
+    let lanes = ROWS.iter().filter(|r| bench::is_lane_row(r));
+    let missing: Vec<&str> = lanes.map(|r| r.syntax).filter(|s| !seen.contains(s)).collect();
+    assert!(missing.is_empty(), "rows without an example:\n{}", missing.join("\n"));
+}
