@@ -1,0 +1,66 @@
+//! The cache formats this program knows by name.
+
+use std::str::FromStr;
+
+use lowbit::cache::{KvFormat, KvLayout, KvShape};
+use lowbit::format::DType;
+
+use crate::gguf::Config;
+
+/// A named cache format.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Format {
+    /// As on the command line and in reports.
+    pub name: &'static str,
+    /// The kernels' format; `None` is attention on the host in f32, without a cache.
+    pub kv: Option<KvFormat>,
+}
+
+/// Every format, the f32 baseline first.
+pub const ALL: [Format; 6] = [
+    Format { name: "f32", kv: None },
+    Format { name: "f16", kv: Some(KvFormat::FLOAT) },
+    Format { name: "int8", kv: Some(KvFormat::INT8) },
+    Format { name: "e4m3", kv: Some(KvFormat::E4M3) },
+    Format { name: "kivi4-r128", kv: Some(KvFormat::kivi4(128)) },
+    Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) },
+];
+
+/// Tokens of a page in every cache of this program.
+pub const PAGE_TOKENS: usize = 64;
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Format, String> {
+        let names = || ALL.map(|f| f.name).join(", ");
+        ALL.into_iter().find(|f| f.name == name).ok_or_else(|| format!("no such format; there are {}", names()))
+    }
+}
+
+/// The layout of one layer's cache.
+pub fn layout(config: &Config, format: KvFormat, max_append: usize) -> lowbit::Result<KvLayout> {
+    let shape = KvShape {
+        num_kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        page_tokens: PAGE_TOKENS,
+        max_append,
+        dtype: DType::F16,
+    };
+    KvLayout::new(shape, format)
+}
+
+/// Bytes that one token takes in the caches of all layers, windows aside.
+pub fn bytes_per_token(config: &Config, format: &Format) -> lowbit::Result<usize> {
+    let layer = match format.kv {
+        None => 2 * config.kv_heads * config.head_dim * 4,
+        Some(kv) => layout(config, kv, 1)?.bytes_per_token(),
+    };
+    Ok(config.layers * layer)
+}
+
+/// Bits of one stored number, scales included.
+pub fn bits(config: &Config, format: &Format) -> lowbit::Result<f64> {
+    let numbers = config.layers * 2 * config.kv_heads * config.head_dim;
+    Ok(8.0 * bytes_per_token(config, format)? as f64 / numbers as f64)
+}
