@@ -7,7 +7,7 @@ use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig};
 use lowbit::reference::matmul::Product;
 use lowbit::weights::{GgmlType, Packed, PlainWeights, Zeros};
 use lowbit::{Kernels, Result, testing};
-use nvcuda::client::{self, MmaMode};
+use nvcuda::client::{self, Checks, MmaMode, Modes, Schedule};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
@@ -101,10 +101,18 @@ pub fn assert_close<O: Element>(found: &[O], expected: &Product, case: &str) {
     }
 }
 
-/// The modes that every product must pass: the three ways in which a tensor core may add.
+/// The modes that every product must pass: the three ways in which a tensor core may add, with every check, the last with
+/// warps and blocks in a hostile order.
 pub fn in_every_mode(test: impl Fn(&str)) {
     for mode in [MmaMode::Exact, MmaMode::Shuffle, MmaMode::Trunc] {
-        client::with_modes(|modes| modes.mma = mode, || test(&format!("{mode:?}")));
+        let change = |modes: &mut Modes| {
+            modes.mma = mode;
+            modes.checks = Checks { memory: true, init: true, race: true, sync: true };
+            if mode == MmaMode::Trunc {
+                modes.schedule = Schedule::Adversarial;
+            }
+        };
+        client::with_modes(change, || test(&format!("{mode:?}")));
     }
 }
 
