@@ -62,13 +62,43 @@ __device__ const uint4 kZeroLine[64] = {};
 
 // ---- instructions -------------------------------------------------------------------------------------------------
 
-// 16 bytes of weights, used once: do not keep them in L1.
-__device__ __forceinline__ uint4 load_streaming(const void* p) {
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
-    return v;
+// Loads of weights and of what goes with them, predicated: with `valid` false the old value stays, without a branch.
+// 16 bytes of codes are used once: not to be kept in L1.
+__device__ __forceinline__ void load_codes_if(uint4& v, const void* p, bool valid) {
+    asm volatile(
+        "{ .reg .pred q;\n setp.ne.u32 q, %5, 0;\n @q ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+        : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+        : "l"(p), "r"(uint32_t(valid)));
+}
+
+template <int WORDS>
+__device__ __forceinline__ void load_words_if(uint32_t* v, const void* p, bool valid) {
+    static_assert(WORDS == 1 || WORDS == 2 || WORDS == 4, "one access");
+    const uint32_t q = valid;
+    if constexpr (WORDS == 1)
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u32 %0, [%1]; }"
+                     : "+r"(v[0])
+                     : "l"(p), "r"(q));
+    else if constexpr (WORDS == 2)
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %3, 0;\n @q ld.global.nc.v2.u32 {%0, %1}, [%2]; }"
+                     : "+r"(v[0]), "+r"(v[1])
+                     : "l"(p), "r"(q));
+    else
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %5, 0;\n @q ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+                     : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3])
+                     : "l"(p), "r"(q));
+}
+
+// 1, 2 or 4 bytes, zero-extended.
+template <int BYTES>
+__device__ __forceinline__ void load_bytes_if(uint32_t& v, const void* p, bool valid) {
+    const uint32_t q = valid;
+    if constexpr (BYTES == 1)
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u8 %0, [%1]; }" : "+r"(v) : "l"(p), "r"(q));
+    else if constexpr (BYTES == 2)
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u16 %0, [%1]; }" : "+r"(v) : "l"(p), "r"(q));
+    else
+        load_words_if<1>(&v, p, valid);
 }
 
 // (a & b) | c in one instruction; written in C it becomes two.
@@ -294,17 +324,14 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
         XRun xs[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            if (block + i < whole) {
-                format.load_codes(w[i], 0, i);
-                format.load_codes(w[i], 1, i);
-                format.load_scales(w[i], i, block + i);
-            }
+            format.load_codes(w[i], 0, i, block + i < whole);
+            format.load_codes(w[i], 1, i, block + i < whole);
+            format.load_scales(w[i], i, block + i, block + i < whole);
         }
         if (present) x -= 2 * kBlockBytes;
-        const int last = int(whole) - 4;
-        int at = int(block);
 #pragma unroll 1
-        for (; at <= last; at += 2) {
+        for (; block + 2 <= whole; block += 2) {
+            const bool next[2] = {block + 2 < whole, block + 3 < whole};
             format.advance(2);
             if (present) advance(x, 2 * kBlockBytes);
             if constexpr (Format::kLockstep) {
@@ -315,7 +342,7 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
                     multiply_run(format, run, w, xs, sums, y);
                     if (run % kTileRuns == kTileRuns - 1)
 #pragma unroll
-                        for (int i = 0; i < 2; ++i) format.load_codes(w[i], run / kTileRuns, i);
+                        for (int i = 0; i < 2; ++i) format.load_codes(w[i], run / kTileRuns, i, next[i]);
                     if (run == kTileRuns - 1) __syncwarp();
                 }
             } else {
@@ -325,40 +352,30 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
                     for (int run = 0; run < kRuns; ++run) {
                         xs[0].load(x + run * kRunBytes + i * kBlockBytes);
                         multiply_run(format, run, one(w[i]), one(xs[0]), one(sums[0]), y);
-                        if (run % kTileRuns == kTileRuns - 1) format.load_codes(w[i], run / kTileRuns, i);
+                        if (run % kTileRuns == kTileRuns - 1) format.load_codes(w[i], run / kTileRuns, i, next[i]);
                         if (i == 0 && run == kRuns - 1) __syncwarp();
                     }
                 }
             }
-            format.load_scales(w[0], 0, at + 2);
-            format.load_scales(w[1], 1, at + 3);
+#pragma unroll
+            for (int i = 0; i < 2; ++i) format.load_scales(w[i], i, block + 2 + i, next[i]);
         }
-        block = at;
         if (present) x += 2 * kBlockBytes;
-        // The last two or three whole blocks, and those whose x needs care.
+        // The last block if they are odd, and the blocks whose x needs care.
 #pragma unroll 1
         for (; block < end; ++block) {
             const bool is_whole = block < whole;
-            if (!is_whole) {
-                format.load_scales(w[0], 0, block);
 #pragma unroll
-                for (int tile = 0; tile < 2; ++tile) {
-                    if (2 * block + tile < p.tiles) format.load_codes(w[0], tile, 0);
-                    else w[0].codes[tile] = make_uint4(0, 0, 0, 0);
-                }
+            for (int tile = 0; tile < 2; ++tile) {
+                if (!is_whole) w[0].codes[tile] = make_uint4(0, 0, 0, 0);
+                format.load_codes(w[0], tile, 0, !is_whole && 2 * block + tile < p.tiles);
             }
+            format.load_scales(w[0], 0, block, !is_whole);
 #pragma unroll
             for (int run = 0; run < kRuns; ++run) {
                 const int left = int(p.k) - int(block) * kBlockK - run * 32 - 8 * t;
-                if (is_whole) xs[0].load(x + run * kRunBytes);
-                else xs[0].load_guarded(x + run * kRunBytes, present ? left : 0, p.x_aligned);
+                xs[0].load_guarded(x + run * kRunBytes, present ? left : 0, p.x_aligned);
                 multiply_run(format, run, one(w[0]), one(xs[0]), one(sums[0]), y);
-            }
-            w[0] = w[1];
-            if (block + 2 < whole) {
-                format.load_codes(w[1], 0, 2);
-                format.load_codes(w[1], 1, 2);
-                format.load_scales(w[1], 2, block + 2);
             }
             if (present) advance(x, kBlockBytes);
             format.advance(1);

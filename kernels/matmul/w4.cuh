@@ -113,31 +113,18 @@ struct W4 {
         if (!kCoarse && ZERO == Zero::kBits4) lowbit::advance(zeros, blocks * kZeroBytes);
     }
 
-    __device__ __forceinline__ void load_scales(Weights& w, int ahead, uint32_t block) const {
+    // Scales of block `block`, which lies `ahead` blocks behind the current one.
+    __device__ __forceinline__ void load_scales(Weights& w, int ahead, uint32_t block, bool valid) const {
         const uint32_t record = kCoarse ? block >> meta_shift : ahead;
         const uint8_t* m = meta + record * uint64_t(kMetaBytes);
-        if constexpr (kMetaWords == 1) {
-            w.meta[0] = __ldg(reinterpret_cast<const uint32_t*>(m));
-        } else if constexpr (kMetaWords == 2) {
-            const uint2 v = __ldg(reinterpret_cast<const uint2*>(m));
-            w.meta[0] = v.x, w.meta[1] = v.y;
-        } else {
+        constexpr int kPiece = kMetaWords < 4 ? kMetaWords : 4;
 #pragma unroll
-            for (int i = 0; i < kMetaWords / 4; ++i) {
-                const uint4 v = __ldg(reinterpret_cast<const uint4*>(m + 128 * i));
-                w.meta[4 * i] = v.x, w.meta[4 * i + 1] = v.y, w.meta[4 * i + 2] = v.z, w.meta[4 * i + 3] = v.w;
-            }
-        }
-        if constexpr (ZERO == Zero::kBits4) {
-            const uint8_t* z = zeros + record * uint64_t(kZeroBytes);
-            if constexpr (kGroups == 1) w.zeros = __ldg(z);
-            else if constexpr (kGroups == 2) w.zeros = __ldg(reinterpret_cast<const uint16_t*>(z));
-            else w.zeros = __ldg(reinterpret_cast<const uint32_t*>(z));
-        }
+        for (int i = 0; i < kMetaWords / kPiece; ++i) load_words_if<kPiece>(w.meta + kPiece * i, m + 128 * i, valid);
+        if constexpr (ZERO == Zero::kBits4) load_bytes_if<kGroups>(w.zeros, zeros + record * uint64_t(kZeroBytes), valid);
     }
 
-    __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead) const {
-        w.codes[tile] = load_streaming(codes + ahead * 1024 + tile * 512);
+    __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead, bool valid) const {
+        load_codes_if(w.codes[tile], codes + ahead * 1024 + tile * 512, valid);
     }
 
     struct Sums {

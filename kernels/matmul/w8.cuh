@@ -45,18 +45,12 @@ struct W8 {
         if (!kCoarse) lowbit::advance(meta, blocks * kMetaBytes);
     }
 
-    __device__ __forceinline__ void load_scales(Weights& w, int ahead, uint32_t block) const {
-        const uint8_t* m = meta + (kCoarse ? block >> meta_shift : ahead) * uint64_t(kMetaBytes);
-        if constexpr (kGroups == 1) {
-            w.meta[0] = __ldg(reinterpret_cast<const uint32_t*>(m));
-        } else {
-            const uint2 v = __ldg(reinterpret_cast<const uint2*>(m));
-            w.meta[0] = v.x, w.meta[1] = v.y;
-        }
+    __device__ __forceinline__ void load_scales(Weights& w, int ahead, uint32_t block, bool valid) const {
+        load_words_if<kGroups>(w.meta, meta + (kCoarse ? block >> meta_shift : ahead) * uint64_t(kMetaBytes), valid);
     }
 
-    __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead) const {
-        w.codes[tile] = load_streaming(codes + ahead * 1024 + tile * 512);
+    __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead, bool valid) const {
+        load_codes_if(w.codes[tile], codes + ahead * 1024 + tile * 512, valid);
     }
 
     // Two codes of a word, the low or the high pair.

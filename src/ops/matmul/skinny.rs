@@ -93,9 +93,9 @@ impl Split {
     /// Enough warps to fill the device (16 per multiprocessor), as long as a warp has two blocks of k to do.
     fn new(layout: &PackedLayout, sm_count: u32) -> Self {
         let wanted = (16 * sm_count as usize).div_ceil(layout.row_tiles());
-        let parts = wanted.min(layout.blocks().div_ceil(2)).max(1);
-        let k_warps = parts.next_power_of_two().min(WARPS);
-        let splits = ((parts + WARPS / 2) / WARPS).max(1);
+        let possible = layout.blocks().div_ceil(2);
+        let k_warps = wanted.next_power_of_two().min(1 << possible.ilog2()).min(WARPS);
+        let splits = if k_warps < WARPS { 1 } else { ((wanted.min(possible) + WARPS / 2) / WARPS).max(1) };
         Self { k_warps, splits, columns: layout.row_tiles().div_ceil(WARPS / k_warps) }
     }
 
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(split(4096, 4096, 132), (8, 1, 256));
         assert_eq!(split(4096, 14336, 108), (8, 1, 256));
         assert_eq!(split(49152, 576, 108), (1, 1, 384));
-        assert_eq!(split(192, 576, 108), (4, 1, 6));
+        assert_eq!(split(192, 576, 108), (2, 1, 3));
         assert_eq!(split(16, 64, 108), (1, 1, 1));
         assert_eq!(split(1024, 4096, 132), (8, 2, 64));
     }
