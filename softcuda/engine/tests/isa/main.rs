@@ -12,6 +12,7 @@ mod half;
 mod int;
 mod logic;
 mod mov;
+mod programs;
 mod properties;
 mod special;
 
