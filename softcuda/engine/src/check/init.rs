@@ -72,14 +72,41 @@ impl InitMap {
     /// Marks up to 16 bytes as written, except those whose bit in `missing` is set.
     #[inline(always)]
     pub fn store(&self, offset: usize, size: usize, missing: u16) {
-        self.set(offset, size);
-        if missing != 0 {
-            (0..size).filter(|b| missing >> b & 1 != 0).for_each(|b| self.clear(offset + b, 1));
+        let all = (1u32 << size) - 1;
+        let missing = missing as u32 & all;
+        if missing == 0 {
+            self.set(offset, size);
+        } else {
+            if missing != all {
+                self.set(offset, size);
+            }
+            self.clear_bits(offset, missing as u64);
         }
+    }
+
+    fn clear_bits(&self, offset: usize, missing: u64) {
+        self.empty();
+        let (word, shift) = (offset / 64, offset % 64);
+        for (w, bits) in [(word, missing << shift), (word + 1, missing.checked_shr(64 - shift as u32).unwrap_or(0))] {
+            if bits != 0 && self.words[w].load(Relaxed) & bits != 0 {
+                self.words[w].fetch_and(!bits, Relaxed);
+            }
+        }
+        self.frontier.fetch_min(word, Relaxed);
     }
 
     /// Marks bytes as unwritten again.
     pub fn clear(&self, offset: usize, size: usize) {
+        self.empty();
+        for (w, mask) in pieces(offset, size) {
+            self.words[w].fetch_and(!mask, Relaxed);
+        }
+        self.frontier.fetch_min(offset / 64, Relaxed);
+    }
+
+    /// Gives up `full`: from now on the words tell.
+    #[inline(always)]
+    fn empty(&self) {
         if self.is_full() {
             let _guard = self.emptying.lock().unwrap_or_else(|e| e.into_inner());
             if self.is_full() {
@@ -87,10 +114,6 @@ impl InitMap {
                 self.full.store(false, Release);
             }
         }
-        for (w, mask) in pieces(offset, size) {
-            self.words[w].fetch_and(!mask, Relaxed);
-        }
-        self.frontier.fetch_min(offset / 64, Relaxed);
     }
 
     /// Marks everything as unwritten.

@@ -120,9 +120,12 @@ impl Door<'_> {
         let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
         let shared = &self.block.shared;
         scatter(&shared.bytes, start, pattern, a.size, value);
-        if value.tainted & a.mask == 0 && pattern.dense {
-            let low = start.wrapping_add_signed(pattern.low as isize);
-            shared.init.set(low, (pattern.high - pattern.low) as usize);
+        let (low, span) = (start.wrapping_add_signed(pattern.low as isize), (pattern.high - pattern.low) as usize);
+        let all = ((1u32 << a.size) - 1) as u16;
+        if pattern.dense && value.tainted & a.mask == 0 {
+            shared.init.set(low, span);
+        } else if pattern.dense && lanes(a.mask).all(|l| value.missing(l) & all == all) {
+            shared.init.clear(low, span);
         } else {
             lanes(a.mask).for_each(|lane| shared.init.store(addr[lane] as usize, size, value.missing(lane)));
         }
