@@ -29,8 +29,8 @@ constexpr int Q_PITCH =
 constexpr uint32_t ABSENT = 0xffffffffu;
 constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
 
-// Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q), per column its factor, per
-// warp and column m and l. The O accumulators of the warps meet in the ring's place.
+// Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q), per column its factor and
+// which tokens it sees, per warp and column m and l. The O accumulators of the warps meet in the ring's place.
 template <class F>
 struct Shared {
     static constexpr int RING = WARPS * F::STAGES * F::RECORD;
@@ -38,27 +38,64 @@ struct Shared {
     static constexpr int RAW = RING + QUERY;
     static constexpr int FACTOR = RAW + (F::RAW_Q ? QUERY : 0);
     static constexpr int STATE = FACTOR + COLUMNS * 4;
-    static constexpr int BYTES = STATE + WARPS * COLUMNS * 8;
-    static_assert(RING >= WARPS * 32 * F::D / 4 * 4, "the O accumulators fit the ring");
+    static constexpr int VISIBLE = STATE + WARPS * COLUMNS * 8;
+    static constexpr int JOB = VISIBLE + COLUMNS * 8;
+    static constexpr int BYTES = JOB + 64;
 };
+
+// What a CTA reads: tokens [first, end) are seen by some column of the pass, [all_first, all_end) by every one of them.
+struct Span {
+    int first, end, all_first, all_end;
+};
+
+// From where on tokens are in the window (formats without one: nowhere), and which window that is.
+struct Source {
+    int k_coded, v_coded;  // F_k, F_v
+    int slot;              // -1: a bad one, its tokens are absent
+};
+
+__device__ __forceinline__ Source load_source(const AttendParams& p, const kv::Sequence& own, int sequence) {
+    uint32_t status = 0;
+    const int ring_start = kv::load_ring_start(p.kv, p.batch, sequence, own.p0, status);
+    Source source;
+    source.k_coded = kv::keys_coded(p.kv, own.p0, own.n);
+    source.v_coded = kv::values_coded(p.kv, own.p0, own.n, ring_start);
+    const bool bad = kv::load_slot(p.kv, p.batch, sequence, status) == nullptr;
+    source.slot = bad ? -1 : reinterpret_cast<const int*>(p.batch.state_slots)[sequence];
+    if (status != 0 && threadIdx.x == 0) atomicOr(reinterpret_cast<unsigned*>(p.kv.status), status);
+    return source;
+}
+
+// What a CTA was given. It waits in shared memory, not in registers: only the ends of the work and rare tiles look at
+// it.
+struct Job {
+    Span span;
+    Source source;
+    int sequence, kv_head;
+    int first_column, columns;  // of the pass; of the sequence
+    int row0;                   // first row of the sequence in q and out
+    int chunk, chunks;
+    float v_factor;  // of the outputs
+    int reserved;
+};
+static_assert(sizeof(Job) == 64, "a multiple of 16");
 
 // One column of the pass: its query token and head.
 struct Column {
     bool valid;
-    int query, row, head;  // query token of the sequence; row of q and out
+    int row, head;  // row of q and out
 
-    __device__ __forceinline__ Column(const AttendParams& p, int index, int columns, int row0, int kv_head) {
-        valid = index < columns;
-        query = index / p.group;
-        row = row0 + query;
-        head = kv_head * p.group + index % p.group;
+    __device__ __forceinline__ Column(const AttendParams& p, const Job& job, int index) {
+        index += job.first_column;
+        valid = index < job.columns;
+        row = job.row0 + index / p.group;
+        head = job.kv_head * p.group + index % p.group;
     }
 };
 
 // The query rows of this pass, to f16 in fragment order: warp w does columns 2w, 2w+1; lane L channels 64x+2L, +1.
 template <class F>
-__device__ __forceinline__ void stage_query(const AttendParams& p, char* shared, int first_column, int columns,
-                                            int row0, int kv_head) {
+__device__ __forceinline__ void stage_query(const AttendParams& p, const Job& job, char* shared) {
     constexpr int D = F::D;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const DType dtype = static_cast<DType>(p.kv.dtype);
@@ -68,7 +105,7 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, char* shared,
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
         const int g = 2 * warp + j;
-        const Column column(p, first_column + g, columns, row0, kv_head);
+        const Column column(p, job, g);
         uint32_t word[D / 64];
         float most = 0.0f;
 #pragma unroll

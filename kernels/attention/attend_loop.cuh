@@ -5,40 +5,36 @@
 namespace lowbit {
 
 // Writes a chunk's result: to `out` and `lse` when it is the only one, to the parts otherwise.
-template <class F>
-struct Output {
-    const AttendParams& p;
-    int chunk, chunks;
-
-    // Channels ch, ch+1 of one column.
-    __device__ __forceinline__ void pair(const Column& column, int ch, float x, float y) const {
-        if (chunks == 1) {
-            const uint64_t at = p.out + 2 * (column.row * p.out_stride + column.head * F::D + ch);
-            *reinterpret_cast<uint32_t*>(at) = pack_16(static_cast<DType>(p.kv.dtype), x, y);
-        } else {
-            const uint64_t row = static_cast<uint64_t>(column.row) * p.heads + column.head;
-            *reinterpret_cast<float2*>(p.parts_out + 4 * ((row * p.max_chunks + chunk) * F::D + ch)) =
-                make_float2(x, y);
-        }
-    }
-
-    __device__ __forceinline__ void lse(const Column& column, float value) const {
+template <int D>
+__device__ __forceinline__ void store_element(const AttendParams& p, const Job& job, const Column& column, int ch,
+                                              float x) {
+    if (job.chunks == 1) {
+        const uint64_t at = p.out + 2 * (column.row * p.out_stride + column.head * D + ch);
+        *reinterpret_cast<uint16_t*>(at) = static_cast<uint16_t>(pack_16(static_cast<DType>(p.kv.dtype), x, 0.0f));
+    } else {
         const uint64_t row = static_cast<uint64_t>(column.row) * p.heads + column.head;
-        if (chunks > 1) {
-            reinterpret_cast<float*>(p.parts_lse)[row * p.max_chunks + chunk] = value;
-        } else if (p.lse != 0) {
-            reinterpret_cast<float*>(p.lse)[row] = value;
-        }
+        reinterpret_cast<float*>(p.parts_out)[(row * p.max_chunks + job.chunk) * D + ch] = x;
     }
-};
+}
 
-// The warps' m, l, O become one row per column, written out. Accumulators pass through shared memory register by
-// register, lane by lane; each warp adds a quarter of the registers in the order of the warps.
+__device__ __forceinline__ void store_lse(const AttendParams& p, const Job& job, const Column& column, float value) {
+    const uint64_t row = static_cast<uint64_t>(column.row) * p.heads + column.head;
+    if (job.chunks > 1) {
+        reinterpret_cast<float*>(p.parts_lse)[row * p.max_chunks + job.chunk] = value;
+    } else if (p.lse != 0) {
+        reinterpret_cast<float*>(p.lse)[row] = value;
+    }
+}
+
+// The warps' m, l, O become one row per column, written out. Accumulators go into shared memory register by register,
+// lane by lane, PITCH words from one register to the next; warp w then adds columns 2w, 2w+1 in the order of the warps,
+// neighbouring lanes neighbouring channels (F::place_out), so that sectors are stored whole. PITCH is odd: a request of
+// either side touches every bank once.
 template <class F>
-__device__ __forceinline__ void join_warps(char* shared, const Softmax& softmax, const float (&o)[F::D / 16][4],
-                                           float v_factor, int first_column, int columns, int row0, int kv_head,
-                                           const Output<F>& output) {
-    constexpr int D = F::D, TILES = D / 16;
+__device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, const Softmax& softmax,
+                                           const float (&o)[F::D / 16][4]) {
+    constexpr int TILES = F::D / 16, PITCH = 33;
+    static_assert(WARPS * TILES * 4 * PITCH * 4 <= Shared<F>::RING, "the accumulators fit the ring");
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     float* accumulators = reinterpret_cast<float*>(shared);
     float2* state = reinterpret_cast<float2*>(shared + Shared<F>::STATE);
@@ -53,52 +49,40 @@ __device__ __forceinline__ void join_warps(char* shared, const Softmax& softmax,
 #pragma unroll
     for (int m = 0; m < TILES; ++m) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) accumulators[((warp * TILES + m) * 4 + e) * 32 + lane] = o[m][e];
+        for (int e = 0; e < 4; ++e) accumulators[((warp * TILES + m) * 4 + e) * PITCH + lane] = o[m][e];
     }
     __syncthreads();
 
-    float weight[2][WARPS], lse[2];
+    const int n = F::place_out(lane, 0).n;
+    const Job job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
+    const Column column(p, job, 2 * warp + n);
+    if (!column.valid) return;
+    float2 s[WARPS];
+    float weight[WARPS], top = -INFINITY, total = 0.0f;
 #pragma unroll
-    for (int n = 0; n < 2; ++n) {
-        float2 s[WARPS];
-        float top = -INFINITY, total = 0.0f;
-#pragma unroll
-        for (int w = 0; w < WARPS; ++w) {
-            s[w] = state[w * COLUMNS + 2 * t + n];
-            if (s[w].y != 0.0f) top = fmaxf(top, log2_approx(s[w].y) - s[w].x);
-        }
-#pragma unroll
-        for (int w = 0; w < WARPS; ++w) {
-            weight[n][w] = s[w].y != 0.0f ? exp2_approx(-s[w].x - top) : 0.0f;
-            total += s[w].y * weight[n][w];
-        }
-        lse[n] = total != 0.0f ? (top + log2_approx(total)) * LN_2 : -INFINITY;
-        const float over = total != 0.0f ? v_factor / total : 0.0f;
-#pragma unroll
-        for (int w = 0; w < WARPS; ++w) weight[n][w] *= over;
+    for (int w = 0; w < WARPS; ++w) {
+        s[w] = state[w * COLUMNS + 2 * warp + n];
+        if (s[w].y != 0.0f) top = fmaxf(top, log2_approx(s[w].y) - s[w].x);
     }
 #pragma unroll
-    for (int n = 0; n < 2; ++n) {
-        const Column column(output.p, first_column + 2 * t + n, columns, row0, kv_head);
-        if (!column.valid) continue;
+    for (int w = 0; w < WARPS; ++w) {
+        weight[w] = s[w].y != 0.0f ? exp2_approx(-s[w].x - top) : 0.0f;
+        total += s[w].y * weight[w];
+    }
+    const float over = total != 0.0f ? job.v_factor / total : 0.0f;
 #pragma unroll
-        for (int j = 0; j < TILES / WARPS; ++j) {
-            const int m = warp * (TILES / WARPS) + j;
-            float value[2] = {0.0f, 0.0f};
+    for (int item = 0; item < TILES; ++item) {
+        const OutPlace place = F::place_out(lane, item);
+        float sum = 0.0f;
 #pragma unroll
-            for (int r = 0; r < 2; ++r) {
-#pragma unroll
-                for (int w = 0; w < WARPS; ++w) {
-                    // Weight 0: the warp saw nothing.
-                    if (weight[n][w] != 0.0f) {
-                        value[r] =
-                            fmaf(weight[n][w], accumulators[((w * TILES + m) * 4 + 2 * r + n) * 32 + lane], value[r]);
-                    }
-                }
-            }
-            output.pair(column, F::out_channel(g, m), value[0], value[1]);
+        for (int w = 0; w < WARPS; ++w) {
+            const int at = ((w * TILES + place.m) * 4 + 2 * place.r + n) * PITCH + 4 * place.g + warp;
+            if (weight[w] != 0.0f) sum = fmaf(weight[w], accumulators[at], sum);  // 0: the warp saw nothing.
         }
-        if (warp == 0 && g == 0) output.lse(column, lse[n]);
+        store_element<F::D>(p, job, column, place.channel, sum * over);
+    }
+    if (F::place_out(lane, 0).channel == 0) {  // One lane a column.
+        store_lse(p, job, column, total != 0.0f ? (top + log2_approx(total)) * LN_2 : -INFINITY);
     }
 }
 
@@ -108,21 +92,17 @@ struct NoRest {
     __device__ __forceinline__ void operator()(int, const Weights&) const {}
 };
 
-// What a CTA reads: tokens [first, end) are seen by some column of the pass, [all_first, all_end) by every one of them.
-struct Span {
-    int first, end, all_first, all_end;
-};
-
-// Tiles of codes that hold tokens [span.first, min(span.end, k_end)); V codes below v_end only. The warp takes every
-// fourth tile; `rest` gets (tile's first token, is it there, weights) of tiles in which V does not end with its codes.
+// Tiles of codes that hold tokens [span.first, min(span.end, k_coded)); V codes below v_coded only. The warp takes
+// every fourth tile; `rest` gets (tile's first token, weights) of tiles in which V does not end with its codes.
 template <class F, class Rest>
-__device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& format, char* ring, int sequence,
-                                            int kv_head, Span span, int k_end, int v_end,
+__device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& format, const Job& job, char* ring,
                                             const uint32_t (&q)[F::D / 16][2], const float (&factor)[2],
-                                            const Visible& visible, int warp, int lane, Softmax& softmax,
+                                            const Visible* visible, int warp, int lane, Softmax& softmax,
                                             float (&o)[F::D / 16][4], typename F::Carry& carry, const Rest& rest) {
     static_assert(F::STAGES == 2, "one tile in flight while one is read");
-    const int end = min(span.end, k_end), clean_end = min(min(span.all_end, v_end), end);
+    const Span span = job.span;
+    const int end = min(span.end, job.source.k_coded);
+    const int clean_end = min(min(span.all_end, job.source.v_coded), end);
     if (span.first >= end) return;
     const uint32_t last = (end + F::TILE - 1) / F::TILE;
     const uint32_t clean_first = max(0, span.all_first + F::TILE - 1) / F::TILE;
@@ -140,9 +120,9 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         offsets = ABSENT;
         bool bad = false;
         if (mine < last) {
-            const uint32_t page = page_of(p, sequence, mine * F::TILE);
+            const uint32_t page = page_of(p, job.sequence, mine * F::TILE);
             bad = page >= static_cast<uint32_t>(p.kv.num_pages);
-            if (!bad) offsets = tile_offset<F>(p, kv_head, page, mine * F::TILE);
+            if (!bad) offsets = tile_offset<F>(p, job.kv_head, page, mine * F::TILE);
         }
         if (bad) atomicOr(reinterpret_cast<unsigned*>(p.kv.status), kv::STATUS_BAD_PAGE);
         if (__any_sync(0xffffffffu, bad)) clean = 0;  // Every tile is looked at from here on.
@@ -164,11 +144,12 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
 
         const int token = tile * F::TILE;
         const bool edge = tile - clean_first >= clean;
-        const auto here = [&] { return page_of(p, sequence, token) < static_cast<uint32_t>(p.kv.num_pages); };
+        const auto here = [&] { return page_of(p, job.sequence, token) < static_cast<uint32_t>(p.kv.num_pages); };
         if (edge) {
             const bool present = here();
-            F::erase(stage, lane, present ? token_bits(token, span.first, end) : 0,
-                     present ? token_bits(token, span.first, min(end, v_end)) : 0);
+            const int from = job.span.first, to = min(job.span.end, job.source.k_coded);
+            F::erase(stage, lane, present ? token_bits(token, from, to) : 0,
+                     present ? token_bits(token, from, min(to, job.source.v_coded)) : 0);
             __syncwarp();
         }
         float c[F::HALVES][4] = {}, bias[2] = {};
@@ -199,30 +180,37 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     const int chunks = chunk_count(len);
     if (first_column >= columns || chunk >= chunks) return;
 
+    Source source{0x7fffffff, 0x7fffffff, -1};
+    if constexpr (F::WINDOW) source = load_source(p, own, sequence);
+    const int limit = F::WINDOW && source.slot < 0 ? min(len, source.v_coded) : len;  // Tokens from here on are absent.
     const int first_query = first_column / p.group;
     const int last_query = (min(first_column + COLUMNS, columns) - 1) / p.group;
     const int window = p.window == 0 ? 0x40000000 : p.window;
     const int chunk_first = chunk * chunk_tokens(len);
-    const int chunk_end = min(len, chunk_first + chunk_tokens(len));
+    const int chunk_end = min(limit, chunk_first + chunk_tokens(len));
     const Span span{max(chunk_first, own.p0 + first_query + 1 - window), min(chunk_end, own.p0 + last_query + 1),
                     own.p0 + last_query + 1 - window, own.p0 + first_query + 1};
 
-    stage_query<F>(p, shared, first_column, columns, own.row0, kv_head);
-    __syncthreads();
-
+    Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
+    if (threadIdx.x < COLUMNS) {
+        const int position = own.p0 + static_cast<int>(first_column + threadIdx.x) / p.group;
+        visible[threadIdx.x] = {position + 1 - window, min(position + 1, limit)};
+    }
     const auto head_scale = [&](uint64_t scale, uint32_t stride) {
         return F::UNIT * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
     };
-    const float k_factor = head_scale(p.kv.k_scale, p.kv.k_scale_stride);
     const float v_factor = head_scale(p.kv.v_scale, p.kv.v_scale_stride);
+    const Job given{span, source, sequence, kv_head, first_column, columns, own.row0, chunk, chunks, v_factor, 0};
+    const Job& job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
+    if (threadIdx.x == 0) *reinterpret_cast<Job*>(shared + Shared<F>::JOB) = given;
+    stage_query<F>(p, given, shared);
+    __syncthreads();
+
+    const float k_factor = head_scale(p.kv.k_scale, p.kv.k_scale_stride);
     float factor[2];
-    Visible visible;
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
         factor[n] = reinterpret_cast<const float*>(shared + Shared<F>::FACTOR)[2 * t + n] * k_factor;
-        const int position = own.p0 + (first_column + 2 * t + n) / p.group;
-        visible.end[n] = min(position + 1, len);
-        visible.first[n] = position + 1 - window;
     }
 
     Softmax softmax;
@@ -231,18 +219,17 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     char* ring = shared + warp * F::STAGES * F::RECORD;
     const F format{p.zero};
     if constexpr (F::WINDOW) {
-        windowed(p, format, shared, ring, sequence, kv_head, own, span, factor, visible, warp, lane, softmax, o, carry);
+        windowed(p, format, job, shared, ring, factor, visible, warp, lane, softmax, o, carry);
     } else {
         uint32_t q[D / 16][2];
         load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
-        softmax.clear(0x1p14f, 4.0f);
+        softmax.clear(0x1p14f);
 #pragma unroll
         for (int m = 0; m < TILES; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
-        coded_tiles<F>(p, format, ring, sequence, kv_head, span, span.end, span.end, q, factor, visible, warp, lane,
-                       softmax, o, carry, NoRest());
+        coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, NoRest());
     }
     carry.finish(o, lane);
-    join_warps<F>(shared, softmax, o, v_factor, first_column, columns, own.row0, kv_head, Output<F>{p, chunk, chunks});
+    join_warps<F>(p, shared, softmax, o);
 }
 
 }  // namespace lowbit

@@ -33,7 +33,9 @@ struct Int8 {
         return {4 * (ch >> 6) + ((ch >> 2) & 3), (ch >> 4) & 3, (ch >> 1) & 1};
     }
     static __device__ __forceinline__ uint32_t pair_up(uint32_t word, int) { return word; }
-    static __device__ __forceinline__ int out_channel(int g, int m) { return (D / 8) * g + 2 * m; }
+    static __device__ __forceinline__ OutPlace place_out(int lane, int item) {
+        return channel_rows_place<D>(lane, item);
+    }
 
     __device__ __forceinline__ void scores(const char* tile, int lane, const uint32_t (&q)[D / 16][2],
                                            float (&c)[HALVES][4], float (&)[2]) const {

@@ -68,7 +68,10 @@ struct Kivi4 {
         const uint32_t other = __shfl_xor_sync(0xffffffffu, word, 2);
         return lane & 2 ? __byte_perm(other, word, 0x7632) : __byte_perm(word, other, 0x5410);
     }
-    static __device__ __forceinline__ int out_channel(int g, int m) { return 16 * m + 2 * g; }
+    // Channel 16m+2g+r: item i is tile m = i.
+    static __device__ __forceinline__ OutPlace place_out(int lane, int item) {
+        return {item, lane & 1, (lane & 15) >> 1, lane >> 4, 16 * item + (lane & 15)};
+    }
 
     __device__ __forceinline__ void scores(const char* tile, int lane, const uint32_t (&q)[D / 16][2],
                                            float (&c)[HALVES][4], float (&bias)[2]) const {

@@ -31,6 +31,19 @@ __device__ __forceinline__ QueryPlace half_row_place(int ch) {
     return {2 * (ch >> 5) + ((ch >> 2) & 1), (ch >> 3) & 3, (ch >> 1) & 1};
 }
 
+// Which element of the O accumulators a lane writes out: tile m, row 8r+g, column n of two, and its channel.
+struct OutPlace {
+    int m, r, g, n, channel;
+};
+
+// Channels (D/8)g+2m+r, the order of 8- and 16-bit V: item i is rows g = i, and with D = 64 also g = i+4.
+template <int D>
+__device__ __forceinline__ OutPlace channel_rows_place(int lane, int item) {
+    constexpr int RUN = D / 8;  // neighbouring channels of one g
+    const int k = lane % RUN, g = item + 4 * (lane / (2 * RUN));
+    return {k / 2, k % 2, g, lane / RUN % 2, RUN * g + k};
+}
+
 template <bool BF16>
 __device__ __forceinline__ void mma_16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     if constexpr (BF16) {
@@ -55,9 +68,9 @@ __device__ __forceinline__ void erase_value_bytes(char* values, int lane, uint32
     }
 }
 
-// Which tokens a column sees: first <= token < end.
+// Which tokens a column sees: first <= token < end. Rarely looked at, so it lives in shared memory.
 struct Visible {
-    int first[2], end[2];
+    int first, end;
 };
 
 // Accumulators beside O that a format carries from tile to tile. Most have none.
@@ -72,13 +85,11 @@ struct Softmax {
     float neg_m[2];
     float l[2];
     float trigger;  // largest weight allowed
-    float land;     // log2 of the largest weight after m has moved
 
-    __device__ __forceinline__ void clear(float trigger_, float land_) {
+    __device__ __forceinline__ void clear(float trigger_) {
         neg_m[0] = neg_m[1] = INFINITY;
         l[0] = l[1] = 0.0f;
         trigger = trigger_;
-        land = land_;
     }
 
     // Scores of a tile -> weights as B fragments: f16, or (bf16 has 8 bits only) bf16 in two parts whose sum they are.
@@ -89,7 +100,7 @@ struct Softmax {
     template <bool TOKEN_SCALES, bool COLUMN_BIAS, bool BF16, int HALVES, int TILES, class Carry, class Here>
     __device__ __forceinline__ void step(const float (&c)[HALVES][4], float2 k_scale, float2 v_scale,
                                          const float (&bias)[2], const float (&factor)[2], bool edge, const Here& here,
-                                         int token, const Visible& visible, int lane, float (&o)[TILES][4],
+                                         int token, const Visible* visible, int lane, float (&o)[TILES][4],
                                          Carry& carry, uint32_t (&p)[BF16 ? 2 : 1][HALVES][2]) {
         static_assert(!TOKEN_SCALES || HALVES == 1, "one pair of token scales a lane");
         float a[2][2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
@@ -119,6 +130,7 @@ struct Softmax {
 #pragma unroll
             for (int n = 0; n < 2; ++n) {
                 // Again, with the tokens that the column does not see left out.
+                const int seen_first = visible[2 * (lane & 3) + n].first, seen_end = visible[2 * (lane & 3) + n].end;
                 bool mine = false;
                 float top = -INFINITY, total = l[n];
 #pragma unroll
@@ -126,7 +138,7 @@ struct Softmax {
 #pragma unroll
                     for (int h = 0; h < 2; ++h) {
                         const int at = token + 16 * i + 8 * h + g;
-                        if (absent || at < visible.first[n] || at >= visible.end[n]) continue;
+                        if (absent || at < seen_first || at >= seen_end) continue;
                         const float raw = fmaf(c[i][2 * h + n], a[h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
                         const float weight = exp2_approx(fmaf(c[i][2 * h + n], a[h][n], origin[n]));
                         total += weight;
@@ -146,6 +158,8 @@ struct Softmax {
                 const bool moves = (__ballot_sync(0xffffffffu, mine) & (0x11111111u << (lane & 3))) != 0;
 #pragma unroll
                 for (int x = 4; x < 32; x *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, x));
+                // After a move the largest weight is 2^-10 of the trigger.
+                const float land = static_cast<float>(static_cast<int>(__float_as_uint(trigger) >> 23) - 137);
                 const float next = fminf(neg_m[n], land - ceilf(top));
                 by[n] = 1.0f;
                 if (moves && next < neg_m[n]) {
@@ -160,7 +174,7 @@ struct Softmax {
 #pragma unroll
                     for (int h = 0; h < 2; ++h) {
                         const int at = token + 16 * i + 8 * h + g;
-                        const bool seen = !absent && at >= visible.first[n] && at < visible.end[n];
+                        const bool seen = !absent && at >= seen_first && at < seen_end;
                         float weight = exp2_approx(fmaf(c[i][2 * h + n], a[h][n], origin[n]));
                         weight = seen ? weight : 0.0f;
                         sum[n] += weight;

@@ -11,8 +11,15 @@ namespace lowbit {
 // One head's ring of a slot; 32 tokens from a multiple of 32 on are contiguous.
 template <int D, bool BF16>
 struct Window {
-    const char *k, *v;  // null: a bad slot
+    const char *k, *v;
     int rows;
+
+    __device__ __forceinline__ Window(const AttendParams& p, const Job& job) {
+        k = reinterpret_cast<const char*>(p.kv.state) + static_cast<int64_t>(job.source.slot) * p.kv.state_bytes +
+            static_cast<int64_t>(job.kv_head) * p.kv.ring_head_bytes;
+        v = k + p.kv.ring_v_offset;
+        rows = static_cast<int>(p.kv.ring_rows);
+    }
 
     // Scores of tokens token .. token+31; those outside [from, to) are not read.
     __device__ __forceinline__ void scores(int token, int from, int to, const uint32_t* query, int lane,
@@ -90,34 +97,19 @@ __device__ __forceinline__ void window_weights(const uint32_t (&p)[2][2], uint32
     }
 }
 
+// Codes, then window. Needs no registers for the window while it reads codes: its place is computed when it is read.
 template <class F>
-__device__ __forceinline__ void windowed(const AttendParams& p, const F& format, char* shared, char* ring, int sequence,
-                                         int kv_head, const kv::Sequence& own, Span span, const float (&factor)[2],
-                                         Visible visible, int warp, int lane, Softmax& softmax,
-                                         float (&o)[F::D / 16][4], typename F::Carry& carry) {
+__device__ __forceinline__ void windowed(const AttendParams& p, const F& format, const Job& job, char* shared,
+                                         char* ring, const float (&factor)[2], const Visible* visible, int warp,
+                                         int lane, Softmax& softmax, float (&o)[F::D / 16][4],
+                                         typename F::Carry& carry) {
     constexpr int D = F::D;
-    uint32_t status = 0;
-    const int ring_start = kv::load_ring_start(p.kv, p.batch, sequence, own.p0, status);
-    const int k_coded = kv::keys_coded(p.kv, own.p0, own.n),
-              v_coded = kv::values_coded(p.kv, own.p0, own.n, ring_start);
-    const char* slot = reinterpret_cast<const char*>(kv::load_slot(p.kv, p.batch, sequence, status));
-    if (status != 0 && threadIdx.x == 0) atomicOr(reinterpret_cast<unsigned*>(p.kv.status), status);
-    if (slot == nullptr) {  // Its tokens are absent.
-        span.end = min(span.end, v_coded);
-        visible.end[0] = min(visible.end[0], v_coded);
-        visible.end[1] = min(visible.end[1], v_coded);
-    } else {
-        slot += static_cast<int64_t>(kv_head) * p.kv.ring_head_bytes;
-    }
-    const Window<D, F::WINDOW_BF16> window{slot, slot + p.kv.ring_v_offset, static_cast<int>(p.kv.ring_rows)};
-    const uint32_t* raw_query = reinterpret_cast<const uint32_t*>(shared + Shared<F>::RAW);
-    const float raw_factor[2] = {p.softmax_scale * LOG2_E, p.softmax_scale * LOG2_E};
 
     // P * scale is f16: P below 2^12 leaves room for V scales below 16. If that did not do, again with P below 1: a
     // scale is at most 2 * 65504 / 15.
 #pragma unroll 1
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        softmax.clear(attempt == 0 ? 0x1p12f : 1.0f, attempt == 0 ? 2.0f : -10.0f);
+    for (float trigger = 0x1p12f; trigger >= 1.0f; trigger *= 0x1p-12f) {
+        softmax.clear(trigger);
         carry.clear();
 #pragma unroll
         for (int m = 0; m < D / 16; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
@@ -125,17 +117,22 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
             uint32_t q[D / 16][2];
             load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
             const auto rest = [&](int token, const uint32_t (&weights)[1][2][2]) {
-                if (token + F::TILE <= v_coded || slot == nullptr) return;
+                const int from = max(job.source.v_coded, job.span.first), to = job.span.end;
+                if (token + F::TILE <= from || from >= to) return;
                 uint32_t w[F::WINDOW_BF16 ? 2 : 1][2][2];
                 window_weights<F::WINDOW_BF16>(weights[0], w);
-                window.values(token, max(v_coded, span.first), span.end, w, lane, o);
+                const Window<D, F::WINDOW_BF16> window(p, job);
+                window.values(token, from, to, w, lane, o);
             };
-            coded_tiles<F>(p, format, ring, sequence, kv_head, span, k_coded, v_coded, q, factor, visible, warp, lane,
-                           softmax, o, carry, rest);
+            coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, rest);
         }
         // The warp's next tile from F_k on, every fourth of the chunk's.
+        const Span span = job.span;
         const int first = span.first / F::TILE + warp;
-        const int behind = max(0, k_coded / F::TILE - first);
+        const int behind = max(0, job.source.k_coded / F::TILE - first);
+        const Window<D, F::WINDOW_BF16> window(p, job);
+        const uint32_t* raw_query = reinterpret_cast<const uint32_t*>(shared + Shared<F>::RAW);
+        const float raw_factor[2] = {p.softmax_scale * LOG2_E, p.softmax_scale * LOG2_E};
 #pragma unroll 1
         for (int token = (first + (behind + WARPS - 1) / WARPS * WARPS) * F::TILE; token < span.end;
              token += WARPS * F::TILE) {

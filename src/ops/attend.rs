@@ -132,7 +132,7 @@ fn shared_bytes(layout: &KvLayout) -> u32 {
     let ring = WARPS * STAGES * layout.tile().bytes;
     let query = layout.shape().head_dim / 8 * Q_PITCH * 4;
     let queries = if layout.format().has_window() { 2 } else { 1 };
-    (ring + queries * query + COLUMNS * 4 + WARPS * COLUMNS * 8) as u32
+    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 8) + 64) as u32
 }
 
 fn launches(plan: &Plan) -> [Launch<AttendParams>; 2] {
