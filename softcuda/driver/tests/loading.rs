@@ -98,4 +98,5 @@ fn a_program_outside_cargo_finds_softcuda_by_links() {
         std::os::unix::fs::symlink(deps.join("libnvcuda.so"), folder.join(name)).unwrap();
     }
     assert_eq!(which(Some(&folder), Some("gpu")), SOFTCUDA, "ensure loads nothing here, the links do");
+    assert_eq!(which(Some(&folder), None), SOFTCUDA);
 }

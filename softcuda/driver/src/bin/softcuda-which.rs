@@ -42,9 +42,16 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match device() {
-        Ok(name) => println!("{name}; softcuda: {}", client::active()),
-        Err(why) => println!("none: {why}; softcuda: {}", client::active()),
+    // A client may set modes before the first CUDA call: it must find softcuda then, if that is what a program gets.
+    let before = client::active();
+    let found = device();
+    let softcuda = client::active();
+    if std::env::var("LOWBIT_DEVICE").as_deref() != Ok("gpu") {
+        assert_eq!(before, softcuda, "`ensure` settles who the driver is");
+    }
+    match found {
+        Ok(name) => println!("{name}; softcuda: {softcuda}"),
+        Err(why) => println!("none: {why}; softcuda: {softcuda}"),
     }
     ExitCode::SUCCESS
 }

@@ -136,7 +136,10 @@ fn driver_has_device() -> bool {
         if handle.is_null() {
             return false;
         }
-        let usable = is_softcuda(handle) || {
+        if is_softcuda(handle) {
+            return true; // and stays loaded, so that the client finds it
+        }
+        let usable = {
             let driver = Library(handle as usize);
             // SAFETY: as above.
             let complete =
