@@ -8,8 +8,29 @@ mod oracle;
 use oracle::Random;
 use oracle::fragments::{Shape, isa_a, isa_b, isa_c, per_register, shapes};
 use softcuda_engine::MmaMode;
-use softcuda_engine::arith::mma::{Accumulator, Element, Mma};
+use softcuda_engine::arith::mma::{Accumulator, Element, Mma, Operands, Register};
 use softcuda_engine::arith::{fp8, half, round};
+
+/// Which of the two ways through an `mma`.
+#[derive(Clone, Copy)]
+enum Tier {
+    Best,
+    Baseline,
+}
+
+/// D of registers held in vectors.
+fn multiply(mma: &Mma, [a, b, c]: [&[Register]; 3], mode: MmaMode, seed: u64, tier: Tier) -> [Register; 4] {
+    fn refer<const N: usize>(registers: &[Register]) -> [&Register; N] {
+        core::array::from_fn(|i| &registers[i.min(registers.len() - 1)])
+    }
+    let operands = Operands { a: refer(a), b: refer(b), c: refer(c) };
+    let mut d = [[0; 32]; 4];
+    match tier {
+        Tier::Best => mma.run(&operands, mode, seed, &mut d),
+        Tier::Baseline => mma.run_baseline(&operands, mode, seed, &mut d),
+    }
+    d
+}
 
 /// A matrix of codes put into registers by an ISA table.
 fn to_registers(
@@ -109,7 +130,8 @@ fn one_hot_matrices_land_where_the_isa_tables_say() {
                     let b = to_registers(&b, eb, registers.1, |lane, i| isa_b(eb, k, lane, i));
                     let c: Vec<Vec<f64>> =
                         (0..16).map(|r| (0..8).map(|n| (8 * r + n) as f64 - 60.0).collect()).collect();
-                    let d = mma.run(&a, &b, &c_registers(&c, accumulator), MODES[(row + column) % 3], 1);
+                    let mode = MODES[(row + column) % 3];
+                    let d = multiply(&mma, [&a, &b, &c_registers(&c, accumulator)], mode, 1, Tier::Best);
                     let mut expected = c.clone();
                     expected[row][column] += 1.0;
                     assert_eq!(d_matrix(&d, accumulator), expected, "{mma:?} A[{row}][{inner}] B[{inner}][{column}]");
@@ -184,7 +206,7 @@ fn case(random: &mut Random, shape: Shape, saturate: bool) -> Case {
 impl Case {
     fn run(&self, mode: MmaMode, seed: u64) -> Vec<Vec<f64>> {
         let [a, b, c] = &self.registers;
-        d_matrix(&self.mma.run(a, b, c, mode, seed), self.accumulator)
+        d_matrix(&multiply(&self.mma, [a, b, c], mode, seed, Tier::Best), self.accumulator)
     }
 }
 
@@ -352,7 +374,7 @@ fn infinities_nans_and_overflow_come_out_in_every_mode() {
         let a = to_registers(&a, Element::F16, 4, |lane, i| isa_a(Element::F16, 16, lane, i));
         let b = to_registers(&b, Element::F16, 2, |lane, i| isa_b(Element::F16, 16, lane, i));
         let c = [[c.to_bits(); 32]; 4];
-        let d = mma.run(&a, &b, &c, mode, 3);
+        let d = multiply(&mma, [&a, &b, &c], mode, 3, Tier::Best);
         // D[3][6]: lane 4 * 3 + 3, element 0.
         d[0][15]
     };
@@ -382,7 +404,8 @@ fn tiers_give_the_same_bits() {
             };
             let (a, b, c) = (words(a), words(b), words(c));
             for mode in MODES {
-                assert_eq!(mma.run(&a, &b, &c, mode, 9), mma.run_baseline(&a, &b, &c, mode, 9), "{mma:?} {mode:?}");
+                let run = |tier| multiply(&mma, [&a, &b, &c], mode, 9, tier);
+                assert_eq!(run(Tier::Best), run(Tier::Baseline), "{mma:?} {mode:?}");
             }
         }
     }

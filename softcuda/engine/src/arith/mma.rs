@@ -61,6 +61,20 @@ pub enum Accumulator {
     S32,
 }
 
+/// A register of a warp: 32 lanes of 32 bits.
+pub type Register = [u32; 32];
+
+/// The registers of A, B and C. Places that a shape does not use may refer to any register.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    /// A: up to four.
+    pub a: [&'a Register; 4],
+    /// B: up to two.
+    pub b: [&'a Register; 2],
+    /// C: two or four.
+    pub c: [&'a Register; 4],
+}
+
 /// One `mma` of the shape m16n8kK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mma {
@@ -98,122 +112,94 @@ impl Mma {
         (M * N * self.k) as u64
     }
 
-    /// D = A x B + C. The slices hold as many registers as [`registers`](Self::registers) says; the result's unused ones are 0. `seed` orders the
-    /// sums of [`MmaMode::Shuffle`].
-    pub fn run(&self, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], mode: MmaMode, seed: u64) -> [[u32; 32]; 4] {
+    /// D = A x B + C. Of the operands as many registers are read, and of `d` as many are written, as [`registers`](Self::registers) says.
+    /// `seed` orders the sums of [`MmaMode::Shuffle`].
+    pub fn run(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
             // SAFETY: the features that the function carries were just detected.
-            return unsafe { self.run_avx2(a, b, c, mode, seed) };
+            return unsafe { self.run_avx2(operands, mode, seed, d) };
         }
-        self.run_baseline(a, b, c, mode, seed)
+        self.run_baseline(operands, mode, seed, d)
     }
 
     /// [`run`](Self::run) without AVX2: the same bits, slower. Public for the test that compares the two.
     #[doc(hidden)]
-    pub fn run_baseline(
-        &self,
-        a: &[[u32; 32]],
-        b: &[[u32; 32]],
-        c: &[[u32; 32]],
-        mode: MmaMode,
-        seed: u64,
-    ) -> [[u32; 32]; 4] {
-        self.dispatch::<false>(a, b, c, mode, seed)
+    pub fn run_baseline(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
+        self.dispatch::<false>(operands, mode, seed, d)
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn run_avx2(&self, a: &[[u32; 32]], b: &[[u32; 32]], c: &[[u32; 32]], mode: MmaMode, seed: u64) -> [[u32; 32]; 4] {
-        self.dispatch::<true>(a, b, c, mode, seed)
+    fn run_avx2(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
+        self.dispatch::<true>(operands, mode, seed, d)
     }
 
     #[inline(always)]
-    fn dispatch<const FMA: bool>(
-        &self,
-        a: &[[u32; 32]],
-        b: &[[u32; 32]],
-        c: &[[u32; 32]],
-        mode: MmaMode,
-        seed: u64,
-    ) -> [[u32; 32]; 4] {
-        let (a_count, b_count, c_count) = self.registers();
-        let (a, b, c) = (&a[..a_count], &b[..b_count], &c[..c_count]);
+    fn dispatch<const FMA: bool>(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
+        let x = operands;
         let numerics = Numerics { mode, seed, to_half: self.accumulator == Accumulator::F16 };
         match (self.a, self.b, self.k) {
-            (Element::F16, _, 16) => float::<FMA, F16, F16, 16>(a, b, c, numerics),
-            (Element::F16, _, _) => float::<FMA, F16, F16, 8>(a, b, c, numerics),
-            (Element::Bf16, _, 16) => float::<FMA, Bf16, Bf16, 16>(a, b, c, numerics),
-            (Element::Bf16, _, _) => float::<FMA, Bf16, Bf16, 8>(a, b, c, numerics),
-            (Element::Tf32, _, 8) => float::<FMA, Tf32, Tf32, 8>(a, b, c, numerics),
-            (Element::Tf32, _, _) => float::<FMA, Tf32, Tf32, 4>(a, b, c, numerics),
-            (Element::E4m3, Element::E4m3, 32) => float::<FMA, E4m3, E4m3, 32>(a, b, c, numerics),
-            (Element::E4m3, Element::E4m3, _) => float::<FMA, E4m3, E4m3, 16>(a, b, c, numerics),
-            (Element::E4m3, _, 32) => float::<FMA, E4m3, E5m2, 32>(a, b, c, numerics),
-            (Element::E4m3, _, _) => float::<FMA, E4m3, E5m2, 16>(a, b, c, numerics),
-            (Element::E5m2, Element::E4m3, 32) => float::<FMA, E5m2, E4m3, 32>(a, b, c, numerics),
-            (Element::E5m2, Element::E4m3, _) => float::<FMA, E5m2, E4m3, 16>(a, b, c, numerics),
-            (Element::E5m2, _, 32) => float::<FMA, E5m2, E5m2, 32>(a, b, c, numerics),
-            (Element::E5m2, _, _) => float::<FMA, E5m2, E5m2, 16>(a, b, c, numerics),
-            (Element::S8, Element::S8, k) => bytes::<true, true>(a, b, c, k, self.saturate),
-            (Element::S8, _, k) => bytes::<true, false>(a, b, c, k, self.saturate),
-            (Element::U8, Element::S8, k) => bytes::<false, true>(a, b, c, k, self.saturate),
-            (Element::U8, _, k) => bytes::<false, false>(a, b, c, k, self.saturate),
-            (Element::S4, Element::S4, k) => nibbles::<true, true>(a, b, c, k, self.saturate),
-            (Element::S4, _, k) => nibbles::<true, false>(a, b, c, k, self.saturate),
-            (Element::U4, Element::S4, k) => nibbles::<false, true>(a, b, c, k, self.saturate),
-            (Element::U4, _, k) => nibbles::<false, false>(a, b, c, k, self.saturate),
+            (Element::F16, _, 16) => float::<FMA, F16, F16, 16>(x, numerics, d),
+            (Element::F16, _, _) => float::<FMA, F16, F16, 8>(x, numerics, d),
+            (Element::Bf16, _, 16) => float::<FMA, Bf16, Bf16, 16>(x, numerics, d),
+            (Element::Bf16, _, _) => float::<FMA, Bf16, Bf16, 8>(x, numerics, d),
+            (Element::Tf32, _, 8) => float::<FMA, Tf32, Tf32, 8>(x, numerics, d),
+            (Element::Tf32, _, _) => float::<FMA, Tf32, Tf32, 4>(x, numerics, d),
+            (Element::E4m3, Element::E4m3, 32) => float::<FMA, E4m3, E4m3, 32>(x, numerics, d),
+            (Element::E4m3, Element::E4m3, _) => float::<FMA, E4m3, E4m3, 16>(x, numerics, d),
+            (Element::E4m3, _, 32) => float::<FMA, E4m3, E5m2, 32>(x, numerics, d),
+            (Element::E4m3, _, _) => float::<FMA, E4m3, E5m2, 16>(x, numerics, d),
+            (Element::E5m2, Element::E4m3, 32) => float::<FMA, E5m2, E4m3, 32>(x, numerics, d),
+            (Element::E5m2, Element::E4m3, _) => float::<FMA, E5m2, E4m3, 16>(x, numerics, d),
+            (Element::E5m2, _, 32) => float::<FMA, E5m2, E5m2, 32>(x, numerics, d),
+            (Element::E5m2, _, _) => float::<FMA, E5m2, E5m2, 16>(x, numerics, d),
+            (Element::S8, Element::S8, k) => bytes::<true, true>(x, k, self.saturate, d),
+            (Element::S8, _, k) => bytes::<true, false>(x, k, self.saturate, d),
+            (Element::U8, Element::S8, k) => bytes::<false, true>(x, k, self.saturate, d),
+            (Element::U8, _, k) => bytes::<false, false>(x, k, self.saturate, d),
+            (Element::S4, Element::S4, k) => nibbles::<true, true>(x, k, self.saturate, d),
+            (Element::S4, _, k) => nibbles::<true, false>(x, k, self.saturate, d),
+            (Element::U4, Element::S4, k) => nibbles::<false, true>(x, k, self.saturate, d),
+            (Element::U4, _, k) => nibbles::<false, false>(x, k, self.saturate, d),
         }
     }
 }
 
 /// 8-bit integers, K 16 or 32.
 #[inline(always)]
-fn bytes<const A: bool, const B: bool>(
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
-    c: &[[u32; 32]],
-    k: usize,
-    saturate: bool,
-) -> [[u32; 32]; 4] {
+fn bytes<const A: bool, const B: bool>(x: &Operands<'_>, k: usize, saturate: bool, d: &mut [Register; 4]) {
     if k == 32 {
-        integer::<Integer<8, A>, Integer<8, B>, 4, 32>(a, b, c, saturate)
+        integer::<Integer<8, A>, Integer<8, B>, 4, 32>(x, saturate, d)
     } else {
-        integer::<Integer<8, A>, Integer<8, B>, 4, 16>(a, b, c, saturate)
+        integer::<Integer<8, A>, Integer<8, B>, 4, 16>(x, saturate, d)
     }
 }
 
 /// 4-bit integers, K 32 or 64.
 #[inline(always)]
-fn nibbles<const A: bool, const B: bool>(
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
-    c: &[[u32; 32]],
-    k: usize,
-    saturate: bool,
-) -> [[u32; 32]; 4] {
+fn nibbles<const A: bool, const B: bool>(x: &Operands<'_>, k: usize, saturate: bool, d: &mut [Register; 4]) {
     if k == 64 {
-        integer::<Integer<4, A>, Integer<4, B>, 8, 64>(a, b, c, saturate)
+        integer::<Integer<4, A>, Integer<4, B>, 8, 64>(x, saturate, d)
     } else {
-        integer::<Integer<4, A>, Integer<4, B>, 8, 32>(a, b, c, saturate)
+        integer::<Integer<4, A>, Integer<4, B>, 8, 32>(x, saturate, d)
     }
 }
 
 #[inline(always)]
 fn integer<A: Operand<Value = i32, Wide = i32>, B: Operand<Value = i32, Wide = i32>, const E: usize, const K: usize>(
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
-    c: &[[u32; 32]],
+    x: &Operands<'_>,
     saturate: bool,
-) -> [[u32; 32]; 4] {
+    d: &mut [Register; 4],
+) {
     let mut rows = [[0i32; K]; M];
     let mut columns = [[0i32; N]; K];
-    gather_a::<false, A, E, K>(a, &mut rows);
-    gather_b::<false, B, E, K>(b, &mut columns);
+    gather_a::<false, A, E, K>(&x.a, &mut rows);
+    gather_b::<false, B, E, K>(&x.b, &mut columns);
     let mut sums = [[0i32; N]; M];
-    gather_c(c, |word| word as i32, &mut sums);
+    gather_c(&x.c, |word| word as i32, &mut sums);
     dot::integer(&rows, &columns, &mut sums, saturate);
-    scatter(&sums, |x| x as u32)
+    scatter(&sums, d, |x| x as u32)
 }
 
 /// How a float sum is formed and what it becomes.
@@ -226,23 +212,22 @@ struct Numerics {
 
 #[inline(always)]
 fn float<const FMA: bool, A: FloatOperand, B: FloatOperand, const K: usize>(
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
-    c: &[[u32; 32]],
+    x: &Operands<'_>,
     numerics: Numerics,
-) -> [[u32; 32]; 4] {
+    d: &mut [Register; 4],
+) {
     let mut rows = [[0f64; K]; M];
     let mut columns = [[0f64; N]; K];
     let mut sums: Sums = [[0f64; N]; M];
     match A::PER_REGISTER {
-        1 => gather::<FMA, A, B, 1, K>(a, b, &mut rows, &mut columns),
-        2 => gather::<FMA, A, B, 2, K>(a, b, &mut rows, &mut columns),
-        _ => gather::<FMA, A, B, 4, K>(a, b, &mut rows, &mut columns),
+        1 => gather::<FMA, A, B, 1, K>(&x.a, &x.b, &mut rows, &mut columns),
+        2 => gather::<FMA, A, B, 2, K>(&x.a, &x.b, &mut rows, &mut columns),
+        _ => gather::<FMA, A, B, 4, K>(&x.a, &x.b, &mut rows, &mut columns),
     }
     if numerics.to_half {
-        gather_half_c(c, &mut sums);
+        gather_half_c(&x.c, &mut sums);
     } else {
-        gather_c(c, |word| f32::from_bits(word) as f64, &mut sums);
+        gather_c(&x.c, |word| f32::from_bits(word) as f64, &mut sums);
     }
     let round = match numerics.mode {
         MmaMode::Exact => {
@@ -260,18 +245,18 @@ fn float<const FMA: bool, A: FloatOperand, B: FloatOperand, const K: usize>(
     };
     if numerics.to_half {
         // The narrowing to f16 is to nearest in tensor cores too.
-        scatter_half(&sums)
+        scatter_half(&sums, d)
     } else if round == Rounding::Rn {
-        scatter(&sums, |x| round::canonical(x as f32).to_bits())
+        scatter(&sums, d, |x| round::canonical(x as f32).to_bits())
     } else {
-        scatter(&sums, |x| round::canonical(round::narrow(x, Rounding::Rz)).to_bits())
+        scatter(&sums, d, |x| round::canonical(round::narrow(x, Rounding::Rz)).to_bits())
     }
 }
 
 #[inline(always)]
 fn gather<const FAST: bool, A: FloatOperand, B: FloatOperand, const E: usize, const K: usize>(
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
+    a: &[&Register],
+    b: &[&Register],
     rows: &mut [[f64; K]; M],
     columns: &mut [[f64; N]; K],
 ) {
@@ -288,7 +273,7 @@ const fn place(n: usize) -> usize {
 /// A's registers to rows; `E` elements in a register. K is permuted inside each run of 4E: element `i` of lane t stands at 4i + t.
 #[inline(always)]
 fn gather_a<const FAST: bool, A: Operand, const E: usize, const K: usize>(
-    registers: &[[u32; 32]],
+    registers: &[&Register],
     rows: &mut [[A::Wide; K]; M],
 ) {
     let map = const { fragment::mma_a(E, K) };
@@ -307,7 +292,7 @@ fn gather_a<const FAST: bool, A: Operand, const E: usize, const K: usize>(
 /// B's registers to rows of eight columns, K permuted as [`gather_a`] does.
 #[inline(always)]
 fn gather_b<const FAST: bool, B: Operand, const E: usize, const K: usize>(
-    registers: &[[u32; 32]],
+    registers: &[&Register],
     columns: &mut [[B::Wide; N]; K],
 ) {
     let map = const { fragment::mma_b(E, K) };
@@ -332,7 +317,7 @@ fn gather_b<const FAST: bool, B: Operand, const E: usize, const K: usize>(
 
 /// C's four registers to sums, columns in the order of [`place`].
 #[inline(always)]
-fn gather_c<T: Copy>(registers: &[[u32; 32]], decode: impl Fn(u32) -> T, sums: &mut [[T; N]; M]) {
+fn gather_c<T: Copy>(registers: &[&Register], decode: impl Fn(u32) -> T, sums: &mut [[T; N]; M]) {
     for (r, register) in registers.iter().enumerate() {
         for g in 0..8 {
             let (row, column) = MMA_C.at(4 * g, r);
@@ -345,8 +330,8 @@ fn gather_c<T: Copy>(registers: &[[u32; 32]], decode: impl Fn(u32) -> T, sums: &
 
 /// C's two registers of halves to sums.
 #[inline(always)]
-fn gather_half_c(registers: &[[u32; 32]], sums: &mut Sums) {
-    for (r, register) in registers.iter().enumerate() {
+fn gather_half_c(registers: &[&Register], sums: &mut Sums) {
+    for (r, register) in registers.iter().enumerate().take(2) {
         let parts = F16::unpack::<false, 2>(register);
         for (i, part) in parts.iter().enumerate() {
             for g in 0..8 {
@@ -361,8 +346,7 @@ fn gather_half_c(registers: &[[u32; 32]], sums: &mut Sums) {
 
 /// Sums to D's four registers.
 #[inline(always)]
-fn scatter<T: Copy>(sums: &[[T; N]; M], encode: impl Fn(T) -> u32) -> [[u32; 32]; 4] {
-    let mut registers = [[0; 32]; 4];
+fn scatter<T: Copy>(sums: &[[T; N]; M], registers: &mut [Register; 4], encode: impl Fn(T) -> u32) {
     for (r, register) in registers.iter_mut().enumerate() {
         for g in 0..8 {
             let (row, column) = MMA_C.at(4 * g, r);
@@ -371,19 +355,17 @@ fn scatter<T: Copy>(sums: &[[T; N]; M], encode: impl Fn(T) -> u32) -> [[u32; 32]
             }
         }
     }
-    registers
 }
 
 /// Sums to D's two registers of halves, to nearest.
 #[inline(always)]
-fn scatter_half(sums: &Sums) -> [[u32; 32]; 4] {
-    let values = scatter(sums, |x| round::narrow_odd(x).to_bits());
-    let mut registers = [[0; 32]; 4];
+fn scatter_half(sums: &Sums, registers: &mut [Register; 4]) {
+    let mut values = [[0; 32]; 4];
+    scatter(sums, &mut values, |x| round::narrow_odd(x).to_bits());
     for (r, register) in registers.iter_mut().enumerate().take(2) {
         let half = |value: u32| F16::nearest(f32::from_bits(value)) as u32;
         for (lane, word) in register.iter_mut().enumerate() {
             *word = half(values[2 * r][lane]) | half(values[2 * r + 1][lane]) << 16;
         }
     }
-    registers
 }

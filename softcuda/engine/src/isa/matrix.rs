@@ -1,8 +1,9 @@
 //! Matrix products and the moves that feed them (PTX ISA 9.7.14). All need the whole warp; which lane holds which element is in `fragment`.
 
 use super::row::{Mods, Row, row};
-use crate::arith::mma::{Accumulator, Element, Mma};
+use crate::arith::mma::{Accumulator, Element, Mma, Operands, Register};
 use crate::count::Class::{Memory, Mma as MmaClass, Warp};
+use crate::exec::regs::Regs;
 use crate::exec::{Ctx, Exec, Flow, Inst, Taint, exec};
 use crate::fragment;
 use crate::report::FaultKind;
@@ -106,17 +107,14 @@ fn multiply(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
     };
     let (na, nb, nc) = mma.registers();
     let regs = &c.warp.regs;
-    let take = |k: usize, n: usize, out: &mut [[u32; 32]]| {
-        for (to, slot) in out[..n].iter_mut().zip(&i.list[i.o[k] as usize..]) {
-            *to = regs.r32[*slot as usize];
-        }
-    };
-    let (mut a, mut b, mut acc) = ([[0; 32]; 4], [[0; 32]; 2], [[0; 32]; 4]);
-    take(1, na, &mut a);
-    take(2, nb, &mut b);
-    take(3, nc, &mut acc);
+    fn take<'a, const N: usize>(i: &Inst, regs: &'a Regs, operand: usize, count: usize) -> [&'a Register; N] {
+        let slots = &i.list[i.o[operand] as usize..];
+        core::array::from_fn(|k| &regs.r32[slots[k.min(count - 1)] as usize])
+    }
+    let operands = Operands { a: take(i, regs, 1, na), b: take(i, regs, 2, nb), c: take(i, regs, 3, nc) };
     let seed = c.launch.seed ^ c.clock << 20 ^ u64::from(c.pc);
-    let out = mma.run(&a[..na], &b[..nb], &acc[..nc], c.launch.numerics.mma, seed);
+    let mut out = [[0; 32]; 4];
+    mma.run(&operands, c.launch.numerics.mma, seed, &mut out);
     if c.launch.init {
         crate::exec::taint::multiplied(c, i, (na, nb, nc));
     }
