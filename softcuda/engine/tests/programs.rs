@@ -343,3 +343,22 @@ fn printf_and_assert_reach_the_host() {
     let b = Bench::new(BASICS);
     b.run("shout", [1, 1, 1], 32, 0, &[I(5)]);
 }
+
+#[test]
+fn vector_registers_and_registers_as_parameters() {
+    let text = format!(
+        "{HEAD}.func (.reg .u32 sum, .reg .pred odd, .reg .v2 .u32 back) both(.reg .v2 .u32 a, .reg .u32 b)\n{{\n\
+         .reg .u32 t;\nadd.u32 sum, a.x, a.y; add.u32 sum, sum, b; and.b32 t, sum, 1; setp.ne.u32 odd, t, 0;\nmov.v2.u32 back, {{a.y, a.x}}; ret;\n}}\n\
+         .visible .entry k(.param .u64 p) {{\n.reg .b64 %rd<4>; .reg .b32 %r<8>; .reg .pred %q; .reg .v2 .u32 v, w<2>;\n\
+         ld.param.u64 %rd0, [p]; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 8; add.s64 %rd1, %rd0, %rd1;\n\
+         mov.u32 v.x, %r0; mov.u32 v.y, 10; call (%r1, %q, w1), both, (v, 5); mov.v2.u32 w0, w1; mov.v2.u32 {{w0.x, w0.y}}, {{w0.y, w0.x}};\n\
+         selp.u32 %r2, 1000, 0, %q; add.u32 %r2, %r2, %r1; mad.lo.u32 w0.x, w0.x, 100, w1.x; st.global.v2.u32 [%rd1], {{%r2, w0.x}}; ret;\n}}\n"
+    );
+    let b = Bench::new(&text);
+    let p = b.room(8 * 40);
+    b.run("k", [1, 1, 1], 40, 0, &[P(p)]);
+    for (i, pair) in b.get::<u32>(p, 80).chunks(2).enumerate() {
+        let i = i as u32;
+        assert_eq!(pair, [i + 15 + if (i + 15) % 2 == 1 { 1000 } else { 0 }, 100 * i + 10], "{i}");
+    }
+}

@@ -386,13 +386,8 @@ impl<'a> Decoder<'_, 'a> {
                 match declared.space {
                     Declared::Shared => (at.ok_or_else(|| missing(declared.name))?, Space::Shared),
                     Declared::Local | Declared::Param => (at.ok_or_else(|| missing(declared.name))?, Space::Local),
-                    Declared::Global | Declared::Const => {
-                        return Err(refuse(
-                            stmt,
-                            Unsupported,
-                            ".global and .const variables inside a body are not supported",
-                        ));
-                    }
+                    // The parser made these the module's.
+                    Declared::Global | Declared::Const => return Err(missing(declared.name)),
                 }
             }
             Operand::Param(n) if self.number == 0 => (u64::from(self.layout.entry[*n as usize]), Space::Param),
@@ -431,7 +426,8 @@ impl<'a> Decoder<'_, 'a> {
             Operand::Offset(base, offset) => (&**base, *offset),
             base => (base, 0),
         };
-        let mut space = space(mods);
+        // The second address of `cp.async` is the global one.
+        let mut space = if nth == 0 { space(mods) } else { Space::Global };
         let reg = match base {
             Operand::Reg(r) => {
                 let reg = self.reg(*r);

@@ -51,6 +51,8 @@ pub struct Variable<'a> {
     pub init: Vec<Init<'a>>,
     /// Declared `.extern`.
     pub external: bool,
+    /// A parameter declared `.reg`: elements and type.
+    pub register: Option<(u32, Ty)>,
     /// Line of the declaration.
     pub line: u32,
 }

@@ -3,6 +3,7 @@
 mod ast;
 mod lex;
 mod parse;
+mod registers;
 mod scope;
 mod ty;
 

@@ -1,9 +1,11 @@
 //! Words to a [`Unit`]: directives, declarations, statements. Every directive that nvcc writes is known; another is an error with its line.
 
 use super::lex::{Kind, Token, lex};
+use super::registers::{Maker, registers};
 use super::scope::Scopes;
 use super::{Body, Function, Imm, Init, Operand, Space, Stmt, Ty, Unit, Variable};
 use crate::module::{LoadError, LoadErrorKind};
+use std::collections::HashMap;
 
 type Result<T> = std::result::Result<T, LoadError>;
 
@@ -12,7 +14,8 @@ type Result<T> = std::result::Result<T, LoadError>;
 /// # Errors
 /// Text that is not PTX: line, text, reason.
 pub fn parse(source: &str) -> Result<Unit<'_>> {
-    let mut p = Parser { source, tokens: lex(source)?, at: 0, loc: None };
+    let mut p =
+        Parser { source, tokens: lex(source)?, at: 0, loc: None, hoisted: Vec::new(), signatures: HashMap::new() };
     let mut unit = Unit::default();
     while p.peek().kind != Kind::End {
         p.top_level(&mut unit)?;
@@ -28,12 +31,18 @@ struct Parser<'a> {
     tokens: Vec<Token<'a>>,
     at: usize,
     loc: Option<(u32, u32)>,
+    /// `.global` and `.const` variables of a body: they live as long as the module's.
+    hoisted: Vec<Variable<'a>>,
+    /// Bytes of each parameter of the functions seen so far.
+    signatures: HashMap<&'a str, Vec<u64>>,
 }
 
 /// A body under construction.
 struct Building<'a> {
     body: Body<'a>,
     scopes: Scopes<'a>,
+    /// Registers of `.reg` results: what `ret` hands over.
+    results: Vec<(u32, Vec<u32>)>,
 }
 
 impl<'a> Parser<'a> {
@@ -186,6 +195,14 @@ impl<'a> Parser<'a> {
                 ".entry" | ".func" => {
                     let f = self.function()?;
                     unit.functions.push(f);
+                    for v in self.hoisted.drain(..) {
+                        if unit.variables.iter().any(|w| w.name == v.name) {
+                            let reason = "a variable of this name exists already".to_string();
+                            let (line, text, kind) = (v.line, v.name.to_string(), LoadErrorKind::Unsupported);
+                            return Err(LoadError { line, text, reason, kind });
+                        }
+                        unit.variables.push(v);
+                    }
                     return Ok(());
                 }
                 ".global" | ".const" | ".shared" => {
@@ -255,16 +272,11 @@ impl<'a> Parser<'a> {
             }
             let size = if unsized_array { 0 } else { count * u64::from(element) };
             let name = if name == "_" { "" } else { name };
-            add(Variable {
-                name,
-                space,
-                align: align.unwrap_or(element).max(1),
-                element: ty.bytes(),
-                size,
-                init,
-                external,
-                line,
-            });
+            let align = align.unwrap_or(element).max(1);
+            // Predicates travel as words.
+            let (size, align) = if ty == Ty::Pred { (4, 4) } else { (size, align) };
+            let register = Some((lanes, ty));
+            add(Variable { name, space, align, element: ty.bytes(), size, init, external, register, line });
             // In parameter lists the comma separates declarations.
             if space == Space::Param || !self.accept(b',') {
                 return Ok(());
@@ -312,7 +324,10 @@ impl<'a> Parser<'a> {
         self.expect(b'(')?;
         while !self.accept(b')') {
             match self.next().text {
-                ".param" | ".reg" => self.variables(Space::Param, false, &mut |v| list.push(v))?,
+                ".param" => {
+                    self.variables(Space::Param, false, &mut |v| list.push(Variable { register: None, ..v }))?
+                }
+                ".reg" => self.variables(Space::Param, false, &mut |v| list.push(v))?,
                 other => return Err(self.refuse(format!("expected .param, found `{other}`"))),
             }
             self.accept(b',');
@@ -335,6 +350,7 @@ impl<'a> Parser<'a> {
         let returns = if self.is(b'(') { self.parameters()? } else { Vec::new() };
         let name = self.ident()?;
         let params = if self.is(b'(') { self.parameters()? } else { Vec::new() };
+        self.signatures.insert(name, params.iter().map(|p| p.size).collect());
         let (max_threads, required_threads, min_blocks) = (None, None, None);
         let mut f = Function { name, entry, returns, params, max_threads, required_threads, min_blocks, body: None };
         loop {
@@ -380,7 +396,8 @@ impl<'a> Parser<'a> {
 
     fn body(&mut self, f: &Function<'a>) -> Result<Body<'a>> {
         self.expect(b'{')?;
-        let mut b = Building { body: Body::default(), scopes: Scopes::new() };
+        let mut b = Building { body: Body::default(), scopes: Scopes::new(), results: Vec::new() };
+        self.register_parameters(f, &mut b)?;
         loop {
             if self.accept(b'}') {
                 if !b.scopes.leave() {
@@ -392,7 +409,7 @@ impl<'a> Parser<'a> {
                 self.statement(&mut b)?;
             }
         }
-        let Building { mut body, scopes } = b;
+        let Building { mut body, scopes, .. } = b;
         let names = |list: &[Variable<'a>], name: &str| list.iter().position(|v| v.name == name).map(|i| i as u32);
         for stmt in &mut body.stmts {
             for operand in &mut stmt.operands {
@@ -407,6 +424,31 @@ impl<'a> Parser<'a> {
             }
         }
         Ok(body)
+    }
+
+    /// Declares the `.reg` parameters and results of a function, and reads the parameters.
+    fn register_parameters(&mut self, f: &Function<'a>, b: &mut Building<'a>) -> Result<()> {
+        let line = self.peek().line;
+        for (list, results) in [(&f.params, false), (&f.returns, true)] {
+            for (n, v) in list.iter().enumerate() {
+                let Some((count, ty)) = v.register else { continue };
+                let first = b.body.regs.len() as u32;
+                if count == 1 {
+                    b.scopes.register(&mut b.body.regs, v.name, ty);
+                } else {
+                    b.scopes.register_vector(&mut b.body.regs, v.name, count, None, ty);
+                }
+                let own: Vec<u32> = (first..first + count).collect();
+                if results {
+                    b.results.push((n as u32, own));
+                    continue;
+                }
+                let like = Stmt { line, text: "", guard: None, op: "", operands: Vec::new(), loc: None };
+                let made = Maker { body: &mut b.body, like }.load(&own, Operand::Param(n as u32));
+                made.ok_or_else(|| self.refuse(format!("parameter `{}` of this type", v.name)))?;
+            }
+        }
+        Ok(())
     }
 
     fn statement(&mut self, b: &mut Building<'a>) -> Result<()> {
@@ -429,7 +471,15 @@ impl<'a> Parser<'a> {
         let t = self.next();
         match t.text {
             ".reg" => {
-                let word = self.next().text;
+                let mut word = self.next().text;
+                let lanes = match word {
+                    ".v2" => 2,
+                    ".v4" => 4,
+                    _ => 1,
+                };
+                if lanes > 1 {
+                    word = self.next().text;
+                }
                 let ty = Ty::by_name(word.trim_start_matches('.'))
                     .ok_or_else(|| self.refuse(format!("`{word}` is not a register type")))?;
                 loop {
@@ -437,7 +487,13 @@ impl<'a> Parser<'a> {
                     if self.accept(b'<') {
                         let count = self.integer()? as u32;
                         self.expect(b'>')?;
-                        b.scopes.register_range(&mut b.body.regs, name, count, ty);
+                        if lanes > 1 {
+                            b.scopes.register_vector(&mut b.body.regs, name, lanes, Some(count), ty);
+                        } else {
+                            b.scopes.register_range(&mut b.body.regs, name, count, ty);
+                        }
+                    } else if lanes > 1 {
+                        b.scopes.register_vector(&mut b.body.regs, name, lanes, None, ty);
                     } else {
                         b.scopes.register(&mut b.body.regs, name, ty);
                     }
@@ -452,6 +508,10 @@ impl<'a> Parser<'a> {
                 let mut declared = Vec::new();
                 self.variables(space, false, &mut |v| declared.push(v))?;
                 for v in declared {
+                    if matches!(space, Space::Global | Space::Const) {
+                        self.hoisted.push(v);
+                        continue;
+                    }
                     b.scopes.variable(&mut b.body.vars, v);
                 }
                 self.expect(b';')
@@ -506,7 +566,53 @@ impl<'a> Parser<'a> {
         }
         let end = self.next();
         stmt.text = &self.source[start..end.at + 1];
-        b.body.stmts.push(stmt);
+        self.place(stmt, b)
+    }
+
+    /// Adds a statement; register arguments, results and vectors become statements of their own around it.
+    fn place(&mut self, mut stmt: Stmt<'a>, b: &mut Building<'a>) -> Result<()> {
+        let refused = || self.refuse("registers of this type cannot be moved as a whole");
+        let word = stmt.op.split('.').next().unwrap_or_default();
+        if word == "ret" {
+            for (n, own) in &b.results {
+                let mut maker = Maker { body: &mut b.body, like: stmt.clone() };
+                maker.store(Operand::Return(*n), own).ok_or_else(refused)?;
+            }
+        }
+        if let Some(ty) = stmt.op.strip_prefix("mov.v2.").or(stmt.op.strip_prefix("mov.v4."))
+            && let (Some(ty), [Operand::Vector(d), Operand::Vector(a)]) = (Ty::by_name(ty), stmt.operands.as_slice())
+            && d.len() == a.len()
+        {
+            return Maker { body: &mut b.body, like: stmt.clone() }.moves(d, a, ty).ok_or_else(refused);
+        }
+        if word != "call" {
+            b.body.stmts.push(stmt);
+            return Ok(());
+        }
+        let name = stmt.operands.iter().find_map(|o| if let Operand::Name(name, _) = o { Some(*name) } else { None });
+        let sizes = name.and_then(|n| self.signatures.get(n)).cloned().unwrap_or_default();
+        let mut maker = Maker { body: &mut b.body, like: stmt.clone() };
+        let mut loads = Vec::new();
+        for (k, operand) in stmt.operands.iter_mut().enumerate() {
+            let Operand::List(list) = operand else { continue };
+            for (n, o) in list.iter_mut().enumerate() {
+                if let Operand::Imm(_) = o {
+                    let bytes = sizes.get(n).copied().unwrap_or(4);
+                    *o = maker.constant(o.clone(), bytes).ok_or_else(refused)?;
+                }
+                let Some(own) = registers(o) else { continue };
+                *o = maker.variable(&own);
+                if k == 0 {
+                    loads.push((own, o.clone()));
+                } else {
+                    maker.store(o.clone(), &own).ok_or_else(refused)?;
+                }
+            }
+        }
+        maker.body.stmts.push(stmt);
+        for (own, from) in loads {
+            maker.load(&own, from).ok_or_else(refused)?;
+        }
         Ok(())
     }
 
@@ -555,6 +661,9 @@ impl<'a> Parser<'a> {
             Kind::Ident if !negative => match t.text {
                 "_" => Operand::Sink,
                 "WARP_SZ" => Operand::Imm(Imm::Int(32)),
+                name if scopes.find_register(name).is_none() && scopes.find_vector(name).is_some() => {
+                    scopes.find_vector(name).expect("just seen")
+                }
                 name if name.starts_with('%') => match scopes.find_register(name) {
                     Some(r) => Operand::Reg(r),
                     None => Operand::Special(name),

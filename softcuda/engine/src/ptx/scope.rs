@@ -16,6 +16,8 @@ struct Scope<'a> {
     registers: HashMap<&'a str, u32>,
     /// `%r<12>`: prefix to (count, first index).
     ranges: HashMap<&'a str, (u32, u32)>,
+    /// Vector registers: count and first index.
+    vectors: HashMap<String, (u32, u32)>,
     variables: HashMap<&'a str, u32>,
     labels: HashMap<&'a str, u32>,
 }
@@ -63,6 +65,46 @@ impl<'a> Scopes<'a> {
         let first = regs.len() as u32;
         self.top().ranges.insert(name, (count, first));
         regs.extend((0..count).map(|n| RegDecl { name, number: Some(n), ty }));
+    }
+
+    /// Declares a vector register of `count` elements, or with `numbers` that many of them.
+    pub fn register_vector(
+        &mut self,
+        regs: &mut Vec<RegDecl<'a>>,
+        name: &'a str,
+        count: u32,
+        numbers: Option<u32>,
+        ty: Ty,
+    ) {
+        for n in 0..numbers.unwrap_or(1) {
+            let full = if numbers.is_some() { format!("{name}{n}") } else { name.to_string() };
+            self.top().vectors.insert(full, (count, regs.len() as u32));
+            regs.extend((0..count).map(|_| RegDecl { name, number: numbers.map(|_| n), ty }));
+        }
+    }
+
+    /// The elements that a name means: a vector register, or one element of it (`v.x`).
+    pub fn find_vector(&self, name: &str) -> Option<Operand<'a>> {
+        let (stem, element) = match name.rsplit_once('.') {
+            Some((stem, "x" | "r")) => (stem, Some(0)),
+            Some((stem, "y" | "g")) => (stem, Some(1)),
+            Some((stem, "z" | "b")) => (stem, Some(2)),
+            Some((stem, "w" | "a")) => (stem, Some(3)),
+            _ => (name, None),
+        };
+        let mut scope = Some(self.open);
+        while let Some(s) = scope {
+            let s = &self.all[s as usize];
+            if let Some(&(count, first)) = s.vectors.get(stem) {
+                return match element {
+                    Some(e) if e < count => Some(Operand::Reg(first + e)),
+                    Some(_) => None,
+                    None => Some(Operand::Vector((first..first + count).map(Operand::Reg).collect())),
+                };
+            }
+            scope = s.parent;
+        }
+        None
     }
 
     /// Declares a variable.

@@ -19,7 +19,7 @@ fn text(body: &str) -> String {
     format!(
         ".version 8.5\n.target sm_90\n.address_size 64\n.const .align 4 .u32 constants[2] = {{77, 78}};\n.global .align 8 .u64 pointer = generic(constants);\n\
          .func (.param .b32 r) twice(.param .b32 x) {{ .reg .b32 %r1; ld.param.b32 %r1, [x]; shl.b32 %r1, %r1, 1; st.param.b32 [r], %r1; ret; }}\n\
-         .visible .entry k(.param .u64 out, .param .u64 data) {{\n.shared .align 16 .b8 buf[1024];\n.local .align 16 .b8 mine[64];\n\
+         .visible .entry k(.param .u64 out, .param .u64 data) {{\n.shared .align 16 .b8 buf[1024];\n.local .align 16 .b8 mine[64];\n.global .u32 words[2] = {{11, 22}};\n\
          .reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<24>; .reg .b64 %d<12>; .reg .f32 %f<8>;\n\
          ld.param.u64 %d0, [out]; ld.param.u64 %d2, [data]; mov.u32 %r0, %laneid; mul.wide.u32 %d1, %r0, 4; add.s64 %d1, %d0, %d1;\n{body}\nret;\n}}\n"
     )
@@ -112,6 +112,7 @@ fn all() -> Vec<Program> {
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 16, %r1; mul.wide.u32 %d3, %r0, 16; add.s64 %d3, %d2, %d3; cp.async.cg.shared.global [%r2], [%d3], 16; cp.async.commit_group; cp.async.wait_group 0; ld.shared.u32 %r3, [%r2+12]; st.global.u32 [%d1], %r3;", |l| 1003 + 4 * l),
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 16, %r1; and.b32 %r4, %r0, 15; cp.async.ca.shared.global.L2::128B [%r2], [%d2], 16, %r4; cp.async.wait_all; ld.shared.u32 %r3, [%r2]; st.global.u32 [%d1], %r3;", |l| match l & 15 { 0 => 0, 1 => 0xe8, _ => 1000 }),
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 8, %r1; cp.async.ca.shared.global.L2::cache_hint [%r2], [%d2], 4, %d2; cp.async.ca.shared.global.L2::cache_hint [%r2+4], [%d2+4], 4, 0, %d2; cp.async.wait_all; ld.shared.v2.u32 {%r3, %r4}, [%r2]; add.u32 %r3, %r3, %r4; st.global.u32 [%d1], %r3;", |_| 1000),
+        p("9.7.9.25", "cp.async.ca.shared.global [buf+16], [words+4], 4; cp.async.wait_all; ld.shared.u32 %r1, [buf+16]; st.global.u32 [%d1], %r1;", |_| 22),
         // 9.7.13.5: atomics give the old value, lanes in order of their numbers here.
         p("9.7.13.5", "atom.global.add.u32 %r1, [%d0], 1; bar.warp.sync -1; st.global.u32 [%d1], %r1;", |l| l),
         p("9.7.13.5", "mov.u32 %r1, buf; st.shared.u32 [%r1], 0; bar.warp.sync -1; atom.shared.max.s32 %r2, [%r1], %r0; bar.warp.sync -1; ld.shared.u32 %r3, [%r1]; st.global.u32 [%d1], %r3;", |_| 31),
