@@ -112,7 +112,7 @@ fn all() -> Vec<Program> {
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 16, %r1; mul.wide.u32 %d3, %r0, 16; add.s64 %d3, %d2, %d3; cp.async.cg.shared.global [%r2], [%d3], 16; cp.async.commit_group; cp.async.wait_group 0; ld.shared.u32 %r3, [%r2+12]; st.global.u32 [%d1], %r3;", |l| 1003 + 4 * l),
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 16, %r1; and.b32 %r4, %r0, 15; cp.async.ca.shared.global.L2::128B [%r2], [%d2], 16, %r4; cp.async.wait_all; ld.shared.u32 %r3, [%r2]; st.global.u32 [%d1], %r3;", |l| match l & 15 { 0 => 0, 1 => 0xe8, _ => 1000 }),
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 8, %r1; cp.async.ca.shared.global.L2::cache_hint [%r2], [%d2], 4, %d2; cp.async.ca.shared.global.L2::cache_hint [%r2+4], [%d2+4], 4, 0, %d2; cp.async.wait_all; ld.shared.v2.u32 {%r3, %r4}, [%r2]; add.u32 %r3, %r3, %r4; st.global.u32 [%d1], %r3;", |_| 1000),
-        p("9.7.9.25", "cp.async.ca.shared.global [buf+16], [words+4], 4; cp.async.wait_all; ld.shared.u32 %r1, [buf+16]; st.global.u32 [%d1], %r1;", |_| 22),
+        p("9.7.9.25", "setp.eq.u32 %p1, %r0, 0; @%p1 cp.async.ca.shared.global [buf+16], [words+4], 4; cp.async.wait_all; bar.warp.sync -1; ld.shared.u32 %r1, [buf+16]; st.global.u32 [%d1], %r1;", |_| 22),
         // 9.7.13.5: atomics give the old value, lanes in order of their numbers here.
         p("9.7.13.5", "atom.global.add.u32 %r1, [%d0], 1; bar.warp.sync -1; st.global.u32 [%d1], %r1;", |l| l),
         p("9.7.13.5", "mov.u32 %r1, buf; st.shared.u32 [%r1], 0; bar.warp.sync -1; atom.shared.max.s32 %r2, [%r1], %r0; bar.warp.sync -1; ld.shared.u32 %r3, [%r1]; st.global.u32 [%d1], %r3;", |_| 31),
