@@ -18,8 +18,13 @@ const LIMITS: &[Limit] = &[
     Limit { format: "kivi4-r32", dnll: 0.013, kl: 0.009 },
 ];
 
+/// Tokens over which the limits were made.
+const TOKENS: f64 = 1024.0;
+
 /// Checks the lines of `smollm2 accuracy --json`: every format of the table is there and within its limits. A short
-/// run is noisy, so the loss may exceed its limit by twice the standard error printed beside it, no more.
+/// run is noisy, so the loss may exceed its limit by twice the standard error printed beside it, no more. KL has no such
+/// figure; its limit grows as a standard error does, with the square root of 1024 / tokens. (In E4M3 the chunk's first
+/// position alone has a KL of 4 nats: 0.004 of the mean over 1024 tokens, and 0.016 over 256.)
 pub fn check(output: &str) -> Result<Vec<String>, String> {
     let lines: Vec<Value> = output
         .lines()
@@ -31,12 +36,13 @@ pub fn check(output: &str) -> Result<Vec<String>, String> {
         let line = line.ok_or_else(|| format!("no line for format {}", limit.format))?;
         let number = |name: &str| line[name].as_f64().ok_or_else(|| format!("{}: no number `{name}`", limit.format));
         let (dnll, error, kl) = (number("dnll")?, number("dnll_se")?, number("kl")?);
+        let kl_limit = limit.kl * (TOKENS / number("tokens")?).sqrt().max(1.0);
         let summary = format!(
-            "{}: dNLL {dnll:.5} (limit {} + 2 x {error:.5}), KL {kl:.5} (limit {})",
-            limit.format, limit.dnll, limit.kl
+            "{}: dNLL {dnll:.5} (limit {} + 2 x {error:.5}), KL {kl:.5} (limit {kl_limit})",
+            limit.format, limit.dnll
         );
         // Written so that NaN fails.
-        let within = dnll.abs() <= limit.dnll + 2.0 * error && kl <= limit.kl;
+        let within = dnll.abs() <= limit.dnll + 2.0 * error && kl <= kl_limit;
         if !within {
             return Err(format!("over the limit: {summary}"));
         }
@@ -49,10 +55,23 @@ pub fn check(output: &str) -> Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
+    fn lines_of(tokens: usize, dnll: f64, error: f64, kl: f64) -> String {
+        let line = |limit: &Limit| {
+            let format = limit.format;
+            format!(r#"{{"format":"{format}","tokens":{tokens},"dnll":{dnll},"dnll_se":{error},"kl":{kl}}}"#) + "\n"
+        };
+        LIMITS.iter().map(line).collect()
+    }
+
     fn lines(dnll: f64, error: f64, kl: f64) -> String {
-        let line =
-            |format: &str| format!(r#"{{"format":"{format}","dnll":{dnll},"dnll_se":{error},"kl":{kl}}}"#) + "\n";
-        LIMITS.iter().map(|limit| line(limit.format)).collect()
+        lines_of(1024, dnll, error, kl)
+    }
+
+    #[test]
+    fn the_limit_of_kl_grows_as_its_scatter_in_short_runs_only() {
+        assert!(check(&lines_of(256, 0.0, 0.0, 0.002)).is_ok());
+        assert!(check(&lines_of(256, 0.0, 0.0, 0.0021)).unwrap_err().starts_with("over the limit: f16"));
+        assert!(check(&lines_of(4096, 0.0, 0.0, 0.001)).is_ok());
     }
 
     #[test]
