@@ -253,6 +253,33 @@ fn hard_data() {
     }
 }
 
+/// Sequences that begin on the same pages, with windows that are valid from there on; every page size.
+#[test]
+fn shared_pages() {
+    let gpu = Gpu::new();
+    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)] {
+        for page_tokens in [16, 32, 64, 128] {
+            if page_tokens < format.tile_tokens() {
+                continue;
+            }
+            let shape = KvShape { num_kv_heads: 2, head_dim: 64, page_tokens, max_append: 4, dtype: DType::F16 };
+            let layout = KvLayout::new(shape, format).unwrap();
+            let mut case = Case::<f16>::new(layout, 3, &[(400, 1), (310, 2), (129, 1)], 1.0, 13);
+            let blocks = case.world.max_blocks;
+            let shared = 128 / page_tokens;
+            for sequence in 1..3 {
+                let (first, rest) = case.world.table.split_at_mut(sequence * blocks);
+                rest[..shared].copy_from_slice(&first[..shared]);
+            }
+            case.check(&gpu, &format!("{format}, pages of {page_tokens}, prefix shared"));
+            if format.has_window() {
+                case.world.ring_start = Some(vec![0, 288, 128]);
+                case.check(&gpu, &format!("{format}, pages of {page_tokens}, windows from the prefix's end on"));
+            }
+        }
+    }
+}
+
 /// Rows of no sequence are not written, rows that see nothing are 0 with LSE -inf, and the status says why.
 #[test]
 fn bad_indices_are_masked_and_reported() {
