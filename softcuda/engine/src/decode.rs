@@ -10,6 +10,7 @@ use crate::ptx::{Body, Function, Operand, Stmt, Unit};
 use std::collections::HashMap;
 
 mod layout;
+mod operand;
 mod statement;
 
 pub use layout::{Layout, param_offsets};

@@ -320,7 +320,7 @@ impl Device {
             return Err(refuse(what));
         }
         let params = &launch.params[..info.param_bytes as usize];
-        let setup = LaunchInfo {
+        let mut setup = LaunchInfo {
             code: code.clone(),
             grid: launch.grid,
             block: launch.block,
@@ -328,6 +328,7 @@ impl Device {
             shared_bytes,
             sm_count: model.sm_count,
             warps_per_sm: model.max_threads_per_sm / 32,
+            workspace: 0,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             numerics: config.numerics,
             seed: config.seed,
@@ -345,19 +346,23 @@ impl Device {
             count: config.count,
         };
         let mut space = self.memory_mut();
+        if launch.cooperative {
+            let label = Label::Global("grid workspace".into());
+            setup.workspace = space.alloc_labelled(64, label).map_err(|e| refuse(e.to_string()))?;
+        }
         let memory = LaunchMemory::new(&mut space, params, shape);
         let limits = Limits { threads: config.threads, resident, instructions: config.instruction_limit };
-        match run(&setup, &memory, limits) {
+        let outcome = run(&setup, &memory, limits);
+        let distinct = memory.distinct_sectors();
+        drop(memory);
+        if launch.cooperative {
+            // It was allocated above, and kernels cannot free.
+            let _ = space.free(setup.workspace);
+        }
+        match outcome {
             Ok(counts) => {
                 let class = |pc: usize| (code.insts[pc].class, code.insts[pc].line);
-                Ok(LaunchStats::from_counts(
-                    kernel,
-                    setup.blocks(),
-                    &counts,
-                    class,
-                    memory.distinct_sectors(),
-                    config.count,
-                ))
+                Ok(LaunchStats::from_counts(kernel, setup.blocks(), &counts, class, distinct, config.count))
             }
             Err(failed) => Err(report(failed.fault, setup.coordinates(failed.block), Some(&code))),
         }

@@ -362,3 +362,28 @@ fn vector_registers_and_registers_as_parameters() {
         assert_eq!(pair, [i + 15 + if (i + 15) % 2 == 1 { 1000 } else { 0 }, 100 * i + 10], "{i}");
     }
 }
+
+#[test]
+fn a_grid_meets_in_a_cooperative_launch() {
+    let b = Bench::new(include_str!("data/grid_sync.ptx"));
+    let (blocks, threads, rounds) = (6u32, 64u32, 5);
+    let n = (blocks * threads) as usize;
+    let x: Vec<i32> = (0..n as i32).map(|i| 10 * i).collect();
+    let p = b.put(&x);
+    let mut params = p.to_le_bytes().to_vec();
+    params.extend(i32::to_le_bytes(rounds));
+    let launch = |blocks| Launch {
+        grid: [blocks, 1, 1],
+        block: [threads, 1, 1],
+        dynamic_shared: 0,
+        params: &params,
+        cooperative: true,
+    };
+    let free = b.device.mem_info().0;
+    b.device.launch(&b.module, "rounds", launch(blocks)).unwrap_or_else(|r| panic!("{r}"));
+    let want: Vec<i32> = (0..n).map(|i| x[(i + 33 * rounds as usize) % n] + rounds).collect();
+    assert_eq!(b.get::<i32>(p, n), want);
+    assert_eq!(b.device.mem_info().0, free);
+    let report = b.device.launch(&b.module, "rounds", launch(1 << 20)).unwrap_err().to_string();
+    assert!(report.contains("fit the device at once"), "{report}");
+}

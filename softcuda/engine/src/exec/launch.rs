@@ -20,6 +20,8 @@ pub struct LaunchInfo {
     pub sm_count: u32,
     /// Warps that fit one.
     pub warps_per_sm: u32,
+    /// Address of the words that a cooperative launch synchronises its grid by; 0 in other launches.
+    pub workspace: u64,
     /// Number of the launch on its device.
     pub serial: u64,
     /// Numerics.
@@ -75,12 +77,14 @@ pub enum Special {
     LanemaskGt,
     TotalSharedSize,
     DynamicSharedSize,
+    /// `%envreg0` to `%envreg2`: the upper and lower half of the workspace's address are the second and the third.
+    Env(u8),
     Zero,
     One,
 }
 
 #[rustfmt::skip] // One register a line.
-const NAMES: [(&str, Special); 40] = [
+const NAMES: [(&str, Special); 43] = [
     ("%tid.x", Special::Tid(0)), ("%tid.y", Special::Tid(1)), ("%tid.z", Special::Tid(2)),
     ("%ntid.x", Special::Ntid(0)), ("%ntid.y", Special::Ntid(1)), ("%ntid.z", Special::Ntid(2)),
     ("%ctaid.x", Special::Ctaid(0)), ("%ctaid.y", Special::Ctaid(1)), ("%ctaid.z", Special::Ctaid(2)),
@@ -99,6 +103,7 @@ const NAMES: [(&str, Special); 40] = [
     ("%total_smem_size", Special::TotalSharedSize),
     ("%aggr_smem_size", Special::TotalSharedSize),
     ("%dynamic_smem_size", Special::DynamicSharedSize),
+    ("%envreg0", Special::Env(0)), ("%envreg1", Special::Env(1)), ("%envreg2", Special::Env(2)),
     // A launch without clusters: one block a cluster.
     ("%cluster_ctaid.x", Special::Zero), ("%cluster_ctaid.y", Special::Zero), ("%cluster_ctaid.z", Special::Zero),
     ("%cluster_nctaid.x", Special::One), ("%cluster_nctaid.y", Special::One), ("%cluster_nctaid.z", Special::One),
@@ -139,7 +144,9 @@ impl Special {
             Special::LanemaskGt => lanes(&|l| !((1 << l) - 1 | 1 << l)),
             Special::TotalSharedSize => same(launch.shared_bytes),
             Special::DynamicSharedSize => same(launch.dynamic_shared),
-            Special::Zero => same(0),
+            Special::Env(1) => same((launch.workspace >> 32) as u32),
+            Special::Env(2) => same(launch.workspace as u32),
+            Special::Env(_) | Special::Zero => same(0),
             Special::One => same(1),
         }
     }

@@ -1,7 +1,9 @@
 //! PTX text to statements: names, scopes and labels are resolved here; what an instruction means is not known here.
 
 mod ast;
+mod body;
 mod lex;
+mod operand;
 mod parse;
 mod registers;
 mod scope;

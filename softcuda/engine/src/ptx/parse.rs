@@ -1,13 +1,13 @@
 //! Words to a [`Unit`]: directives, declarations, statements. Every directive that nvcc writes is known; another is an error with its line.
 
 use super::lex::{Kind, Token, lex};
-use super::registers::{Maker, registers};
+use super::operand::number;
 use super::scope::Scopes;
-use super::{Body, Function, Imm, Init, Operand, Space, Stmt, Ty, Unit, Variable};
+use super::{Body, Function, Imm, Init, Space, Ty, Unit, Variable};
 use crate::module::{LoadError, LoadErrorKind};
 use std::collections::HashMap;
 
-type Result<T> = std::result::Result<T, LoadError>;
+pub(super) type Result<T> = std::result::Result<T, LoadError>;
 
 /// Parses a module.
 ///
@@ -26,31 +26,31 @@ pub fn parse(source: &str) -> Result<Unit<'_>> {
     Ok(unit)
 }
 
-struct Parser<'a> {
-    source: &'a str,
-    tokens: Vec<Token<'a>>,
-    at: usize,
-    loc: Option<(u32, u32)>,
+pub(super) struct Parser<'a> {
+    pub(super) source: &'a str,
+    pub(super) tokens: Vec<Token<'a>>,
+    pub(super) at: usize,
+    pub(super) loc: Option<(u32, u32)>,
     /// `.global` and `.const` variables of a body: they live as long as the module's.
-    hoisted: Vec<Variable<'a>>,
+    pub(super) hoisted: Vec<Variable<'a>>,
     /// Bytes of each parameter of the functions seen so far.
-    signatures: HashMap<&'a str, Vec<u64>>,
+    pub(super) signatures: HashMap<&'a str, Vec<u64>>,
 }
 
 /// A body under construction.
-struct Building<'a> {
-    body: Body<'a>,
-    scopes: Scopes<'a>,
+pub(super) struct Building<'a> {
+    pub(super) body: Body<'a>,
+    pub(super) scopes: Scopes<'a>,
     /// Registers of `.reg` results: what `ret` hands over.
-    results: Vec<(u32, Vec<u32>)>,
+    pub(super) results: Vec<(u32, Vec<u32>)>,
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Token<'a> {
+    pub(super) fn peek(&self) -> Token<'a> {
         self.tokens[self.at]
     }
 
-    fn next(&mut self) -> Token<'a> {
+    pub(super) fn next(&mut self) -> Token<'a> {
         let t = self.tokens[self.at];
         if self.at + 1 < self.tokens.len() {
             self.at += 1;
@@ -58,17 +58,17 @@ impl<'a> Parser<'a> {
         t
     }
 
-    fn refuse(&self, reason: impl Into<String>) -> LoadError {
+    pub(super) fn refuse(&self, reason: impl Into<String>) -> LoadError {
         let t = self.peek();
         let text = self.source.lines().nth(t.line as usize - 1).unwrap_or_default().trim().to_string();
         LoadError { line: t.line, text, reason: reason.into(), kind: LoadErrorKind::Syntax }
     }
 
-    fn is(&self, c: u8) -> bool {
+    pub(super) fn is(&self, c: u8) -> bool {
         self.peek().kind == Kind::Punct(c)
     }
 
-    fn accept(&mut self, c: u8) -> bool {
+    pub(super) fn accept(&mut self, c: u8) -> bool {
         let yes = self.is(c);
         if yes {
             self.next();
@@ -76,7 +76,7 @@ impl<'a> Parser<'a> {
         yes
     }
 
-    fn expect(&mut self, c: u8) -> Result<()> {
+    pub(super) fn expect(&mut self, c: u8) -> Result<()> {
         if self.accept(c) {
             Ok(())
         } else {
@@ -84,14 +84,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn ident(&mut self) -> Result<&'a str> {
+    pub(super) fn ident(&mut self) -> Result<&'a str> {
         match self.peek().kind {
             Kind::Ident => Ok(self.next().text),
             _ => Err(self.refuse(format!("expected a name, found `{}`", self.peek().text))),
         }
     }
 
-    fn integer(&mut self) -> Result<i64> {
+    pub(super) fn integer(&mut self) -> Result<i64> {
         let negative = self.accept(b'-');
         let t = self.peek();
         match number(t.text) {
@@ -103,7 +103,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn skip_line(&mut self) {
+    pub(super) fn skip_line(&mut self) {
         let line = self.peek().line;
         while self.peek().line == line && self.peek().kind != Kind::End {
             self.next();
@@ -111,7 +111,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Skips to after the brace that closes the next open one.
-    fn skip_braces(&mut self) -> Result<()> {
+    pub(super) fn skip_braces(&mut self) -> Result<()> {
         while !self.is(b'{') && self.peek().kind != Kind::End {
             self.next();
         }
@@ -129,7 +129,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn top_level(&mut self, unit: &mut Unit<'a>) -> Result<()> {
+    pub(super) fn top_level(&mut self, unit: &mut Unit<'a>) -> Result<()> {
         let t = self.peek();
         match t.text {
             ".version" => {
@@ -180,7 +180,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn declaration(&mut self, unit: &mut Unit<'a>) -> Result<()> {
+    pub(super) fn declaration(&mut self, unit: &mut Unit<'a>) -> Result<()> {
         let mut external = false;
         loop {
             let t = self.peek();
@@ -217,7 +217,7 @@ impl<'a> Parser<'a> {
     }
 
     /// After the space: `.align 4 .b8 name[8] = {..}, name2`.
-    fn variables(&mut self, space: Space, external: bool, add: &mut dyn FnMut(Variable<'a>)) -> Result<()> {
+    pub(super) fn variables(&mut self, space: Space, external: bool, add: &mut dyn FnMut(Variable<'a>)) -> Result<()> {
         let (mut ty, mut align, mut lanes) = (None, None, 1);
         loop {
             let t = self.peek();
@@ -284,7 +284,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn initialiser(&mut self, out: &mut Vec<Init<'a>>) -> Result<()> {
+    pub(super) fn initialiser(&mut self, out: &mut Vec<Init<'a>>) -> Result<()> {
         if self.accept(b'{') {
             while !self.accept(b'}') {
                 self.initialiser(out)?;
@@ -319,7 +319,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn parameters(&mut self) -> Result<Vec<Variable<'a>>> {
+    pub(super) fn parameters(&mut self) -> Result<Vec<Variable<'a>>> {
         let mut list = Vec::new();
         self.expect(b'(')?;
         while !self.accept(b')') {
@@ -335,7 +335,7 @@ impl<'a> Parser<'a> {
         Ok(list)
     }
 
-    fn dims(&mut self) -> Result<[u32; 3]> {
+    pub(super) fn dims(&mut self) -> Result<[u32; 3]> {
         let mut d = [self.integer()? as u32, 1, 1];
         for v in &mut d[1..] {
             if self.accept(b',') {
@@ -345,7 +345,7 @@ impl<'a> Parser<'a> {
         Ok(d)
     }
 
-    fn function(&mut self) -> Result<Function<'a>> {
+    pub(super) fn function(&mut self) -> Result<Function<'a>> {
         let entry = self.next().text == ".entry";
         let returns = if self.is(b'(') { self.parameters()? } else { Vec::new() };
         let name = self.ident()?;
@@ -393,301 +393,9 @@ impl<'a> Parser<'a> {
         f.body = Some(self.body(&f)?);
         Ok(f)
     }
-
-    fn body(&mut self, f: &Function<'a>) -> Result<Body<'a>> {
-        self.expect(b'{')?;
-        let mut b = Building { body: Body::default(), scopes: Scopes::new(), results: Vec::new() };
-        self.register_parameters(f, &mut b)?;
-        loop {
-            if self.accept(b'}') {
-                if !b.scopes.leave() {
-                    break;
-                }
-            } else if self.accept(b'{') {
-                b.scopes.enter();
-            } else if !self.accept(b';') {
-                self.statement(&mut b)?;
-            }
-        }
-        let Building { mut body, scopes, .. } = b;
-        let names = |list: &[Variable<'a>], name: &str| list.iter().position(|v| v.name == name).map(|i| i as u32);
-        for stmt in &mut body.stmts {
-            for operand in &mut stmt.operands {
-                resolve(operand, &|name, scope| match scopes.resolve(name, scope) {
-                    Operand::Symbol(name) => match (names(&f.params, name), names(&f.returns, name)) {
-                        (Some(i), _) => Operand::Param(i),
-                        (_, Some(i)) => Operand::Return(i),
-                        _ => Operand::Symbol(name),
-                    },
-                    known => known,
-                });
-            }
-        }
-        Ok(body)
-    }
-
-    /// Declares the `.reg` parameters and results of a function, and reads the parameters.
-    fn register_parameters(&mut self, f: &Function<'a>, b: &mut Building<'a>) -> Result<()> {
-        let line = self.peek().line;
-        for (list, results) in [(&f.params, false), (&f.returns, true)] {
-            for (n, v) in list.iter().enumerate() {
-                let Some((count, ty)) = v.register else { continue };
-                let first = b.body.regs.len() as u32;
-                if count == 1 {
-                    b.scopes.register(&mut b.body.regs, v.name, ty);
-                } else {
-                    b.scopes.register_vector(&mut b.body.regs, v.name, count, None, ty);
-                }
-                let own: Vec<u32> = (first..first + count).collect();
-                if results {
-                    b.results.push((n as u32, own));
-                    continue;
-                }
-                let like = Stmt { line, text: "", guard: None, op: "", operands: Vec::new(), loc: None };
-                let made = Maker { body: &mut b.body, like }.load(&own, Operand::Param(n as u32));
-                made.ok_or_else(|| self.refuse(format!("parameter `{}` of this type", v.name)))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn statement(&mut self, b: &mut Building<'a>) -> Result<()> {
-        let t = self.peek();
-        match t.kind {
-            Kind::Directive => self.body_directive(b),
-            Kind::Ident if self.tokens[self.at + 1].kind == Kind::Punct(b':') => {
-                self.at += 2;
-                if !b.scopes.label(t.text, b.body.stmts.len() as u32) {
-                    return Err(self.refuse(format!("label `{}` stands twice in one block", t.text)));
-                }
-                Ok(())
-            }
-            Kind::Ident | Kind::Punct(b'@') => self.instruction(b),
-            _ => Err(self.refuse(format!("`{}` starts no statement", t.text))),
-        }
-    }
-
-    fn body_directive(&mut self, b: &mut Building<'a>) -> Result<()> {
-        let t = self.next();
-        match t.text {
-            ".reg" => {
-                let mut word = self.next().text;
-                let lanes = match word {
-                    ".v2" => 2,
-                    ".v4" => 4,
-                    _ => 1,
-                };
-                if lanes > 1 {
-                    word = self.next().text;
-                }
-                let ty = Ty::by_name(word.trim_start_matches('.'))
-                    .ok_or_else(|| self.refuse(format!("`{word}` is not a register type")))?;
-                loop {
-                    let name = self.ident()?;
-                    if self.accept(b'<') {
-                        let count = self.integer()? as u32;
-                        self.expect(b'>')?;
-                        if lanes > 1 {
-                            b.scopes.register_vector(&mut b.body.regs, name, lanes, Some(count), ty);
-                        } else {
-                            b.scopes.register_range(&mut b.body.regs, name, count, ty);
-                        }
-                    } else if lanes > 1 {
-                        b.scopes.register_vector(&mut b.body.regs, name, lanes, None, ty);
-                    } else {
-                        b.scopes.register(&mut b.body.regs, name, ty);
-                    }
-                    if !self.accept(b',') {
-                        break;
-                    }
-                }
-                self.expect(b';')
-            }
-            ".local" | ".shared" | ".param" | ".global" | ".const" => {
-                let space = space(t.text).expect("one of the five");
-                let mut declared = Vec::new();
-                self.variables(space, false, &mut |v| declared.push(v))?;
-                for v in declared {
-                    if matches!(space, Space::Global | Space::Const) {
-                        self.hoisted.push(v);
-                        continue;
-                    }
-                    b.scopes.variable(&mut b.body.vars, v);
-                }
-                self.expect(b';')
-            }
-            ".loc" => {
-                let file = self.integer()? as u32;
-                self.loc = Some((file, self.integer()? as u32));
-                while self.peek().line == t.line && self.peek().kind != Kind::End {
-                    self.next();
-                }
-                Ok(())
-            }
-            ".pragma" => {
-                while !self.accept(b';') {
-                    self.next();
-                }
-                Ok(())
-            }
-            // The targets of `brx.idx`, kept as a statement that does nothing.
-            ".branchtargets" => {
-                let stmt = Stmt { line: t.line, text: "", guard: None, op: t.text, operands: Vec::new(), loc: None };
-                self.operands(stmt, t.at, b)
-            }
-            other => Err(self.refuse(format!("`{other}` is not a directive known in a body"))),
-        }
-    }
-
-    fn instruction(&mut self, b: &mut Building<'a>) -> Result<()> {
-        let first = self.peek();
-        let mut guard = None;
-        if self.accept(b'@') {
-            let negated = self.accept(b'!');
-            let name = self.ident()?;
-            let reg = b
-                .scopes
-                .find_register(name)
-                .ok_or_else(|| self.refuse(format!("register `{name}` is not declared")))?;
-            guard = Some((reg, negated));
-        }
-        let op = self.ident()?;
-        let stmt = Stmt { line: first.line, text: "", guard, op, operands: Vec::new(), loc: self.loc };
-        self.operands(stmt, first.at, b)
-    }
-
-    fn operands(&mut self, mut stmt: Stmt<'a>, start: usize, b: &mut Building<'a>) -> Result<()> {
-        while !self.is(b';') {
-            let operand = self.operand(&b.scopes)?;
-            stmt.operands.push(operand);
-            if !self.accept(b',') && !self.is(b';') {
-                return Err(self.refuse(format!("expected `,` or `;`, found `{}`", self.peek().text)));
-            }
-        }
-        let end = self.next();
-        stmt.text = &self.source[start..end.at + 1];
-        self.place(stmt, b)
-    }
-
-    /// Adds a statement; register arguments, results and vectors become statements of their own around it.
-    fn place(&mut self, mut stmt: Stmt<'a>, b: &mut Building<'a>) -> Result<()> {
-        let refused = || self.refuse("registers of this type cannot be moved as a whole");
-        let word = stmt.op.split('.').next().unwrap_or_default();
-        if word == "ret" {
-            for (n, own) in &b.results {
-                let mut maker = Maker { body: &mut b.body, like: stmt.clone() };
-                maker.store(Operand::Return(*n), own).ok_or_else(refused)?;
-            }
-        }
-        if let Some(ty) = stmt.op.strip_prefix("mov.v2.").or(stmt.op.strip_prefix("mov.v4."))
-            && let (Some(ty), [Operand::Vector(d), Operand::Vector(a)]) = (Ty::by_name(ty), stmt.operands.as_slice())
-            && d.len() == a.len()
-        {
-            return Maker { body: &mut b.body, like: stmt.clone() }.moves(d, a, ty).ok_or_else(refused);
-        }
-        if word != "call" {
-            b.body.stmts.push(stmt);
-            return Ok(());
-        }
-        let name = stmt.operands.iter().find_map(|o| if let Operand::Name(name, _) = o { Some(*name) } else { None });
-        let sizes = name.and_then(|n| self.signatures.get(n)).cloned().unwrap_or_default();
-        let mut maker = Maker { body: &mut b.body, like: stmt.clone() };
-        let mut loads = Vec::new();
-        for (k, operand) in stmt.operands.iter_mut().enumerate() {
-            let Operand::List(list) = operand else { continue };
-            for (n, o) in list.iter_mut().enumerate() {
-                if let Operand::Imm(_) = o {
-                    let bytes = sizes.get(n).copied().unwrap_or(4);
-                    *o = maker.constant(o.clone(), bytes).ok_or_else(refused)?;
-                }
-                let Some(own) = registers(o) else { continue };
-                *o = maker.variable(&own);
-                if k == 0 {
-                    loads.push((own, o.clone()));
-                } else {
-                    maker.store(o.clone(), &own).ok_or_else(refused)?;
-                }
-            }
-        }
-        maker.body.stmts.push(stmt);
-        for (own, from) in loads {
-            maker.load(&own, from).ok_or_else(refused)?;
-        }
-        Ok(())
-    }
-
-    fn operand(&mut self, scopes: &Scopes<'a>) -> Result<Operand<'a>> {
-        let first = self.primary(scopes)?;
-        if self.accept(b'|') {
-            let second = self.primary(scopes)?;
-            return Ok(Operand::Pair(Box::new((first, second))));
-        }
-        Ok(first)
-    }
-
-    fn list(&mut self, scopes: &Scopes<'a>, close: u8) -> Result<Vec<Operand<'a>>> {
-        let mut list = Vec::new();
-        while !self.accept(close) {
-            list.push(self.operand(scopes)?);
-            self.accept(b',');
-        }
-        Ok(list)
-    }
-
-    fn primary(&mut self, scopes: &Scopes<'a>) -> Result<Operand<'a>> {
-        if self.accept(b'!') {
-            return Ok(Operand::Not(Box::new(self.primary(scopes)?)));
-        }
-        if self.accept(b'{') {
-            return Ok(Operand::Vector(self.list(scopes, b'}')?));
-        }
-        if self.accept(b'(') {
-            return Ok(Operand::List(self.list(scopes, b')')?));
-        }
-        if self.accept(b'[') {
-            let inner = self.operand(scopes)?;
-            self.expect(b']')?;
-            return Ok(Operand::Address(Box::new(inner)));
-        }
-        let negative = self.accept(b'-');
-        let t = self.next();
-        let base = match t.kind {
-            Kind::Number => match number(t.text) {
-                Some(Imm::Int(v)) => Operand::Imm(Imm::Int(if negative { -v } else { v })),
-                Some(Imm::F32(bits)) => Operand::Imm(Imm::F32(bits ^ u32::from(negative) << 31)),
-                Some(Imm::F64(bits)) => Operand::Imm(Imm::F64(bits ^ u64::from(negative) << 63)),
-                None => return Err(self.refuse(format!("`{}` is not a constant", t.text))),
-            },
-            Kind::Ident if !negative => match t.text {
-                "_" => Operand::Sink,
-                "WARP_SZ" => Operand::Imm(Imm::Int(32)),
-                name if scopes.find_register(name).is_none() && scopes.find_vector(name).is_some() => {
-                    scopes.find_vector(name).expect("just seen")
-                }
-                name if name.starts_with('%') => match scopes.find_register(name) {
-                    Some(r) => Operand::Reg(r),
-                    None => Operand::Special(name),
-                },
-                // A register may have a plain name: `.reg .pred p;`
-                name => match scopes.find_register(name) {
-                    Some(r) => Operand::Reg(r),
-                    None => Operand::Name(name, scopes.current()),
-                },
-            },
-            _ => return Err(self.refuse(format!("`{}` is not an operand", t.text))),
-        };
-        let sign = match self.peek().kind {
-            Kind::Punct(b'+') => 1,
-            Kind::Punct(b'-') => -1,
-            _ => return Ok(base),
-        };
-        self.next();
-        let offset = sign * self.integer()?;
-        Ok(Operand::Offset(Box::new(base), offset))
-    }
 }
 
-fn space(directive: &str) -> Option<Space> {
+pub(super) fn space(directive: &str) -> Option<Space> {
     Some(match directive {
         ".global" => Space::Global,
         ".const" => Space::Const,
@@ -698,47 +406,9 @@ fn space(directive: &str) -> Option<Space> {
     })
 }
 
-fn resolve<'a>(operand: &mut Operand<'a>, find: &dyn Fn(&'a str, u32) -> Operand<'a>) {
-    match operand {
-        Operand::Name(name, scope) => *operand = find(name, *scope),
-        Operand::Offset(inner, _) | Operand::Address(inner) | Operand::Not(inner) => resolve(inner, find),
-        Operand::Vector(list) | Operand::List(list) => list.iter_mut().for_each(|o| resolve(o, find)),
-        Operand::Pair(pair) => {
-            resolve(&mut pair.0, find);
-            resolve(&mut pair.1, find);
-        }
-        _ => {}
-    }
-}
-
-/// A constant as written, without its sign.
-fn number(text: &str) -> Option<Imm> {
-    let lower = text.to_ascii_lowercase();
-    if let Some(hex) = lower.strip_prefix("0f").filter(|h| h.len() == 8) {
-        return u32::from_str_radix(hex, 16).ok().map(Imm::F32);
-    }
-    if let Some(hex) = lower.strip_prefix("0d").filter(|h| h.len() == 16) {
-        return u64::from_str_radix(hex, 16).ok().map(Imm::F64);
-    }
-    let digits = lower.trim_end_matches('u');
-    let int = |digits: &str, radix| u64::from_str_radix(digits, radix).ok().map(|v| Imm::Int(v.into()));
-    if let Some(hex) = digits.strip_prefix("0x") {
-        return int(hex, 16);
-    }
-    if let Some(bin) = digits.strip_prefix("0b") {
-        return int(bin, 2);
-    }
-    if digits.contains(['.', 'e']) {
-        return lower.parse::<f64>().ok().map(|v| Imm::F64(v.to_bits()));
-    }
-    if digits.len() > 1 && digits.starts_with('0') {
-        return int(&digits[1..], 8);
-    }
-    int(digits, 10)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Operand;
     use super::*;
 
     const HEAD: &str = ".version 9.0\n.target sm_80\n.address_size 64\n";

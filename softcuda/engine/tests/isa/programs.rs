@@ -119,6 +119,7 @@ fn all() -> Vec<Program> {
         p("9.7.13.5", "atom.relaxed.gpu.global.cas.b32 %r1, [%d2], 1000, %r0; atom.global.relaxed.gpu.exch.b32 %r1, [%d1], 9; atom.global.relaxed.gpu.cas.b32 %r2, [%d1], 9, 12;", |_| 12),
         p("9.7.13.5", "st.global.u32 [%d1], 0x3c003c00; atom.global.add.noftz.f16x2 %r1, [%d1], 0x40004200;", |_| h(3.0) << 16 | h(4.0)),
         p("9.7.13.7", "red.global.add.u32 [%d1], %r0; red.global.relaxed.gpu.or.b32 [%d1], 0x100; red.relaxed.gpu.global.add.s32 [%d1], 1;", |l| (l | 0x100) + 1),
+        p("9.7.13.7", "atom.add.release.gpu.u32 %r1, [%d1], %r0; red.global.add.release.gpu.u32 [%d1], 5;", |l| l + 5),
         p("9.7.13.7", "mov.f32 %f1, 0f3FC00000; red.global.add.f32 [%d1], %f1; red.global.add.f32 [%d1], %f1;", |_| 3f32.to_bits()),
         // 9.7.9.6: shuffles.
         p("9.7.9.6", "shfl.sync.bfly.b32 %r1, %r0, 5, 31, -1; st.global.u32 [%d1], %r1;", |l| l ^ 5),
