@@ -223,6 +223,25 @@ fn casts_of_every_16_bit_pattern_and_of_ties() {
     casts::<f32>(&device, Fp8::E4m3, &[], 0);
 }
 
+/// The image for compute_80 codes 8-bit floats by integer steps, that for compute_89 by the hardware's conversion.
+#[test]
+fn both_images_agree_on_8_bit_floats() {
+    for model in ["sm_80", "sm_89"] {
+        nvcuda::client::set_model(model); // the calling thread's; a GPU stays what it is
+        let device = device();
+        for format in [Fp8::E4m3, Fp8::E5m2] {
+            casts(&device, format, &(0..=u16::MAX).map(f16::from_bits).collect::<Vec<_>>(), 0);
+            casts(&device, format, &(0..=u16::MAX).map(bf16::from_bits).collect::<Vec<_>>(), 0);
+            casts(&device, format, &Golden::open("fp8").f32(&format!("probe_{}", format.name())), 0);
+            for axis in [Axis::Tensor, Axis::Row, Axis::Column, Axis::Group(32)] {
+                let (scheme, shape) = (Scheme { code: Code::Fp8(format), axis }, Matrix::dense(9, 96));
+                check(&device, scheme, shape, &input::<f32>(shape.span(), 3), 0);
+            }
+        }
+    }
+    nvcuda::client::reset_modes();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
