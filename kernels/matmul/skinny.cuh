@@ -309,29 +309,32 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
     float y[4] = {0.f, 0.f, 0.f, 0.f};
 
     if (row_tile < p.row_tiles) {
-        const uint32_t part = blockIdx.y * k_warps + (warp & (k_warps - 1));
-        uint32_t block = part * p.part_blocks + min(part, p.longer_parts);
-        const uint32_t end = block + p.part_blocks + (part < p.longer_parts);
-        const uint32_t whole = min(end, p.x_aligned ? p.k / kBlockK : 0);
+        const int part = blockIdx.y * k_warps + (warp & (k_warps - 1)), longer = p.longer_parts;
+        const int begin = part * int(p.part_blocks) + min(part, longer);
+        int end = begin + int(p.part_blocks) + (part < longer);
+        // The end of the blocks whose x can be read 16 bytes at a time, and how many of them are left; may be negative.
+        const auto whole_end = [&](int end) { return min(end, p.x_aligned ? int(p.k / kBlockK) : 0); };
+        const int whole = whole_end(end);
+        int left = whole - begin;
 
         const bool present = g < p.m;
-        const uint8_t* x = reinterpret_cast<const uint8_t*>(p.x) + g * p.x_stride * 2 + uint64_t(block) * kBlockBytes + 16 * t;
+        const uint8_t* x = reinterpret_cast<const uint8_t*>(p.x) + g * p.x_stride * 2 + uint64_t(begin) * kBlockBytes + 16 * t;
         if (!present) x = reinterpret_cast<const uint8_t*>(kZeroLine);
 
-        Format format(p, row_tile, block, lane);
+        Format format(p, row_tile, begin, lane);
         typename Format::Weights w[2];
         typename Format::Sums sums[2];
         XRun xs[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            format.load_codes(w[i], 0, i, block + i < whole);
-            format.load_codes(w[i], 1, i, block + i < whole);
-            format.load_scales(w[i], i, block + i, block + i < whole);
+            format.load_codes(w[i], 0, i, i < left);
+            format.load_codes(w[i], 1, i, i < left);
+            format.load_scales(w[i], i, begin + i, i < left);
         }
         if (present) x -= 2 * kBlockBytes;
 #pragma unroll 1
-        for (; block + 2 <= whole; block += 2) {
-            const bool next[2] = {block + 2 < whole, block + 3 < whole};
+        for (; left >= 2; left -= 2) {
+            const bool next[2] = {left > 2, left > 3};
             format.advance(2);
             if (present) advance(x, 2 * kBlockBytes);
             if constexpr (Format::kLockstep) {
@@ -358,24 +361,27 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
                 }
             }
 #pragma unroll
-            for (int i = 0; i < 2; ++i) format.load_scales(w[i], i, block + 2 + i, next[i]);
+            for (int i = 0; i < 2; ++i) format.load_scales(w[i], i, whole - left + 2 + i, next[i]);
         }
         if (present) x += 2 * kBlockBytes;
-        // The last block if they are odd, and the blocks whose x needs care.
+        // The last block if they are odd, and the blocks whose x needs care. `end` is all that the loop above keeps.
+        asm volatile("" : "+r"(end));
+        int block = whole_end(end) - left;
 #pragma unroll 1
-        for (; block < end; ++block) {
-            const bool is_whole = block < whole;
+        for (; block < end; ++block, --left) {
+            const bool is_whole = left > 0;
 #pragma unroll
             for (int tile = 0; tile < 2; ++tile) {
                 if (!is_whole) w[0].codes[tile] = make_uint4(0, 0, 0, 0);
-                format.load_codes(w[0], tile, 0, !is_whole && 2 * block + tile < p.tiles);
+                format.load_codes(w[0], tile, 0, !is_whole && 2 * block + tile < int(p.tiles));
             }
             format.load_scales(w[0], 0, block, !is_whole);
 #pragma unroll
             for (int run = 0; run < kRuns; ++run) {
-                const int left = int(p.k) - int(block) * kBlockK - run * 32 - 8 * t;
-                xs[0].load_guarded(x + run * kRunBytes, present ? left : 0, p.x_aligned);
+                const int elements = int(p.k) - block * kBlockK - run * 32 - 8 * t;
+                xs[0].load_guarded(x + run * kRunBytes, present ? elements : 0, p.x_aligned);
                 multiply_run(format, run, one(w[0]), one(xs[0]), one(sums[0]), y);
+                __syncwarp();  // keeps the loads of the next run, and their registers, behind
             }
             if (present) advance(x, kBlockBytes);
             format.advance(1);
