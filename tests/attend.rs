@@ -241,8 +241,9 @@ fn hard_data() {
             )
         });
         make("logits climb by 200", &|t, _, x| (0.4 + t as f32 / 20.0 + 0.01 * x, x, 1.0));
-        // Weights reach 2^12 before their origin moves, times scales of thousands: beyond f16 at first.
-        make("logits climb, values are large", &|t, _, x| (t as f32 / 60.0 + 0.01 * x, 15_000.0 * x, 1.0));
+        // A warp's next tile is 128 tokens on: its weights are 2^9 of those before, so the origin stays, and times
+        // scales of thousands they are beyond f16 at first.
+        make("logits climb, values are large", &|t, _, x| (t as f32 / 165.0 + 0.01 * x, 15_000.0 * x, 1.0));
         make("logits fall by 200", &|t, _, x| (26.0 - t as f32 / 20.0 + 0.01 * x, x, 1.0));
         make("an outlier channel of 100", &|_, c, x| {
             (if c == 5 { 100.0 + x } else { x }, if c == 9 { -100.0 + x } else { x }, 0.3 * x)
