@@ -90,20 +90,22 @@ pub const CASES: &[Case] = &[
     matmul("w8a16_f16_g32", 32, Mark::None),
     matmul("w8a16_f16_coarse", 32, Mark::None),
     // Decode attention.
-    attend("attend_int8_d128", 8, 2, 4096 + 128, Mark::everywhere(1.8)),
-    attend("attend_e4m3_d128", 8, 2, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
-    attend("attend_kivi4_f16_d128", 8, 4, 5120, Mark::everywhere(3.6)),
-    attend("attend_f16_d128", 8, 2, 8192, Mark::None),
-    attend("attend_int8_d128", 1, 2, 4096 + 128, Mark::everywhere(1.8)),
-    attend("attend_e4m3_d128", 1, 2, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
-    attend("attend_kivi4_f16_d128", 1, 4, 5120, Mark::everywhere(3.6)),
-    attend("attend_f16_d128", 1, 2, 8192, Mark::None),
-    attend("attend_int8_d64", 8, 2, 2048 + 128, Mark::None),
-    attend("attend_e4m3_d64", 8, 2, 2048, Mark::None),
-    attend("attend_kivi4_f16_d64", 8, 4, 2560, Mark::None),
-    attend("attend_kivi4_bf16_d128", 8, 8, 5120, Mark::everywhere(3.6)),
-    attend("attend_f16_d64", 8, 2, 4096, Mark::None),
-    attend("attend_bf16_d128", 8, 4, 8192, Mark::None),
+    attend("attend_int8_d128", 8, 4096 + 128, Mark::everywhere(1.8)),
+    attend("attend_e4m3_d128", 8, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
+    attend("attend_kivi4_f16_d128", 8, 5120, Mark::everywhere(3.6)),
+    attend("attend_f16_d128", 8, 8192, Mark::None),
+    attend("attend_int8_d128", 1, 4096 + 128, Mark::everywhere(1.8)),
+    attend("attend_e4m3_d128", 1, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
+    attend("attend_kivi4_f16_d128", 1, 5120, Mark::everywhere(3.6)),
+    attend("attend_f16_d128", 1, 8192, Mark::None),
+    attend("attend_int8_d64", 8, 2048 + 128, Mark::None),
+    attend("attend_e4m3_d64", 8, 2048, Mark::None),
+    attend("attend_kivi4_f16_d64", 8, 2560, Mark::None),
+    attend("attend_kivi4_bf16_d128", 8, 5120, Mark::everywhere(3.6)),
+    attend("attend_f16_d64", 8, 4096, Mark::None),
+    attend("attend_bf16_d128", 8, 8192, Mark::None),
+    attend("attend_bf16_d64", 8, 4096, Mark::None),
+    attend("attend_kivi4_bf16_d64", 8, 2560, Mark::None),
 ];
 
 /// An elementwise kernel: a step is what one access of a warp covers.
@@ -125,12 +127,12 @@ const fn append(kernel: &'static str) -> Case {
     }
 }
 
-/// Decode attention: a step is the tile record of one head, codes and scales. Its marker is the transpose of the
-/// probabilities, one `movmatrix` for 8 tokens (two where they are bf16 in two parts), which does not change with how the
-/// products are arranged. The query heads of a KV head are columns of one product, so that up to 8 cost the same instructions.
-const fn attend(kernel: &'static str, heads: usize, transposes: usize, tile_bytes: usize, mark: Mark) -> Case {
+/// Decode attention: a step is the tile record of one head, codes and scales. Its marker is the asynchronous copies that
+/// fetch a record, 512 bytes each but the last; the loop over the few rows of a window, which is shorter, has none. The
+/// query heads of a KV head are columns of one product, so that up to 8 cost the same instructions.
+const fn attend(kernel: &'static str, heads: usize, tile_bytes: usize, mark: Mark) -> Case {
     let case = if heads == 1 { "decode, 1 query head" } else { "decode, 8 query heads" };
-    let step = Some(Step { marker: "MOVM", markers: transposes, units: tile_bytes as f64 });
+    let step = Some(Step { marker: "LDGSTS", markers: tile_bytes.div_ceil(512), units: tile_bytes as f64 });
     Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true }
 }
 
