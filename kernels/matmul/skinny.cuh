@@ -11,7 +11,7 @@
 //  3. k inside an mma is permuted so that x needs no staging: a lane's B fragments of two steps are 8 neighbours of x.
 //        step s of a run of 64, lane (g, t), register b, half e   <->   k = 32*(s>>1) + 8*t + 4*(s&1) + 2*b + e
 //     Weights are packed with the same map. Lanes of absent rows of x read a line of zeros.
-//  4. Two blocks of weights are in flight while one is multiplied.
+//  4. Two blocks of weights are in flight: a tile of 512 bytes is asked for again, two blocks further, as soon as it is used.
 // Warps of a CTA are `k_warps` parts of k times 8 / k_warps row tiles; gridDim.y is a further split of k. Parts are
 // contiguous runs of blocks, a function of the shape and the device only; partial sums are added in the order of k in
 // f32. So a row of y is bitwise the same whatever the other rows hold and however many there are.
@@ -379,7 +379,7 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
 #pragma unroll
             for (int run = 0; run < kRuns; ++run) {
                 const int elements = int(p.k) - block * kBlockK - run * 32 - 8 * t;
-                xs[0].load_guarded(x + run * kRunBytes, present ? elements : 0, p.x_aligned);
+                xs[0].load_guarded(x + run * kRunBytes, elements, p.x_aligned);
                 multiply_run(format, run, one(w[0]), one(xs[0]), one(sums[0]), y);
                 __syncwarp();  // keeps the loads of the next run, and their registers, behind
             }
