@@ -270,6 +270,7 @@ __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&
 // ---- the kernel ---------------------------------------------------------------------------------------------------
 
 // A format (W4, W8) has
+//   kLockstep                       whether two blocks may be multiplied at once: one sum each, scaled at their end
 //   kTileK, kStepsPerGroup          k of a 512-byte tile; steps of 16 k after which a sum is scaled
 //   Weights                         a block, two tiles, as loaded: codes[2], scales
 //   load_codes, load_scales         from a number of blocks ahead of the current one; advance

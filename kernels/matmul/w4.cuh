@@ -80,8 +80,9 @@ struct W4 {
     static constexpr bool kCoarse = GROUP > 128;  // a group is many blocks: GROUP 256 stands for all of them
     static constexpr int kGroups = kCoarse ? 1 : 128 / GROUP;  // groups of a block
     static constexpr int kStepsPerGroup = 8 / kGroups;
-    // Two blocks at a time hide each other's latency; the sums of many groups do so among themselves, in fewer registers.
-    static constexpr bool kLockstep = kGroups == 1 || (kGroups == 2 && ZERO != Zero::kBits4);
+    // Two blocks at a time hide each other's latency. Only with one group a block: more groups hide it among themselves, and
+    // their sums would enter y in another order than those of blocks that are multiplied alone.
+    static constexpr bool kLockstep = kGroups == 1;
     static constexpr int kMetaWords = kGroups * (kHasOffset ? 2 : 1);
 
     struct Weights {
