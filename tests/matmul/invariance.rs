@@ -42,7 +42,10 @@ fn rows_do_not_depend_on_each_other() {
     for (kind, n, k, group) in [
         (Kind::Min, 40, 576, 32),
         (Kind::Zeros, 24, 1000, 128),
+        // Alone a row is aligned, together they are not.
         (Kind::Symmetric, 16, 1303, 64),
+        (Kind::ZerosFromOne, 16, 1303, 128),
+        (Kind::Min, 16, 1303, 32),
         (Kind::Real, 8, 700, 256),
         (Kind::Int8, 24, 672, 32),
         // k split over blocks.
