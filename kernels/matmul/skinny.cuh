@@ -1,17 +1,19 @@
-// Skinny matrix product y[m][n] = sum_k x[m][k] * w[n][k] for 1 to 8 rows of x over packed low-bit weights: the frame that
-// the weight formats share. A format (w4.cuh, w8.cuh) says how a block of weights is loaded and multiplied.
+// Skinny matrix product y[m][n] = sum_k x[m][k] * w[n][k] for 1 to 8 rows of x over packed low-bit weights: the frame
+// that the weight formats share. A format (w4.cuh, w8.cuh) says how a block of weights is loaded and multiplied.
 //
 // Naive:  for n, m:  y[m][n] = sum_k x[m][k] * decode(w[n][k])
 //
 // Bound by the bytes of w. What the frame does about it:
 //  1. Weights are the A operand of mma.m16n8k16 (16 outputs), rows of x the B operand (8 columns): the cost is the same
 //     for 1 to 8 rows, and the product is already summed over k: no shuffles.
-//  2. The weights are packed in fragment order, so that a lane's 16-byte load *is* its A fragment for a run of k; a warp
+//  2. The weights are packed in fragment order, so that a lane's 16-byte load *is* its A fragment for a run of k; a
+//  warp
 //     reads 512 contiguous bytes, and no address is computed but a pointer increment.
 //  3. k inside an mma is permuted so that x needs no staging: a lane's B fragments of two steps are 8 neighbours of x.
 //        step s of a run of 64, lane (g, t), register b, half e   <->   k = 32*(s>>1) + 8*t + 4*(s&1) + 2*b + e
 //     Weights are packed with the same map. Lanes of absent rows of x read a line of zeros.
-//  4. Two blocks of weights are in flight: a tile of 512 bytes is asked for again, two blocks further, as soon as it is used.
+//  4. Two blocks of weights are in flight: a tile of 512 bytes is asked for again, two blocks further, as soon as it is
+//  used.
 // Warps of a CTA are `k_warps` parts of k times 8 / k_warps row tiles; gridDim.y is a further split of k. Parts are
 // contiguous runs of blocks, a function of the shape and the device only; partial sums are added in the order of k in
 // f32. So a row of y is bitwise the same whatever the other rows hold and however many there are.
@@ -25,33 +27,34 @@
 namespace lowbit {
 
 struct SkinnyParams {
-    uint64_t codes;      // packed codes
-    uint64_t meta;       // scales, and minima or zeros in f16
-    uint64_t zeros;      // 4-bit zeros, or 0
-    uint64_t x;          // f16 or bf16 [m][k], row stride x_stride
-    uint64_t bias;       // type of out, [n], or 0
-    uint64_t residual;   // type of out, [m][n], row stride residual_stride, or 0
-    uint64_t out;        // f32, f16 or bf16 [m][n], row stride out_stride
-    uint64_t partials;   // f32, only with splits > 1
-    uint64_t counters;   // u32 [gridDim.x], only with splits > 1
-    uint64_t x_stride;   // strides in elements
+    uint64_t codes;     // packed codes
+    uint64_t meta;      // scales, and minima or zeros in f16
+    uint64_t zeros;     // 4-bit zeros, or 0
+    uint64_t x;         // f16 or bf16 [m][k], row stride x_stride
+    uint64_t bias;      // type of out, [n], or 0
+    uint64_t residual;  // type of out, [m][n], row stride residual_stride, or 0
+    uint64_t out;       // f32, f16 or bf16 [m][n], row stride out_stride
+    uint64_t partials;  // f32, only with splits > 1
+    uint64_t counters;  // u32 [gridDim.x], only with splits > 1
+    uint64_t x_stride;  // strides in elements
     uint64_t residual_stride;
     uint64_t out_stride;
     uint32_t m, n, k;
-    uint32_t row_tiles;        // ceil(n / 16)
-    uint32_t tiles;            // 512-byte tiles along k in a row tile
-    uint32_t blocks;           // blocks along k
-    uint32_t x_aligned;        // 1: base and stride of x allow 16-byte loads
-    uint32_t meta_blocks;      // records of scales in a row tile
-    uint32_t meta_shift;       // block b uses record b >> meta_shift
-    uint32_t k_warps_log2;     // warps of a CTA along k: 1, 2, 4 or 8
-    uint32_t part_blocks;      // blocks / parts, parts = gridDim.y * warps along k
-    uint32_t longer_parts;     // blocks % parts: that many leading parts have a block more
-    uint32_t out_type;         // DType: 0 f32, 1 f16, 2 bf16
-    uint32_t minus_base[4];    // by a[i]: what a format takes from its decoded weights, two halves of x's type
+    uint32_t row_tiles;      // ceil(n / 16)
+    uint32_t tiles;          // 512-byte tiles along k in a row tile
+    uint32_t blocks;         // blocks along k
+    uint32_t x_aligned;      // 1: base and stride of x allow 16-byte loads
+    uint32_t meta_blocks;    // records of scales in a row tile
+    uint32_t meta_shift;     // block b uses record b >> meta_shift
+    uint32_t k_warps_log2;   // warps of a CTA along k: 1, 2, 4 or 8
+    uint32_t part_blocks;    // blocks / parts, parts = gridDim.y * warps along k
+    uint32_t longer_parts;   // blocks % parts: that many leading parts have a block more
+    uint32_t out_type;       // DType: 0 f32, 1 f16, 2 bf16
+    uint32_t minus_base[4];  // by a[i]: what a format takes from its decoded weights, two halves of x's type
     uint32_t reserved;
 };
-static_assert(sizeof(SkinnyParams) == 168 && offsetof(SkinnyParams, m) == 96 && offsetof(SkinnyParams, minus_base) == 148,
+static_assert(sizeof(SkinnyParams) == 168 && offsetof(SkinnyParams, m) == 96 &&
+                  offsetof(SkinnyParams, minus_base) == 148,
               "SkinnyParams is shared with Rust");
 
 constexpr int kWarps = 8;
@@ -66,7 +69,8 @@ __device__ const uint4 kZeroLine[64] = {};
 // 16 bytes of codes are used once: not to be kept in L1.
 __device__ __forceinline__ void load_codes_if(uint4& v, const void* p, bool valid) {
     asm volatile(
-        "{ .reg .pred q;\n setp.ne.u32 q, %5, 0;\n @q ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+        "{ .reg .pred q;\n setp.ne.u32 q, %5, 0;\n @q ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, "
+        "[%4]; }"
         : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
         : "l"(p), "r"(uint32_t(valid)));
 }
@@ -94,9 +98,13 @@ template <int BYTES>
 __device__ __forceinline__ void load_bytes_if(uint32_t& v, const void* p, bool valid) {
     const uint32_t q = valid;
     if constexpr (BYTES == 1)
-        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u8 %0, [%1]; }" : "+r"(v) : "l"(p), "r"(q));
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u8 %0, [%1]; }"
+                     : "+r"(v)
+                     : "l"(p), "r"(q));
     else if constexpr (BYTES == 2)
-        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u16 %0, [%1]; }" : "+r"(v) : "l"(p), "r"(q));
+        asm volatile("{ .reg .pred q;\n setp.ne.u32 q, %2, 0;\n @q ld.global.nc.u16 %0, [%1]; }"
+                     : "+r"(v)
+                     : "l"(p), "r"(q));
     else
         load_words_if<1>(&v, p, valid);
 }
@@ -128,7 +136,8 @@ __device__ __forceinline__ float2 half2_to_float2(uint32_t h) {
 
 // ---- the two types of x -------------------------------------------------------------------------------------------
 
-// C += A * B.   A (T32,V8) -> (M16,K16), B (T32,V4) -> (N8,K16), C (T32,V4) -> (M16,N8) of mma.m16n8k16, PTX ISA 9.7.14.
+// C += A * B.   A (T32,V8) -> (M16,K16), B (T32,V4) -> (N8,K16), C (T32,V4) -> (M16,N8) of mma.m16n8k16, PTX
+// ISA 9.7.14.
 struct F16 {
     static constexpr uint32_t kOne = 0x3c003c00, kMinusOne = 0xbc00bc00, kMinusThreeHalves = 0xbe00be00;
     static constexpr int kFractionBits = 10;
@@ -137,8 +146,10 @@ struct F16 {
         asm("add.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
         return d;
     }
-    static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const float (&c)[4]) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+    static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                               const float (&c)[4]) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+            "{%10,%11,%12,%13};"
             : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
     }
@@ -152,8 +163,10 @@ struct Bf16 {
         asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(kOne), "r"(b));
         return d;
     }
-    static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const float (&c)[4]) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+    static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                               const float (&c)[4]) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+            "{%10,%11,%12,%13};"
             : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
     }
@@ -161,8 +174,8 @@ struct Bf16 {
 
 // ---- x ------------------------------------------------------------------------------------------------------------
 
-// x of a run of 32 k, two steps, as B fragments. Lane (g, t): x[row g][8*t + 0..7] of the run; step 0 uses words (x, y), step
-// 1 uses (z, w).
+// x of a run of 32 k, two steps, as B fragments. Lane (g, t): x[row g][8*t + 0..7] of the run; step 0 uses words (x,
+// y), step 1 uses (z, w).
 struct XRun {
     uint4 v;
 
@@ -181,7 +194,8 @@ struct XRun {
             uint32_t half[8];
 #pragma unroll
             for (int e = 0; e < 8; ++e) half[e] = e < left ? __ldg(reinterpret_cast<const uint16_t*>(p) + e) : 0u;
-            v = make_uint4(half[0] | half[1] << 16, half[2] | half[3] << 16, half[4] | half[5] << 16, half[6] | half[7] << 16);
+            v = make_uint4(half[0] | half[1] << 16, half[2] | half[3] << 16, half[4] | half[5] << 16,
+                           half[6] | half[7] << 16);
         }
     }
 };
@@ -200,8 +214,10 @@ __device__ __forceinline__ void store_from_float(uint64_t base, uint64_t i, uint
         return;
     }
     uint16_t bits;
-    if (type == 1) asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
-    else asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    if (type == 1)
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    else
+        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
     reinterpret_cast<uint16_t*>(base)[i] = bits;
 }
 
@@ -230,9 +246,10 @@ __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&
     for (int i = 0; i < 4; ++i) partial[partial_index(warp, mine, g + 8 * (i >> 1), 2 * t + (i & 1))] = y[i];
     __syncthreads();
 
-    // Half a warp adds the 16 outputs of a column; its other half those of the next row tile or, if there is none, of the
-    // column 4 further, which lie in the other banks.
-    const int cta_log2 = 7 - int(p.k_warps_log2), cta_rows = 1 << cta_log2, items = cta_tiles > 1 ? cta_rows * int(p.m) : 128;
+    // Half a warp adds the 16 outputs of a column; its other half those of the next row tile or, if there is none, of
+    // the column 4 further, which lie in the other banks.
+    const int cta_log2 = 7 - int(p.k_warps_log2), cta_rows = 1 << cta_log2,
+              items = cta_tiles > 1 ? cta_rows * int(p.m) : 128;
     const uint32_t first_row = blockIdx.x * cta_rows;
     const uint64_t padded = uint64_t(p.row_tiles) * 16;
     for (int i = threadIdx.x; i < items; i += kWarps * 32) {
@@ -242,8 +259,10 @@ __device__ __forceinline__ void reduce_and_store(const SkinnyParams& p, float (&
         const int tile = in_cta >> 4;
         float sum = 0.f;
         for (int w = 0; w < k_warps; ++w) sum += partial[partial_index(tile * k_warps + w, tile, in_cta & 15, column)];
-        if (gridDim.y == 1) finish(p, row, column, sum);
-        else reinterpret_cast<float*>(p.partials)[(uint64_t(blockIdx.y) * p.m + column) * padded + row] = sum;
+        if (gridDim.y == 1)
+            finish(p, row, column, sum);
+        else
+            reinterpret_cast<float*>(p.partials)[(uint64_t(blockIdx.y) * p.m + column) * padded + row] = sum;
     }
     if (gridDim.y == 1) return;
 
@@ -319,7 +338,8 @@ __device__ __forceinline__ void skinny(const SkinnyParams& p) {
         int left = whole - begin;
 
         const bool present = g < p.m;
-        const uint8_t* x = reinterpret_cast<const uint8_t*>(p.x) + g * p.x_stride * 2 + uint64_t(begin) * kBlockBytes + 16 * t;
+        const uint8_t* x =
+            reinterpret_cast<const uint8_t*>(p.x) + g * p.x_stride * 2 + uint64_t(begin) * kBlockBytes + 16 * t;
         if (!present) x = reinterpret_cast<const uint8_t*>(kZeroLine);
 
         Format format(p, row_tile, begin, lane);

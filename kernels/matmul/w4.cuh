@@ -1,22 +1,26 @@
 // 4-bit weights for the skinny product (skinny.cuh).
 //
-// Packed codes (src/weights/layout.rs): tile = 16 outputs x 64 k = 512 bytes, [row tile][tile along k]; in a tile lane (g, t)
-// owns 16 bytes, word s of which is its A fragment of step s:
+// Packed codes (src/weights/layout.rs): tile = 16 outputs x 64 k = 512 bytes, [row tile][tile along k]; in a tile lane
+// (g, t) owns 16 bytes, word s of which is its A fragment of step s:
 //        a[i] half e:   output g + 8*(i&1),  k = 32*(s>>1) + 8*t + 4*(s&1) + 2*(i>>1) + e
-//        bits of the code, e = 0 (e = 1: 16 higher, mod 32):   i = 0: 9..6   i = 1: 5..2   i = 2: 17..14   i = 3: 13..10
+//        bits of the code, e = 0 (e = 1: 16 higher, mod 32):   i = 0: 9..6   i = 1: 5..2   i = 2: 17..14   i =
+//        3: 13..10
 //
 // Tricks:
-//  1. f16: a code alone in the fraction of an f16 is a subnormal number, exactly q * 2^-18 (bits 9..6) or q * 2^-22 (5..2);
-//     tensor cores multiply subnormals exactly (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor cores,
-//     PeerJ CS 7:e330, 2021). So decoding is masking: one rotation and four ANDs for 8 weights, and no bias to remove.
-//     The code sits high in the fraction because products are aligned by exponents, not by leading bits: bits 3..0 would
-//     leave the sum 4 bits less.
-//  2. bf16 has 8 bits and the exponents of f32, so its subnormals are out of reach: the code goes to the top of the fraction
+//  1. f16: a code alone in the fraction of an f16 is a subnormal number, exactly q * 2^-18 (bits 9..6) or q * 2^-22
+//  (5..2);
+//     tensor cores multiply subnormals exactly (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor
+//     cores, PeerJ CS 7:e330, 2021). So decoding is masking: one rotation and four ANDs for 8 weights, and no bias to
+//     remove. The code sits high in the fraction because products are aligned by exponents, not by leading bits:
+//     bits 3..0 would leave the sum 4 bits less.
+//  2. bf16 has 8 bits and the exponents of f32, so its subnormals are out of reach: the code goes to the top of the
+//  fraction
 //     of a number in [1, 2), which reads 1 + q/16 exactly. 8 instructions for 8 weights.
 //  3. The zero z (and the 1 of bf16) is removed by a second mma with a constant A = -z, right behind the first: exact
 //     operands, no sums of x to prepare, and the accumulator holds the product itself after every 16 k. The exact twin
 //     subtracts in the loop instead (4 instructions for 8 weights).
-//  4. A group's sum is scaled once in f32: y += s * c. Powers of two are taken out of the loop, per output half g, g + 8.
+//  4. A group's sum is scaled once in f32: y += s * c. Powers of two are taken out of the loop, per output half g, g
+//  + 8.
 //  5. w = q*s + m and w = (q - z)*s with a real z need the sum of x over the group: an mma with A = 1 in the same unit.
 #pragma once
 #include "skinny.cuh"
@@ -80,8 +84,8 @@ struct W4 {
     static constexpr bool kCoarse = GROUP > 128;  // a group is many blocks: GROUP 256 stands for all of them
     static constexpr int kGroups = kCoarse ? 1 : 128 / GROUP;  // groups of a block
     static constexpr int kStepsPerGroup = 8 / kGroups;
-    // Two blocks at a time hide each other's latency. Only with one group a block: more groups hide it among themselves, and
-    // their sums would enter y in another order than those of blocks that are multiplied alone.
+    // Two blocks at a time hide each other's latency. Only with one group a block: more groups hide it among
+    // themselves, and their sums would enter y in another order than those of blocks that are multiplied alone.
     static constexpr bool kLockstep = kGroups == 1;
     static constexpr int kMetaWords = kGroups * (kHasOffset ? 2 : 1);
 
@@ -102,8 +106,10 @@ struct W4 {
         : meta_shift(p.meta_shift), base{p.minus_base[0], p.minus_base[1], p.minus_base[2], p.minus_base[3]} {
         const int g = lane >> 2;
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);
-        codes = reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
-        meta = reinterpret_cast<const uint8_t*>(p.meta) + record * kMetaBytes + g * (kMetaWords < 4 ? 4 * kMetaWords : 16);
+        codes =
+            reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
+        meta =
+            reinterpret_cast<const uint8_t*>(p.meta) + record * kMetaBytes + g * (kMetaWords < 4 ? 4 * kMetaWords : 16);
         zeros = reinterpret_cast<const uint8_t*>(p.zeros) + record * kZeroBytes + g * kGroups;
         // Keep one address each: rebuilt from the parameters for every load, it costs four instructions instead of one.
         asm volatile("" : "+l"(codes), "+l"(meta), "+l"(zeros));
@@ -122,7 +128,8 @@ struct W4 {
         constexpr int kPiece = kMetaWords < 4 ? kMetaWords : 4;
 #pragma unroll
         for (int i = 0; i < kMetaWords / kPiece; ++i) load_words_if<kPiece>(w.meta + kPiece * i, m + 128 * i, valid);
-        if constexpr (ZERO == Zero::kBits4) load_bytes_if<kGroups>(w.zeros, zeros + record * uint64_t(kZeroBytes), valid);
+        if constexpr (ZERO == Zero::kBits4)
+            load_bytes_if<kGroups>(w.zeros, zeros + record * uint64_t(kZeroBytes), valid);
     }
 
     __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead, bool valid) const {
@@ -177,7 +184,8 @@ struct W4 {
         if constexpr (kHasOffset) {
             float2 o = half2_to_float2(w.meta[2 * group + 1]);
             constexpr float kBias = EXACT ? 0.f : Code::kBias;
-            if (ZERO == Zero::kMin && kBias != 0) o = make_float2(fmaf(-kBias, scale.x, o.x), fmaf(-kBias, scale.y, o.y));
+            if (ZERO == Zero::kMin && kBias != 0)
+                o = make_float2(fmaf(-kBias, scale.x, o.x), fmaf(-kBias, scale.y, o.y));
             if (ZERO == Zero::kReal) o = make_float2(-scale.x * (o.x + kBias), -scale.y * (o.y + kBias));
             y[0] = fmaf(o.x, sums.x[0], y[0]);
             y[1] = fmaf(o.x, sums.x[1], y[1]);

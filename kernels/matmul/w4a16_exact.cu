@@ -1,5 +1,5 @@
-// w4a16, the exact twin: the zero is subtracted from every weight before it is multiplied, instead of by a second product.
-// For comparison with w4a16_f16.cu; contract: skinny.cuh, w4.cuh.
+// w4a16, the exact twin: the zero is subtracted from every weight before it is multiplied, instead of by a second
+// product. For comparison with w4a16_f16.cu; contract: skinny.cuh, w4.cuh.
 #include "matmul/w4.cuh"
 
 using namespace lowbit;

@@ -1,6 +1,6 @@
 // w4a16: y = x * W^T, x f16 [1..8, k], W 4-bit packed [n, k], f32 accumulation. The closed table of instances: zeros
-// (symmetric, 4-bit, real, minima) x group (32, 64, 128, coarse = 256 and more or all of k). Contract and idea: skinny.cuh,
-// w4.cuh. One by-value SkinnyParams; 256 threads; grid (row tiles / (8 / k_warps), splits of k).
+// (symmetric, 4-bit, real, minima) x group (32, 64, 128, coarse = 256 and more or all of k). Contract and idea:
+// skinny.cuh, w4.cuh. One by-value SkinnyParams; 256 threads; grid (row tiles / (8 / k_warps), splits of k).
 #include "matmul/w4.cuh"
 
 using namespace lowbit;

@@ -1,12 +1,13 @@
 // 8-bit weights w = q*s for the skinny product (skinny.cuh).
 //
-// Packed codes (src/weights/layout.rs): tile = 16 outputs x 32 k = 512 bytes, [row tile][tile along k]; in a tile lane (g, t)
-// owns 16 bytes, words 2*s and 2*s + 1 of which are its A fragment of step s = 0, 1:
-//        a[i] half e:   output g + 8*(i&1),  k = 8*t + 4*s + 2*(i>>1) + e,   byte 2*(i&1) + e of word 2*s + (i>>1): q + 128
+// Packed codes (src/weights/layout.rs): tile = 16 outputs x 32 k = 512 bytes, [row tile][tile along k]; in a tile lane
+// (g, t) owns 16 bytes, words 2*s and 2*s + 1 of which are its A fragment of step s = 0, 1:
+//        a[i] half e:   output g + 8*(i&1),  k = 8*t + 4*s + 2*(i>>1) + e,   byte 2*(i&1) + e of word 2*s + (i>>1): q +
+//        128
 //
-// f16: a byte under 0x00 is the subnormal number (q + 128) * 2^-24, which tensor cores multiply exactly (w4.cuh, trick 1); a
-// second mma with A = -128 takes the bias off. bf16 reaches neither subnormals nor 9 bits: the low seven bits under 0x43
-// read 128 + (q & 127), less 128 or 256 by the eighth bit is q.
+// f16: a byte under 0x00 is the subnormal number (q + 128) * 2^-24, which tensor cores multiply exactly (w4.cuh, trick
+// 1); a second mma with A = -128 takes the bias off. bf16 reaches neither subnormals nor 9 bits: the low seven bits
+// under 0x43 read 128 + (q & 127), less 128 or 256 by the eighth bit is q.
 #pragma once
 #include "skinny.cuh"
 
@@ -35,7 +36,8 @@ struct W8 {
     __device__ __forceinline__ W8(const SkinnyParams& p, uint32_t row_tile, uint32_t block, int lane)
         : meta_shift(p.meta_shift) {
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);
-        codes = reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
+        codes =
+            reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
         meta = reinterpret_cast<const uint8_t*>(p.meta) + record * kMetaBytes + (lane >> 2) * 4 * kGroups;
         asm volatile("" : "+l"(codes), "+l"(meta));  // one address each, as in w4.cuh
     }

@@ -1,6 +1,6 @@
-// w8a16: y = x * W^T, x f16 or bf16 [1..8, k], W 8-bit packed [n, k] with w = q*s, f32 accumulation; groups of 32 k (ggml
-// Q8_0) or of all k. Contract and idea: skinny.cuh, w8.cuh. One by-value SkinnyParams; 256 threads; grid (row tiles /
-// (8 / k_warps), splits of k).
+// w8a16: y = x * W^T, x f16 or bf16 [1..8, k], W 8-bit packed [n, k] with w = q*s, f32 accumulation; groups of 32 k
+// (ggml Q8_0) or of all k. Contract and idea: skinny.cuh, w8.cuh. One by-value SkinnyParams; 256 threads; grid (row
+// tiles / (8 / k_warps), splits of k).
 #include "matmul/w8.cuh"
 
 using namespace lowbit;
