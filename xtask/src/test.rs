@@ -53,6 +53,7 @@ pub fn test() -> Result<(), String> {
         run(built(&mut command))
     });
     sums.step("minimum Rust version of the dependencies", rust_version);
+    sums.step("marks of the kernels", || crate::perf::perf(&[]));
     eprintln!("\n== tests");
     cargo_test(&mut sums)?;
     sums.step("end to end: accuracy of the model on 256 tokens", || accuracy(&model));
