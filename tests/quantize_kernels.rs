@@ -11,7 +11,7 @@ use cudarc::driver::CudaStream;
 use golden::Golden;
 use half::{bf16, f16};
 use lowbit::cudarc;
-use lowbit::format::{Axis, Code, DType, Element, Fp8, Matrix, Scales, Scheme};
+use lowbit::format::{Axis, Code, Element, Fp8, Matrix, Scales, Scheme};
 use lowbit::{Kernels, ops, reference, testing};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -340,8 +340,49 @@ fn bad_inputs_are_named_and_nothing_is_written() {
         assert!(stream.clone_dtoh(&codes).unwrap().iter().all(|&b| b == FENCE));
         assert!(stream.clone_dtoh(&scales).unwrap().iter().all(|&s| s == 9.0));
     }
-    let mut codes = stream.alloc_zeros::<u8>(63).unwrap();
+    let codes = stream.clone_htod(&[0x11u8; 64]).unwrap();
+    let scales = stream.clone_htod(&[9f32; 64]).unwrap();
+    // scheme, elements, bytes of codes, f32 scales, the error
+    let table = [
+        (int8(Axis::Row), 63, 64, 2, "`out`: expected at least 64 elements, found 63"),
+        (int8(Axis::Row), 64, 63, 2, "`codes`: expected at least 64 bytes, found 63"),
+        (int8(Axis::Column), 64, 64, 31, "`scales`: expected at least 32 f32, found 31"),
+        (
+            Scheme { code: Code::Uint2, axis: Axis::Row },
+            64,
+            64,
+            2,
+            "`scales`: expected f16 scales and minima for uint2, found f32 scales",
+        ),
+    ];
+    for (scheme, elements, bytes, count, expected) in table {
+        let mut out = stream.clone_htod(&[7f32; 64]).unwrap();
+        let error = ops::quantize::dequantize(
+            &kernels,
+            &stream,
+            scheme,
+            dense,
+            &codes.slice(..bytes),
+            &Scales::Symmetric(scales.slice(..count)),
+            &mut out.slice_mut(..elements),
+        )
+        .unwrap_err();
+        assert_eq!(error.to_string(), format!("quantize::dequantize: {expected}"));
+        assert!(stream.clone_dtoh(&out).unwrap().iter().all(|&v| v == 7.0));
+    }
+}
+
+#[test]
+fn casts_into_too_little_are_refused() {
+    let Device { stream, kernels } = device();
+    let x = stream.clone_htod(&vec![1f32; 64]).unwrap();
+    let mut codes = stream.clone_htod(&[FENCE; 63]).unwrap();
     let error = ops::cast::to_fp8(&kernels, &stream, Fp8::E4m3, &x.as_view(), &mut codes.as_view_mut()).unwrap_err();
     assert_eq!(error.to_string(), "cast::to_fp8: `codes`: expected at least 64 elements, found 63");
-    assert_eq!(DType::F32.bytes(), 4);
+    assert!(stream.clone_dtoh(&codes).unwrap().iter().all(|&b| b == FENCE));
+    let mut out = stream.clone_htod(&[7f32; 62]).unwrap();
+    let error =
+        ops::cast::from_fp8(&kernels, &stream, Fp8::E5m2, &codes.as_view(), &mut out.as_view_mut()).unwrap_err();
+    assert_eq!(error.to_string(), "cast::from_fp8: `out`: expected at least 63 elements, found 62");
+    assert!(stream.clone_dtoh(&out).unwrap().iter().all(|&v| v == 7.0));
 }

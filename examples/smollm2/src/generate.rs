@@ -178,7 +178,8 @@ pub fn run(args: &Args) -> Result<()> {
             shown = now;
         }
         if made < args.tokens {
-            logits = engine.step(&[next], position)?;
+            // An interruption leaves the text on a line of its own.
+            logits = engine.step(&[next], position).inspect_err(|_| println!())?;
             position += 1;
         }
     }
