@@ -13,7 +13,7 @@
 //!
 //! *Misses.* A block that writes what another read before (another schedule shows it as a read after the write); a missing fence on the
 //! reading side; an older write than the last to a byte; a missing barrier between the threads that wrote and the one that fenced.
-//! *False reports:* none known.
+//! *False reports:* an equal store of a worker thread that the machine stops for 50 ms between remembering it and writing its bytes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};

@@ -3,6 +3,8 @@
 //! The usual request lies in one allocation and is checked as a whole by its [`Pattern`]. Only when that fails does every lane get its own
 //! look: to find the fault, or because a warp reaches into two allocations at once.
 
+use std::time::{Duration, Instant};
+
 use super::access::{Access, Door, Space, Wide, lanes, window_of};
 use super::atomic::{AtomOp, AtomTy, apply};
 use super::bytes::Bytes;
@@ -229,7 +231,8 @@ impl Door<'_> {
                 race.teach(addr[lane], &who, &mut self.block.knows);
             }
             if let Some(earlier) = race.conflict(index, offset, size, &who, &self.block.knows)
-                && !same(lane, allocation.memory().expect("checked live").bytes.load(offset, size))
+                && !(kind == AccessKind::Store
+                    && lands(|| same(lane, allocation.memory().expect("checked live").bytes.load(offset, size))))
             {
                 let first = Party {
                     site: launch.site(earlier.pc),
@@ -242,9 +245,17 @@ impl Door<'_> {
                 let detail = Detail::GlobalRace { first, second, address: addr[lane], bytes: a.size, place };
                 return Err(Fault::found(detail, a.site, a.warp, 1 << lane));
             }
-            if kind != AccessKind::Load {
-                race.wrote(index, allocation.size() as usize, offset, size, &who);
-            }
+        }
+        if kind == AccessKind::Load {
+            return Ok(());
+        }
+        // Remembered when all lanes have passed, so that nobody waits in `lands` for a store that waits itself.
+        for lane in lanes(a.mask) {
+            let index = hit.map(|h| h.index).or_else(|| self.index_of(addr[lane])).expect("checked address");
+            let allocation = &launch.space().table()[index];
+            let offset = (addr[lane] - allocation.base()) as usize;
+            let who = BlockActor { block, thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong, fences };
+            race.wrote(index, allocation.size() as usize, offset, size, &who);
         }
         Ok(())
     }
@@ -357,4 +368,18 @@ fn scatter_sized<const SIZE: usize>(bytes: &Bytes, start: usize, pattern: &Patte
         // SAFETY: `Pattern::offset_in` found every lane inside the allocation and aligned.
         unsafe { bytes.store_at::<SIZE>(start.wrapping_add(pattern.rel[lane] as usize), value.lane(lane)) };
     }
+}
+
+/// Whether the bytes become what a store leaves there. A store is remembered before its bytes land, so another worker
+/// may see the record of an equal store a moment too early; it gets this long, on the way to a fault only.
+fn lands(same: impl Fn() -> bool) -> bool {
+    const LANDING: Duration = Duration::from_millis(50);
+    let start = Instant::now();
+    while !same() {
+        if start.elapsed() > LANDING {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
 }
