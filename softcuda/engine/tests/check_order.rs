@@ -6,6 +6,7 @@ use door::{access, by, lanes, ordered, space, with_door, with_doors};
 use softcuda_engine::Checks;
 use softcuda_engine::memory::{AtomOp, AtomTy, Door, Order, Scope, Space, Wide};
 use softcuda_engine::report::{AccessKind, Detail, FaultKind, Report, Site};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// A value that differs by lane and seed.
 fn value(seed: u32) -> Wide {
@@ -163,4 +164,48 @@ fn release_and_acquire_order_blocks() {
         b.load(&ordered(Order::Acquire, access(Space::Global, 4, 1)), &flag, &mut out).unwrap();
         b.load(&access(Space::Global, 4, !0), &data, &mut out).unwrap();
     });
+}
+
+/// Two workers write the same words at the same moment, fresh ones each round; the rounds in which either was stopped.
+fn rounds_of_two_workers(values: [&Wide; 2]) -> [Vec<u64>; 2] {
+    const ROUNDS: u64 = 20_000;
+    let mut space = space();
+    let base = space.alloc(ROUNDS * 512).unwrap();
+    let at: [AtomicU64; 2] = Default::default();
+    with_doors(&mut space, Checks::ALL, |_, a, b| {
+        let run = |me: usize, door: &mut Door| {
+            let mut stopped = Vec::new();
+            for round in 0..ROUNDS {
+                at[me].store(round, SeqCst);
+                while at[1 - me].load(SeqCst) < round {
+                    std::thread::yield_now();
+                }
+                let address = lanes(|l| base + 512 * round + 16 * l);
+                if let Err(fault) = door.store(&access(Space::Global, 16, !0), &address, values[me]) {
+                    assert_eq!(fault.kind, FaultKind::Race);
+                    stopped.push(round);
+                }
+            }
+            at[me].store(u64::MAX, SeqCst);
+            stopped
+        };
+        std::thread::scope(|scope| {
+            let (run, a) = (&run, scope.spawn(|| run(0, a)));
+            let b = run(1, b);
+            [a.join().unwrap(), b]
+        })
+    })
+}
+
+#[test]
+fn equal_stores_of_two_workers_are_no_race() {
+    let one = value(1);
+    assert_eq!(rounds_of_two_workers([&one, &one]), [vec![], vec![]]);
+}
+
+#[test]
+fn of_two_workers_that_store_different_values_one_is_stopped() {
+    let [a, b] = rounds_of_two_workers([&value(1), &value(2)]);
+    assert!(a.iter().all(|round| !b.contains(round)), "both stopped");
+    assert_eq!(a.len() + b.len(), 20_000);
 }

@@ -11,16 +11,19 @@
 //! *Modifications.* A store that leaves the bytes as they are is no race. Order is kept for whole blocks: a fence of one thread speaks for all,
 //! and the reader needs no fence of its own.
 //!
+//! *Several workers.* Whoever writes [holds](GlobalRace::hold) the bytes from the look at their records until the new ones have landed. So of
+//! two writes to one byte the second sees both the record and the bytes of the first, whichever it is.
+//!
 //! *Misses.* A block that writes what another read before (another schedule shows it as a read after the write); a missing fence on the
-//! reading side; an older write than the last to a byte; a missing barrier between the threads that wrote and the one that fenced.
-//! *False reports:* an equal store of a worker thread that the machine stops for 50 ms between remembering it and writing its bytes.
+//! reading side; an older write than the last to a byte; a missing barrier between the threads that wrote and the one that fenced; a read
+//! on one worker in the very moment of a write on another. *False reports:* none known.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Mutex, OnceLock};
 
-/// Bytes of global memory whose records lie together.
-const PAGE: usize = 1024;
+/// Bytes of global memory whose records lie together. Offsets are counted from a multiple of it.
+pub(crate) const RECORDS: usize = 1024;
 /// Fence counts from here on are not told apart.
 const MANY: u32 = 1023;
 
@@ -77,9 +80,9 @@ impl Knowledge {
 
 /// Last writers of one page.
 struct Page {
-    words: [AtomicU64; PAGE / 4],
+    words: [AtomicU64; RECORDS / 4],
     /// Exists once a store below four bytes happened.
-    bytes: OnceLock<Box<[AtomicU64; PAGE]>>,
+    bytes: OnceLock<Box<[AtomicU64; RECORDS]>>,
 }
 
 /// Last writers of one allocation.
@@ -91,8 +94,22 @@ struct Shadow {
 /// The writes of one launch, and what strong writes said.
 pub(crate) struct GlobalRace {
     shadows: Vec<Shadow>,
+    /// Shards that somebody holds, a bit each.
+    held: AtomicU64,
     flags: Mutex<HashMap<u64, Knowledge>>,
     any_flag: AtomicBool,
+}
+
+/// See [`GlobalRace::hold`].
+pub(crate) struct Held<'r> {
+    race: &'r GlobalRace,
+    shards: u64,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.race.held.fetch_and(!self.shards, Release);
+    }
 }
 
 fn zeros<const N: usize>() -> [AtomicU64; N] {
@@ -103,7 +120,24 @@ impl GlobalRace {
     /// For a table of so many allocations.
     pub(crate) fn new(allocations: usize) -> GlobalRace {
         let shadows = (0..allocations).map(|_| Shadow::default()).collect();
-        GlobalRace { shadows, flags: Mutex::default(), any_flag: AtomicBool::new(false) }
+        let (held, flags, any_flag) = (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));
+        GlobalRace { shadows, held, flags, any_flag }
+    }
+
+    /// Keeps all others from writing to these addresses, and from looking who wrote there in order to write, while the value lives.
+    pub(crate) fn hold(&self, addresses: impl Iterator<Item = u64>) -> Held<'_> {
+        // An access lies in one page. All shards are taken in one step, so nobody holds one while waiting for another.
+        let shards = addresses.fold(0, |m, a| m | 1u64 << (a / RECORDS as u64 % 64));
+        loop {
+            let held = self.held.load(Relaxed);
+            let free = held & shards == 0;
+            if free && self.held.compare_exchange_weak(held, held | shards, Acquire, Relaxed).is_ok() {
+                return Held { race: self, shards };
+            }
+            if !free {
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Whether nothing of the allocation was written in this launch.
@@ -121,8 +155,8 @@ impl GlobalRace {
         who: &BlockActor,
         knows: &Knowledge,
     ) -> Option<EarlierWrite> {
-        let page = self.shadows[index].pages.get()?[offset / PAGE].get()?;
-        let inside = offset % PAGE;
+        let page = self.shadows[index].pages.get()?[offset / RECORDS].get()?;
+        let inside = offset % RECORDS;
         let find = |records: &[AtomicU64]| {
             // Nearly always nobody wrote there, or the block itself.
             let foreign = |r: &Record| *r != 0 && *r >> 40 != who.id();
@@ -142,12 +176,12 @@ impl GlobalRace {
         })
     }
 
-    /// Remembers a write of `size` bytes at `offset` of an allocation of `length` bytes.
+    /// Remembers a write of `size` bytes at `offset` of an allocation of `length` bytes. The caller holds them.
     pub(crate) fn wrote(&self, index: usize, length: usize, offset: usize, size: usize, who: &BlockActor) {
-        let empty = || (0..length.div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
+        let empty = || (0..length.div_ceil(RECORDS)).map(|_| OnceLock::new()).collect();
         let pages = self.shadows[index].pages.get_or_init(empty);
-        let page = pages[offset / PAGE].get_or_init(|| Box::new(Page { words: zeros(), bytes: OnceLock::new() }));
-        let (inside, record) = (offset % PAGE, who.record());
+        let page = pages[offset / RECORDS].get_or_init(|| Box::new(Page { words: zeros(), bytes: OnceLock::new() }));
+        let (inside, record) = (offset % RECORDS, who.record());
         if size >= 4 {
             page.words[inside / 4..(inside + size) / 4].iter().for_each(|r| r.store(record, Relaxed));
         } else {

@@ -17,6 +17,6 @@ mod init;
 mod order;
 mod shared_race;
 
-pub(crate) use global_race::{BlockActor, GlobalRace, Knowledge};
+pub(crate) use global_race::{BlockActor, GlobalRace, Held, Knowledge, RECORDS};
 pub use init::InitMap;
 pub(crate) use shared_race::{Actor, Earlier, SharedRace};

@@ -3,14 +3,12 @@
 //! The usual request lies in one allocation and is checked as a whole by its [`Pattern`]. Only when that fails does every lane get its own
 //! look: to find the fault, or because a warp reaches into two allocations at once.
 
-use std::time::{Duration, Instant};
-
 use super::access::{Access, Door, Space, Wide, lanes, window_of};
 use super::atomic::{AtomOp, AtomTy, apply};
 use super::bytes::Bytes;
 use super::pattern::Pattern;
 use super::space::{Allocation, Label, Memory};
-use crate::check::BlockActor;
+use crate::check::{BlockActor, Held, RECORDS};
 use crate::report::{AccessKind, Detail, Fault, Party};
 
 /// A request inside one live allocation.
@@ -22,7 +20,7 @@ pub(crate) struct Hit {
     pub(crate) start: usize,
 }
 
-impl Door<'_> {
+impl<'l> Door<'l> {
     pub(crate) fn load_global(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         let hit = self.check_global(a, AccessKind::Load, addr)?;
         if self.launch.race.is_some() {
@@ -63,9 +61,11 @@ impl Door<'_> {
     pub(crate) fn store_global(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
         let hit = self.check_global(a, AccessKind::Store, addr)?;
         let size = a.size as usize;
-        if self.launch.race.is_some() {
-            self.race_global(a, AccessKind::Store, addr, hit, |lane, old| old == low_bytes(value.lane(lane), a.size))?;
-        }
+        let _held = if self.launch.race.is_some() {
+            self.race_global(a, AccessKind::Store, addr, hit, |lane, old| old == low_bytes(value.lane(lane), a.size))?
+        } else {
+            None
+        };
         if let Some(hit) = hit {
             let memory = self.memory_at(hit.index);
             let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
@@ -101,9 +101,11 @@ impl Door<'_> {
         out: &mut [u64; 32],
     ) -> Result<(), Box<Fault>> {
         let hit = self.check_global(a, AccessKind::Atomic, addr)?;
-        if self.launch.race.is_some() {
-            self.race_global(a, AccessKind::Atomic, addr, hit, |_, _| false)?;
-        }
+        let held = if self.launch.race.is_some() {
+            self.race_global(a, AccessKind::Atomic, addr, hit, |_, _| false)?
+        } else {
+            None
+        };
         let init = self.launch.shape().checks.init && op.uses_old();
         for lane in lanes(a.mask) {
             let (memory, offset) = self.locate(addr[lane]);
@@ -116,6 +118,7 @@ impl Door<'_> {
             out[lane] = memory.bytes.update(offset, a.size as usize, |old| apply(op, ty, true, old, x[lane], y[lane]));
             memory.init.set(offset, a.size as usize);
         }
+        drop(held);
         self.learn_global(a, addr);
         self.count_global(a, AccessKind::Atomic, addr, hit);
         Ok(())
@@ -202,7 +205,8 @@ impl Door<'_> {
         (!usable(allocation, kind)).then(|| Detail::ReadOnly { space: Space::Const, address, place: place() })
     }
 
-    /// Tells the race detector of an access. `same(lane, old)` says that a lane's store leaves the bytes as they are.
+    /// Tells the race detector of an access. `same(lane, old)` says that a lane's store leaves the bytes as they are. A write keeps what it
+    /// returns until its bytes have landed.
     fn race_global(
         &mut self,
         a: &Access,
@@ -210,29 +214,32 @@ impl Door<'_> {
         addr: &[u64; 32],
         hit: Option<Hit>,
         same: impl Fn(usize, [u32; 4]) -> bool,
-    ) -> Result<(), Box<Fault>> {
+    ) -> Result<Option<Held<'l>>, Box<Fault>> {
         let launch = self.launch;
-        let Some(race) = &launch.race else { return Ok(()) };
+        let Some(race) = &launch.race else { return Ok(None) };
         let strong = kind == AccessKind::Atomic || a.order.is_strong();
         if kind == AccessKind::Load && !strong && hit.is_some_and(|h| race.untouched(h.index)) {
-            return Ok(());
+            return Ok(None);
         }
         launch.remember_line(a.site);
         if a.order.releases() {
             self.block.fences += 1;
         }
+        let held = (kind != AccessKind::Load).then(|| race.hold(lanes(a.mask).map(|l| addr[l])));
         let (block, fences, size) = (self.block.number, self.block.fences, a.size as usize);
         for lane in lanes(a.mask) {
             let index = hit.map(|h| h.index).or_else(|| self.index_of(addr[lane])).expect("checked address");
             let allocation = &launch.space().table()[index];
             let offset = (addr[lane] - allocation.base()) as usize;
+            // Pinned memory may begin anywhere; counted like this, no access crosses a page of records.
+            let phase = (allocation.base() % RECORDS as u64) as usize;
             let who = BlockActor { block, thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong, fences };
             if strong && kind != AccessKind::Load {
                 race.teach(addr[lane], &who, &mut self.block.knows);
             }
-            if let Some(earlier) = race.conflict(index, offset, size, &who, &self.block.knows)
+            if let Some(earlier) = race.conflict(index, phase + offset, size, &who, &self.block.knows)
                 && !(kind == AccessKind::Store
-                    && lands(|| same(lane, allocation.memory().expect("checked live").bytes.load(offset, size))))
+                    && same(lane, allocation.memory().expect("checked live").bytes.load(offset, size)))
             {
                 let first = Party {
                     site: launch.site(earlier.pc),
@@ -245,19 +252,11 @@ impl Door<'_> {
                 let detail = Detail::GlobalRace { first, second, address: addr[lane], bytes: a.size, place };
                 return Err(Fault::found(detail, a.site, a.warp, 1 << lane));
             }
+            if kind != AccessKind::Load {
+                race.wrote(index, phase + allocation.size() as usize, phase + offset, size, &who);
+            }
         }
-        if kind == AccessKind::Load {
-            return Ok(());
-        }
-        // Remembered when all lanes have passed, so that nobody waits in `lands` for a store that waits itself.
-        for lane in lanes(a.mask) {
-            let index = hit.map(|h| h.index).or_else(|| self.index_of(addr[lane])).expect("checked address");
-            let allocation = &launch.space().table()[index];
-            let offset = (addr[lane] - allocation.base()) as usize;
-            let who = BlockActor { block, thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong, fences };
-            race.wrote(index, allocation.size() as usize, offset, size, &who);
-        }
-        Ok(())
+        Ok(held)
     }
 
     /// After a strong read: what the writers of these addresses had done is in the block's past now.
@@ -368,18 +367,4 @@ fn scatter_sized<const SIZE: usize>(bytes: &Bytes, start: usize, pattern: &Patte
         // SAFETY: `Pattern::offset_in` found every lane inside the allocation and aligned.
         unsafe { bytes.store_at::<SIZE>(start.wrapping_add(pattern.rel[lane] as usize), value.lane(lane)) };
     }
-}
-
-/// Whether the bytes become what a store leaves there. A store is remembered before its bytes land, so another worker
-/// may see the record of an equal store a moment too early; it gets this long, on the way to a fault only.
-fn lands(same: impl Fn() -> bool) -> bool {
-    const LANDING: Duration = Duration::from_millis(50);
-    let start = Instant::now();
-    while !same() {
-        if start.elapsed() > LANDING {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    true
 }
