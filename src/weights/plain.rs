@@ -40,6 +40,34 @@ pub struct PlainWeights {
 }
 
 impl PlainWeights {
+    /// Refuses sizes of 0, lengths that do not fit them, and codes above 15.
+    pub(super) fn check(&self, op: &'static str) -> Result<()> {
+        for (argument, value) in [("n", self.n), ("k", self.k), ("group", self.group)] {
+            if value == 0 {
+                return Err(Error::argument(op, argument, "above 0", "0"));
+            }
+        }
+        let per_group = self.k.div_ceil(self.group) * self.n;
+        let zeros = match &self.zeros {
+            Zeros::Symmetric => per_group,
+            Zeros::Codes(zeros) => zeros.len(),
+            Zeros::Real(zeros) | Zeros::Min(zeros) => zeros.len(),
+        };
+        for (argument, expected, found) in [
+            ("codes", self.n * self.k, self.codes.len()),
+            ("scales", per_group, self.scales.len()),
+            ("zeros", per_group, zeros),
+        ] {
+            if expected != found {
+                return Err(Error::argument(op, argument, format!("{expected} elements"), found.to_string()));
+            }
+        }
+        match self.codes.iter().position(|&code| code > 15) {
+            None => Ok(()),
+            Some(at) => Err(Error::argument(op, "codes", "0 to 15", format!("{} at {at}", self.codes[at]))),
+        }
+    }
+
     /// The layout that these weights pack to.
     fn layout(&self) -> Result<PackedLayout> {
         let zero_point = match &self.zeros {
@@ -67,24 +95,8 @@ impl Packed {
     /// or zeros that fit neither range.
     pub fn from_plain(weights: &PlainWeights) -> Result<Self> {
         let layout = weights.layout()?;
-        let (n, k, per_group) = (layout.n(), layout.k(), layout.groups() * layout.n());
-        let zeros = match &weights.zeros {
-            Zeros::Symmetric => per_group,
-            Zeros::Codes(zeros) => zeros.len(),
-            Zeros::Real(zeros) | Zeros::Min(zeros) => zeros.len(),
-        };
-        for (argument, expected, found) in [
-            ("codes", n * k, weights.codes.len()),
-            ("scales", per_group, weights.scales.len()),
-            ("zeros", per_group, zeros),
-        ] {
-            if expected != found {
-                return Err(Error::argument(OP, argument, format!("{expected} elements"), found.to_string()));
-            }
-        }
-        if let Some(at) = weights.codes.iter().position(|&code| code > 15) {
-            return Err(Error::argument(OP, "codes", "0 to 15", format!("{} at {at}", weights.codes[at])));
-        }
+        weights.check(OP)?;
+        let (n, per_group) = (layout.n(), layout.groups() * layout.n());
         let mut packed = Packed::zeroed(layout);
         for (at, &code) in weights.codes.iter().enumerate() {
             packed.set_code(at % n, at / n, code);
