@@ -5,6 +5,7 @@ mod compile;
 mod demo;
 mod limits;
 mod model;
+mod mutants;
 #[path = "../../build/nvcc.rs"]
 #[allow(dead_code)] // Shared with the build script, which also needs the version.
 mod nvcc;
@@ -23,6 +24,7 @@ cargo xtask COMMAND
   test                 everything: format, lints, docs, unit, golden, property and kernel tests, end to end
   accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..)
   perf [ARGS]          instructions, registers, sectors of every kernel against their marks; see `perf --help`
+  mutants [ARGS]       wrong edits of the kernels, one at a time: do the tests notice? see `mutants --help`
   toolchain            nvcc and friends from pinned wheels, into target/toolchain; nothing to do if they are there
   model                the default model file, into target/model
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some("test") => no_arguments(rest).and_then(|()| test::test()),
         Some("accuracy") => demo::accuracy(rest),
         Some("perf") => perf::perf(rest),
+        Some("mutants") => mutants::mutants(rest),
         Some("toolchain") => no_arguments(rest).and_then(|()| toolchain::install()).map(drop),
         Some("model") => no_arguments(rest).and_then(|()| model::fetch()).map(|file| println!("{}", file.display())),
         Some("help" | "--help" | "-h") => {

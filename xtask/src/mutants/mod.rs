@@ -1,0 +1,131 @@
+//! `cargo xtask mutants`: do the tests notice when a kernel is wrong?
+//!
+//! A list (`xtask/mutants/*.toml`) holds small wrong edits. Each is applied alone to a copy of the repository under the
+//! target folder, what depends on it is built there, and the tests that should catch it run until one fails. A mutant
+//! that no test notices is a hole in the tests.
+
+mod list;
+mod report;
+mod scratch;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use list::{Mutant, TestName};
+use report::{Outcome, Results};
+use scratch::{Run, Scratch};
+
+const HELP: &str = "\
+cargo xtask mutants [--list] [--document] [NAME...]
+
+Applies the wrong edits of xtask/mutants/*.toml, one at a time, to a copy of the repository in target/mutants, and runs
+the tests that should catch each. Fails when a mutant survives, does not build, does not apply, or when a test fails
+without any. NAME selects: a family (`kv`), a mutant (`kv/ring-start`), or a part of its name; none: all.
+
+  --list       the selected mutants and their tests; runs nothing
+  --document   docs/mutants.md from the results of this and earlier runs, which must cover every mutant";
+
+/// What to do.
+#[derive(Default)]
+struct Options {
+    list: bool,
+    document: bool,
+    names: Vec<String>,
+}
+
+pub fn mutants(arguments: &[String]) -> Result<(), String> {
+    let mut options = Options::default();
+    for argument in arguments {
+        match argument.as_str() {
+            "--list" => options.list = true,
+            "--document" => options.document = true,
+            "--help" | "-h" => {
+                println!("{HELP}");
+                return Ok(());
+            }
+            other if other.starts_with('-') => return Err(format!("unexpected argument `{other}`\n\n{HELP}")),
+            name => options.names.push(name.to_string()),
+        }
+    }
+    let all = list::load()?;
+    let wanted = |mutant: &&Mutant| options.names.is_empty() || options.names.iter().any(|n| mutant.matches(n));
+    let selected: Vec<&Mutant> = all.iter().filter(wanted).collect();
+    if selected.is_empty() {
+        return Err(format!("no mutant is called {}", options.names.join(" or ")));
+    }
+    if options.list {
+        for mutant in selected {
+            println!("{}: {}\n    {}", mutant.title(), mutant.reason, mutant.tests.join(", "));
+        }
+        return Ok(());
+    }
+    let mut results = Results::open();
+    // With nothing asked but the document, earlier results will do.
+    if !options.document || !options.names.is_empty() {
+        run(&selected, &mut results)?;
+    }
+    if options.document { results.document(&all) } else { Ok(()) }
+}
+
+fn run(selected: &[&Mutant], results: &mut Results) -> Result<(), String> {
+    let start = Instant::now();
+    let mut scratch = Scratch::prepare()?;
+    let seconds = unmutated(&mut scratch, selected)?;
+    let mut bad = Vec::new();
+    for (at, mutant) in selected.iter().enumerate() {
+        let began = Instant::now();
+        let outcome = try_mutant(&mut scratch, mutant, &seconds)?;
+        let place = format!("[{}/{}] {}", at + 1, selected.len(), mutant.title());
+        println!("{place}: {outcome} ({:.0} s)", began.elapsed().as_secs_f64());
+        if !matches!(outcome, Outcome::Killed { .. }) {
+            bad.push(mutant.title());
+        }
+        results.record(mutant, &outcome)?;
+    }
+    println!("{} killed, {} not, {:.0} s", selected.len() - bad.len(), bad.len(), start.elapsed().as_secs_f64());
+    if bad.is_empty() { Ok(()) } else { Err(format!("not killed: {}", bad.join(", "))) }
+}
+
+/// The tests without any mutant: they must pass. Their times, in seconds.
+fn unmutated(scratch: &mut Scratch, selected: &[&Mutant]) -> Result<BTreeMap<String, f64>, String> {
+    let mut seconds = BTreeMap::new();
+    for name in selected.iter().flat_map(|mutant| &mutant.tests) {
+        if seconds.contains_key(name) {
+            continue;
+        }
+        let test = TestName::parse(name)?;
+        let program = scratch.build(&test)?.map_err(|log| format!("the unmutated tree does not build:\n{log}"))?;
+        let began = Instant::now();
+        match scratch.run(&program, &test, 600.0)? {
+            Run::Passed => seconds.insert(name.clone(), began.elapsed().as_secs_f64()),
+            Run::Failed(how) => return Err(format!("without any mutant, {name} fails: {how}")),
+            Run::Missing => return Err(format!("there is no test {name}")),
+        };
+        eprintln!("unmutated: {name}: {:.1} s", seconds[name]);
+    }
+    scratch.keep_kernels()?;
+    Ok(seconds)
+}
+
+fn try_mutant(scratch: &mut Scratch, mutant: &Mutant, seconds: &BTreeMap<String, f64>) -> Result<Outcome, String> {
+    scratch.apply(mutant)?;
+    let mut outcome = Outcome::Survived;
+    for name in &mutant.tests {
+        let test = TestName::parse(name)?;
+        let program = match scratch.build(&test)? {
+            Ok(program) => program,
+            Err(log) => {
+                outcome = Outcome::DoesNotBuild(log);
+                break;
+            }
+        };
+        // A kernel that waits for ever is caught too.
+        let limit = 60.0 + 10.0 * seconds.get(name).copied().unwrap_or(0.0);
+        if let Run::Failed(how) = scratch.run(&program, &test, limit)? {
+            outcome = Outcome::Killed { test: name.clone(), how };
+            break;
+        }
+    }
+    scratch.revert(mutant)?;
+    Ok(outcome)
+}
