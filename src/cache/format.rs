@@ -89,6 +89,15 @@ impl KvFormat {
         }
     }
 
+    /// A name and a format for everything that has kernels, KIVI with the usual windows; for tables and plots.
+    pub const PRESETS: &'static [(&'static str, Self)] = &[
+        ("float16", Self::FLOAT),
+        ("int8", Self::INT8),
+        ("e4m3", Self::E4M3),
+        ("kivi4 R=128", Self::kivi4(128)),
+        ("kivi4 R=32", Self::kivi4(32)),
+    ];
+
     /// What has kernels, in words; the text of every "unsupported" error about a format.
     pub const SUPPORTED: &str =
         "float; int8 per token; e4m3 per head; kivi4 with a residual that is a multiple of 32 from 32 to 1024";
@@ -143,8 +152,8 @@ mod tests {
 
     #[test]
     fn the_list_is_closed() {
-        for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32), KvFormat::kivi4(128)] {
-            assert!(format.is_supported(), "{format}");
+        for (name, format) in KvFormat::PRESETS {
+            assert!(format.is_supported(), "{name}: {format}");
         }
         let mixed = KvFormat { v: KvFormat::E4M3.v, ..KvFormat::INT8 };
         let window = KvFormat { residual: 32, ..KvFormat::INT8 };
