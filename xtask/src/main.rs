@@ -3,6 +3,7 @@
 #[path = "../../build/compile.rs"]
 mod compile;
 mod demo;
+mod foreign;
 mod limits;
 mod model;
 mod mutants;
@@ -25,6 +26,7 @@ cargo xtask COMMAND
   accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..)
   perf [ARGS]          instructions, registers, sectors of every kernel against their marks; see `perf --help`
   mutants [ARGS]       wrong edits of the kernels, one at a time: do the tests notice? see `mutants --help`
+  foreign              NVIDIA's Python bindings and numba's compiler on softcuda (a part of `test`)
   toolchain            nvcc and friends from pinned wheels, into target/toolchain; nothing to do if they are there
   model                the default model file, into target/model
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some("accuracy") => demo::accuracy(rest),
         Some("perf") => perf::perf(rest),
         Some("mutants") => mutants::mutants(rest),
+        Some("foreign") => no_arguments(rest).and_then(|()| foreign::run_all()),
         Some("toolchain") => no_arguments(rest).and_then(|()| toolchain::install()).map(drop),
         Some("model") => no_arguments(rest).and_then(|()| model::fetch()).map(|file| println!("{}", file.display())),
         Some("help" | "--help" | "-h") => {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::shell::{cargo, root, run, show};
-use crate::{demo, limits, model, toolchain};
+use crate::{demo, foreign, limits, model, toolchain};
 
 /// Sums over all steps. A step that is not a test run counts as one.
 #[derive(Default)]
@@ -56,6 +56,7 @@ pub fn test() -> Result<(), String> {
     sums.step("marks of the kernels", || crate::perf::perf(&[]));
     eprintln!("\n== tests");
     cargo_test(&mut sums)?;
+    sums.step("foreign programs on softcuda: cuda-bindings, numba", foreign::run_all);
     sums.step("end to end: accuracy of the model on 256 tokens", || accuracy(&model));
 
     for failure in &sums.failures {

@@ -33,12 +33,29 @@ fn system_python() -> Result<PathBuf, String> {
     })
 }
 
-/// The virtual environment's Python, made if it is not there.
+/// The toolchain's Python, made if it is not there.
 pub fn python() -> Result<PathBuf, String> {
-    let folder = target().join("toolchain");
+    environment(&target().join("toolchain"))
+}
+
+/// The Python of a virtual environment, made if it is not there.
+fn environment(folder: &Path) -> Result<PathBuf, String> {
     let python = folder.join("bin/python");
     if !python.is_file() || !pip_works(&python) {
-        run(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(&folder))?;
+        run(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(folder))?;
+    }
+    Ok(python)
+}
+
+/// The Python of a virtual environment that holds these wheels, installed if they are not there. `options` are pip's.
+pub fn wheels(folder: &Path, wheels: &[&str], options: &[&str]) -> Result<PathBuf, String> {
+    let stamp = folder.join("installed.txt");
+    let wanted = wheels.join("\n");
+    let python = environment(folder)?;
+    if !std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
+        let _ = std::fs::remove_file(&stamp);
+        pip(&python, &[&["install", "--quiet"], options, wheels].concat())?;
+        std::fs::write(&stamp, wanted).map_err(|error| format!("writing {}: {error}", stamp.display()))?;
     }
     Ok(python)
 }
@@ -62,18 +79,13 @@ pub fn pip(python: &Path, arguments: &[&str]) -> Result<(), String> {
 
 /// Installs what is missing of [`WHEELS`]; returns the folder of nvcc.
 pub fn install() -> Result<PathBuf, String> {
-    let stamp = target().join("toolchain/installed.txt");
-    let wanted = WHEELS.join("\n");
-    let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted);
-    if !installed || nvcc::toolchain_nvcc(&target()).is_none() {
-        let python = python()?;
-        let _ = std::fs::remove_file(&stamp);
-        pip(&python, &[&["install", "--quiet", "--no-deps"], WHEELS].concat())?;
-        std::fs::write(&stamp, wanted).map_err(|error| format!("writing {}: {error}", stamp.display()))?;
+    let folder = target().join("toolchain");
+    if nvcc::toolchain_nvcc(&target()).is_none() {
+        let _ = std::fs::remove_file(folder.join("installed.txt"));
     }
-    let compiler = nvcc::toolchain_nvcc(&target()).ok_or_else(|| {
-        format!("the wheels were installed, but {} holds no nvcc", target().join("toolchain").display())
-    })?;
+    wheels(&folder, WHEELS, &["--no-deps"])?;
+    let compiler = nvcc::toolchain_nvcc(&target())
+        .ok_or_else(|| format!("the wheels were installed, but {} holds no nvcc", folder.display()))?;
     Ok(compiler.parent().map(Path::to_path_buf).unwrap_or_default())
 }
 

@@ -144,6 +144,15 @@ fn ex2_is_correctly_rounded_or_within_2_ulp() {
 }
 
 #[test]
+fn ex2_of_a_whole_number_is_exact_also_when_perturbed() {
+    for n in -126..128 {
+        for seed in 0..20 {
+            assert_eq!(approx::ex2(n as f32, true, Some(seed)), 2f32.powi(n), "2^{n}");
+        }
+    }
+}
+
+#[test]
 fn lg2_is_correctly_rounded_or_within_its_bound() {
     check(&FUNCTIONS[1]);
 }

@@ -49,6 +49,11 @@ impl<T> Out<T> {
         Out(address as *mut T)
     }
 
+    /// The place as a number, to be kept where a pointer cannot be.
+    pub fn address(self) -> usize {
+        self.0 as usize
+    }
+
     pub fn is_null(self) -> bool {
         self.0.is_null()
     }

@@ -118,6 +118,14 @@ pub extern "C" fn cuCtxGetDevice(out: Out<CUdevice>) -> CUresult {
 }
 
 #[unsafe(no_mangle)]
+pub extern "C" fn cuCtxGetDevice_v2(out: Out<CUdevice>, handle: CUcontext) -> CUresult {
+    entry(|| {
+        find(handle)?;
+        out.set(0)
+    })
+}
+
+#[unsafe(no_mangle)]
 pub extern "C" fn cuCtxGetId(handle: CUcontext, out: Out<u64>) -> CUresult {
     entry(|| out.set(find(handle)?.1.handle.0 as u64))
 }
@@ -135,6 +143,17 @@ pub extern "C" fn cuCtxSynchronize() -> CUresult {
     in_context(|driver, context| {
         enter_waiting(context)?;
         driver.wait_all(context);
+        context.settle()
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSynchronize_v2(handle: CUcontext) -> CUresult {
+    entry(|| {
+        let (driver, context) = find(handle)?;
+        context.healthy()?;
+        enter_waiting(&context)?;
+        driver.wait_all(&context);
         context.settle()
     })
 }

@@ -3,24 +3,24 @@
 use super::abi::{Out, Text};
 use super::entry;
 use super::result::{CUresult, Done};
+use super::versions::symbol as symbol_of;
+use crate::state::modes;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::Path;
 
 /// Numbers of `CUdriverProcAddressQueryResult`.
 const FOUND: u32 = 0;
 const NOT_FOUND: u32 = 1;
+const VERSION_NOT_SUFFICIENT: u32 = 2;
 
-/// The newest version of a symbol that this library exports.
+/// A symbol that this library exports.
 fn find(name: &str) -> Option<*mut c_void> {
-    let own = own_path()?;
     // SAFETY: the path of this library, which is loaded and stays so.
-    let own = unsafe { libc::dlopen(own.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
-    ["_v4", "_v3", "_v2", ""].iter().find_map(|version| {
-        let symbol = CString::new(format!("{name}{version}")).ok()?;
-        // SAFETY: a loaded library and a NUL-terminated name.
-        let address = unsafe { libc::dlsym(own, symbol.as_ptr()) };
-        (!address.is_null()).then_some(address)
-    })
+    let own = unsafe { libc::dlopen(own_path()?.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    let symbol = CString::new(name).ok()?;
+    // SAFETY: a loaded library and a NUL-terminated name.
+    let address = unsafe { libc::dlsym(own, symbol.as_ptr()) };
+    (!address.is_null()).then_some(address)
 }
 
 /// The file that this library was loaded from.
@@ -48,14 +48,28 @@ pub fn refuse_outdated() -> Done {
     }
 }
 
-fn get(symbol: Text, address: Out<*mut c_void>, version: c_int, status: Out<u32>) -> Done {
+/// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
+const PER_THREAD: u64 = 2;
+
+fn get(symbol: Text, address: Out<*mut c_void>, version: c_int, flags: u64, status: Out<u32>) -> Done {
     let name = symbol.str()?;
-    if version < 2000 || address.is_null() {
+    if version < 2000 || flags > PER_THREAD || address.is_null() {
         return Err(CUresult::INVALID_VALUE);
     }
-    let found = if name.starts_with("cu") { find(name) } else { None };
+    if flags == PER_THREAD {
+        return Err(modes::explain(
+            CUresult::NOT_SUPPORTED,
+            "softcuda has no symbols of the per-thread default stream",
+        ));
+    }
+    let known = name.starts_with("cu") && (find(name).is_some() || find(&format!("{name}_v2")).is_some());
+    let found = symbol_of(name, version).filter(|_| known).and_then(|symbol| find(&symbol));
     address.set(found.unwrap_or(std::ptr::null_mut()))?;
-    status.set_if_wanted(if found.is_some() { FOUND } else { NOT_FOUND });
+    status.set_if_wanted(match found {
+        Some(_) => FOUND,
+        None if known => VERSION_NOT_SUFFICIENT,
+        None => NOT_FOUND,
+    });
     found.map(|_| ()).ok_or(CUresult::NOT_FOUND)
 }
 
@@ -64,15 +78,15 @@ pub extern "C" fn cuGetProcAddress_v2(
     symbol: Text,
     address: Out<*mut c_void>,
     version: c_int,
-    _flags: u64,
+    flags: u64,
     status: Out<u32>,
 ) -> CUresult {
-    entry(|| get(symbol, address, version, status))
+    entry(|| get(symbol, address, version, flags, status))
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuGetProcAddress(symbol: Text, address: Out<*mut c_void>, version: c_int, _flags: u64) -> CUresult {
-    entry(|| get(symbol, address, version, Out::from_address(0)))
+pub extern "C" fn cuGetProcAddress(symbol: Text, address: Out<*mut c_void>, version: c_int, flags: u64) -> CUresult {
+    entry(|| get(symbol, address, version, flags, Out::from_address(0)))
 }
 
 /// There is no profiler: nothing to start.

@@ -4,6 +4,8 @@ pub mod allocation;
 pub mod capture;
 pub mod context;
 pub mod graph;
+pub mod library;
+pub mod link;
 pub mod modes;
 pub mod module;
 pub mod pending;
@@ -16,6 +18,8 @@ use crate::api::result::{CUresult, Done};
 use allocation::Allocations;
 use context::Context;
 use graph::{Exec, Graph, NodeName};
+use library::{Library, LibraryKernel};
+use link::Link;
 use module::{Function, LoadedModule};
 use softcuda_engine::Device;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -36,6 +40,10 @@ pub struct Driver {
     pub contexts: Table<Context>,
     pub modules: Table<LoadedModule>,
     pub functions: Table<Function>,
+    pub libraries: Table<Library>,
+    /// Kernels of libraries.
+    pub kernels: Table<LibraryKernel>,
+    pub links: Table<Link>,
     pub streams: Table<Stream>,
     pub events: Table<Event>,
     pub graphs: Table<Mutex<Graph>>,
@@ -62,6 +70,9 @@ pub fn initialise() {
         contexts: Table::new(),
         modules: Table::new(),
         functions: Table::new(),
+        libraries: Table::new(),
+        kernels: Table::new(),
+        links: Table::new(),
         streams: Table::new(),
         events: Table::new(),
         graphs: Table::new(),

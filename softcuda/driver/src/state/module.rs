@@ -42,6 +42,12 @@ pub struct Function {
     pub settings: Mutex<HashMap<u32, i32>>,
 }
 
+/// Numbers of `CUfunction_attribute` that can be set.
+const MAX_DYNAMIC_SHARED: u32 = 8;
+const CARVEOUT: u32 = 9;
+const CLUSTER_FIRST: u32 = 10;
+const CLUSTER_LAST: u32 = 15;
+
 impl Function {
     pub fn kernel(&self) -> &Kernel {
         &self.module.module.kernels()[self.index]
@@ -50,6 +56,35 @@ impl Function {
     /// Threads of a block that a launch may have.
     pub fn max_threads(&self, model: &Model) -> u32 {
         self.kernel().max_threads.min(model.max_threads_per_block)
+    }
+
+    /// An attribute that can be set, by its number in `CUfunction_attribute`.
+    pub fn setting(&self, number: u32) -> Done<i32> {
+        match number {
+            MAX_DYNAMIC_SHARED => Ok(self.max_dynamic_shared.load(Ordering::Relaxed)),
+            CARVEOUT => Ok(self.carveout.load(Ordering::Relaxed)),
+            CLUSTER_FIRST..=CLUSTER_LAST => Ok(lock(&self.settings).get(&number).copied().unwrap_or(0)),
+            _ => Err(CUresult::INVALID_VALUE),
+        }
+    }
+
+    /// Sets an attribute within the model's limits.
+    pub fn set(&self, number: u32, value: i32, model: &Model) -> Done {
+        match number {
+            MAX_DYNAMIC_SHARED => {
+                let limit = model.max_shared_per_block.saturating_sub(self.kernel().static_shared);
+                if value < 0 || value as u32 > limit {
+                    return Err(CUresult::INVALID_VALUE);
+                }
+                self.max_dynamic_shared.store(value, Ordering::Relaxed);
+            }
+            CARVEOUT if (-1..=100).contains(&value) => self.carveout.store(value, Ordering::Relaxed),
+            CLUSTER_FIRST..=CLUSTER_LAST if model.compute_capability.0 >= 9 => {
+                lock(&self.settings).insert(number, value);
+            }
+            _ => return Err(CUresult::INVALID_VALUE),
+        }
+        Ok(())
     }
 
     /// Refuses dynamic shared bytes above what the function was granted.
