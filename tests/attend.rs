@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use kv_world::{Step, World, rng};
 use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
 use lowbit::format::{DType, Half16};
-use lowbit::ops::attend::Options;
+use lowbit::reference::attend::Options;
 use nvcuda::client::{self, Approx, MmaMode};
 use rand::RngExt;
 
@@ -52,7 +52,7 @@ struct Case<T> {
     step: Step,
     q: Vec<T>,
     heads: usize,
-    options: Options,
+    options: Options<'static>,
 }
 
 impl<T: Half16> Case<T> {
@@ -187,6 +187,56 @@ fn every_numerics_mode_and_model() {
             }
         }
     }
+}
+
+/// Slopes and sinks of up to 16 heads; one sink is far below, one far above the logits, one absent.
+static SLOPES: [f32; 16] = {
+    let mut slopes = [0.0; 16];
+    let mut head = 0;
+    while head < 16 {
+        slopes[head] = 0.5 / (head * head + 1) as f32;
+        head += 1;
+    }
+    slopes
+};
+static SINKS: [f32; 16] =
+    [0.5, -40.0, 60.0, f32::NEG_INFINITY, 1.0, 2.0, -3.0, 4.0, 0.0, 7.5, -1.0, 3.25, 9.0, -8.0, 0.1, 2.5];
+
+/// Each option alone and all together: every format, one chunk and many, rows of no visible key, every numerics mode.
+#[test]
+fn options_of_the_logits() {
+    let gpu = Gpu::new();
+    let lens = [(1, 1), (33, 3), (300, 2), (0, 0), (1025, 1)];
+    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)] {
+        for (d, kv_heads, group) in [(64, 2, 3), (128, 1, 8)] {
+            for option in 0..5 {
+                let mut case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &lens, 1.0, 41);
+                let heads = case.heads;
+                let has = |this| option == this || option == 4;
+                case.options.soft_cap = has(0).then_some(20.0);
+                case.options.alibi_slopes = has(1).then_some(&SLOPES[..heads]);
+                case.options.sink_logits = has(2).then_some(&SINKS[..heads]);
+                case.options.window = has(3).then_some(70);
+                let what = format!("{format} D {d}, option {option}");
+                let (row, lse) = case.check(&gpu, &what);
+                println!("{what}: rows within {row:.2e}, LSE within {lse:.2e}");
+                if option == 4 {
+                    for mma in [MmaMode::Shuffle, MmaMode::Trunc] {
+                        let modes = |m: &mut client::Modes| (m.mma, m.approx, m.seed) = (mma, Approx::Perturbed, 5);
+                        client::with_modes(modes, || case.check(&gpu, &format!("{what}, mma {mma:?}, perturbed")));
+                    }
+                }
+            }
+        }
+    }
+    let mut case = Case::<bf16>::new(layout(KvFormat::kivi4(32), 128, 1, DType::Bf16), 8, &lens, 1.0, 43);
+    case.options = Options {
+        soft_cap: Some(30.0),
+        alibi_slopes: Some(&SLOPES[..8]),
+        sink_logits: Some(&SINKS[..8]),
+        ..case.options
+    };
+    case.check(&gpu, "kivi4 bf16, all options");
 }
 
 /// A softmax over logits of every size, values of every size: each row of data is hard on another step.

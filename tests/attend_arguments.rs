@@ -24,7 +24,7 @@ struct Call<'a> {
     batch: Batch<'a>,
     cache: KvCacheRef<'a>,
     stride: usize,
-    options: Options,
+    options: Options<'a>,
     q: usize,
     out: usize,
     lse: usize,
@@ -45,6 +45,19 @@ fn wrong_arguments_are_named_and_nothing_is_written() {
         (|c| c.batch.max_q_len = 3, "`batch.max_q_len`: expected at most 2 (the plan's capacity), found 3"),
         (|c| c.options.softmax_scale = f32::NAN, "`options.softmax_scale`: expected a finite number, found NaN"),
         (|c| c.options.window = Some(0), "`options.window`: expected 1..=1073741824, found 0"),
+        (|c| c.options.soft_cap = Some(0.0), "`options.soft_cap`: expected a finite number above 0, found 0"),
+        (
+            |c| c.options.soft_cap = Some(f32::INFINITY),
+            "`options.soft_cap`: expected a finite number above 0, found inf",
+        ),
+        (
+            |c| c.options.alibi_slopes = c.cache.k_scale.take(),
+            "`options.alibi_slopes`: expected 4 elements, one per head, found 2",
+        ),
+        (
+            |c| c.options.sink_logits = c.cache.v_scale.take(),
+            "`options.sink_logits`: expected 4 elements, one per head, found 2",
+        ),
         (|c| c.batch.max_blocks = 0, "`batch.max_blocks`: expected 1..=67108863, found 0"),
         (|c| c.batch.max_blocks = 7, "`batch.block_table`: expected 14 elements, found 32"),
         (|c| c.cache.k_scale = c.cache.v_scale.take(), "`cache.v_scale`: expected 1 or 2 elements, found none"),

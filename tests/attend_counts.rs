@@ -9,7 +9,7 @@ use attend_device::Gpu;
 use kv_world::{World, noise};
 use lowbit::cache::{KvFormat, KvLayout, KvShape};
 use lowbit::format::DType;
-use lowbit::ops::attend::Options;
+use lowbit::reference::attend::Options;
 use nvcuda::client;
 
 const TOKENS: usize = 4096;

@@ -12,13 +12,12 @@ use golden::Golden;
 use kv_world::World;
 use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
 use lowbit::format::DType;
-use lowbit::ops::attend::Options;
-use lowbit::reference::attend::Attention;
+use lowbit::reference::attend::{Attention, Options};
 
 const FILES: [&str; 3] = ["attention_d128_h8_kv2_t333", "attention_d128_h8_kv1_t700", "attention_real_d64_h9_kv3_t512"];
 
-/// The cases of a cache that the kernels do: (name, n, m, window or not).
-fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, bool)> {
+/// The cases of a cache: (name, n, m, option).
+fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, String)> {
     let tokens = golden.shape("k")[0];
     let number = |text: &str, letter: char| text.strip_prefix(letter).unwrap().parse::<usize>().unwrap();
     let mut cases = Vec::new();
@@ -28,9 +27,7 @@ fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, bool)> {
         };
         let (n, rest) = case.split_once('.').map_or((tokens, case), |(n, rest)| (number(n, 'n'), rest));
         let (m, option) = rest.split_once('_').unwrap_or((rest, ""));
-        if ["", "window"].contains(&option) {
-            cases.push((case.to_string(), n, number(m, 'm'), option == "window"));
-        }
+        cases.push((case.to_string(), n, number(m, 'm'), option.to_string()));
     }
     assert!(cases.len() >= 2, "no golden cases of {cache}");
     cases
@@ -42,7 +39,7 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
     let (k, v, q) = (golden.f16("k"), golden.f16("v"), golden.f16("q"));
     let (heads, kv_heads, d) = (golden.shape("q")[1], golden.shape("k")[1], golden.shape("q")[2]);
     let (row, q_row) = (kv_heads * d, heads * d);
-    for (case, n, m, windowed) in cases(&golden, cache) {
+    for (case, n, m, option) in cases(&golden, cache) {
         let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens, max_append: 4, dtype: DType::F16 };
         let mut world = World::new(KvLayout::new(shape, format).unwrap(), 1, n, 5);
         if format == KvFormat::E4M3 {
@@ -59,8 +56,16 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
         }
         let step = world.step(&[m]);
         world.append(&step, &k[p0 * row..n * row], &v[p0 * row..n * row], false);
-        let window = windowed.then(|| golden.i32("window")[0] as usize);
-        let options = Options { softmax_scale: golden.f32("softmax_scale")[0], window };
+        assert!(["", "window", "softcap", "alibi", "sinks", "all"].contains(&&*option), "{option} is no known option");
+        let has = |name: &str| option == name || option == "all";
+        let (slopes, sinks) = (golden.f32("alibi_slopes"), golden.f32("sink_logits"));
+        let options = Options {
+            softmax_scale: golden.f32("softmax_scale")[0],
+            soft_cap: has("softcap").then(|| golden.f32("softcap")[0]),
+            alibi_slopes: has("alibi").then_some(&slopes[..]),
+            window: has("window").then(|| golden.i32("window")[0] as usize),
+            sink_logits: has("sinks").then_some(&sinks[..]),
+        };
         let found = gpu.attend(&world, &step, &q[(4 - m) * q_row..], heads, &options);
         let expected = Attention {
             out: golden.f64(&format!("{cache}.{case}.out")),

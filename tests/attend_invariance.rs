@@ -11,7 +11,8 @@ use kv_world::{Step, World, noise};
 use lowbit::cache::{Capacity, KvFormat, KvLayout, KvShape, Plan, Rows, Status};
 use lowbit::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use lowbit::format::DType;
-use lowbit::ops::attend::{Options, attend};
+use lowbit::ops;
+use lowbit::reference::attend::Options;
 use nvcuda::client::{self, Schedule};
 
 const FORMATS: [KvFormat; 4] = [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)];
@@ -47,7 +48,7 @@ fn assert_same(what: &str, a: &Found, b: &Found) {
     assert_eq!(a.status, b.status, "{what}");
 }
 
-const OPTIONS: Options = Options::new(0.05);
+const OPTIONS: Options<'static> = Options::new(0.05);
 const LENS: [(usize, usize); 5] = [(700, 1), (33, 2), (257, 1), (1, 1), (300, 3)];
 
 #[test]
@@ -164,14 +165,14 @@ fn a_graph_is_replayed_with_growing_lengths() {
         let first = world.step(&[1, 1]);
         let mut buffers = DeviceWorld::new(stream, &world, &first);
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
-        attend(
+        ops::attend::attend(
             &gpu.kernels,
             stream,
             &plan,
             &buffers.batch(&world, &first),
             &Rows { data: q_device.as_view(), stride: heads * D },
             &mut buffers.cache(&world, &mut status),
-            &OPTIONS,
+            &ops::attend::Options::new(OPTIONS.softmax_scale),
             &mut out.as_view_mut(),
             Some(&mut lse.as_view_mut()),
             &mut workspace.as_view_mut(),

@@ -7,7 +7,6 @@ mod kv_world;
 use attend_device::Gpu;
 use kv_world::planted;
 use lowbit::cache::{KvFormat, Status};
-use lowbit::ops::attend::Options;
 
 /// Values are integers up to 128 and weights 1 or next to nothing; int8 scales are rounded f32, and f16 outputs hold
 /// 2^-11. The LSE's tolerance is that of the operation.
@@ -19,7 +18,7 @@ fn check(format: KvFormat) {
         let cases = planted::cases(format, d, page_tokens);
         assert!(cases.len() > 50);
         for case in cases {
-            let options = Options { softmax_scale: case.options().softmax_scale, window: case.window };
+            let options = case.options();
             let found = gpu.attend(&case.world, &case.step, &case.q, planted::HEADS, &options);
             assert_eq!(found.status, Status::OK, "{}", case.name);
             let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();

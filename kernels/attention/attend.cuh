@@ -1,8 +1,9 @@
 // attend: decode attention over a paged, quantized KV cache; one CTA per (sequence, KV head, chunk of tokens).
 //
 //   s[c, t] = softmax_scale * q[c] . k[t]         columns c = (query token, query head of this KV head), tokens t
+//             (then soft-cap, ALiBi)
 //   out[c]  = sum_t softmax(s[c, :])[t] * v[t]    over the tokens the column sees (causal, window)
-//   lse[c]  = log sum_t exp(s[c, t])
+//   lse[c]  = log (sum_t exp(s[c, t]) + exp(sink))
 //
 // Bound by the bytes of K and V, which are read once for all columns; instructions must stay below ~5 a lane and byte.
 // 1. K is the M side of mma.m16n8k16 (16 tokens), the columns are the N side: 1..8 of them cost the same. P V is done
@@ -27,7 +28,6 @@ constexpr int WARPS = 4, COLUMNS = 8;
 constexpr int Q_PITCH =
     36;  // words from one B register of all lanes to the next: 32 + 4 keeps the writes free of conflicts
 constexpr uint32_t ABSENT = 0xffffffffu;
-constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
 
 // Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q), per column its factor and
 // which tokens it sees, per warp and column m and l. The O accumulators of the warps meet in the ring's place.
@@ -39,7 +39,7 @@ struct Shared {
     static constexpr int FACTOR = RAW + (F::RAW_Q ? QUERY : 0);
     static constexpr int STATE = FACTOR + COLUMNS * 4;
     static constexpr int VISIBLE = STATE + WARPS * COLUMNS * 8;
-    static constexpr int JOB = VISIBLE + COLUMNS * 8;
+    static constexpr int JOB = VISIBLE + COLUMNS * 16;
     static constexpr int BYTES = JOB + 64;
 };
 

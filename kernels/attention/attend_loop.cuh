@@ -58,12 +58,15 @@ __device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, 
     const Column column(p, job, 2 * warp + n);
     if (!column.valid) return;
     float2 s[WARPS];
-    float weight[WARPS], top = -INFINITY, total = 0.0f;
+    // With more chunks the sink comes in when they are merged.
+    const float sink = job.chunks == 1 ? sink_logit(p, column.head) * LOG2_E : -INFINITY;
+    float weight[WARPS], top = sink;
 #pragma unroll
     for (int w = 0; w < WARPS; ++w) {
         s[w] = state[w * COLUMNS + 2 * warp + n];
         if (s[w].y != 0.0f) top = fmaxf(top, log2_approx(s[w].y) - s[w].x);
     }
+    float total = sink != -INFINITY ? exp2_approx(sink - top) : 0.0f;
 #pragma unroll
     for (int w = 0; w < WARPS; ++w) {
         weight[w] = s[w].y != 0.0f ? exp2_approx(-s[w].x - top) : 0.0f;
@@ -155,7 +158,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         float c[F::HALVES][4] = {}, bias[2] = {};
         uint32_t weights[F::PARTS][F::HALVES][2];
         format.scores(stage, lane, q, c, bias);
-        softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(c, F::k_scales(stage, lane >> 2),
+        softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(p, c, F::k_scales(stage, lane >> 2),
                                                                F::v_scales(stage, lane >> 2), bias, factor, edge, here,
                                                                token, visible, lane, o, carry, weights);
         format.values(stage, lane, weights, o, carry);
@@ -193,8 +196,12 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
 
     Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
     if (threadIdx.x < COLUMNS) {
-        const int position = own.p0 + static_cast<int>(first_column + threadIdx.x) / p.group;
-        visible[threadIdx.x] = {position + 1 - window, min(position + 1, limit)};
+        const int column = first_column + threadIdx.x, position = own.p0 + column / p.group;
+        float slope = 0.0f;
+        if (p.alibi_slopes != 0 && column < columns) {
+            slope = LOG2_E * reinterpret_cast<const float*>(p.alibi_slopes)[kv_head * p.group + column % p.group];
+        }
+        visible[threadIdx.x] = {position + 1 - window, min(position + 1, limit), position, slope};
     }
     const auto head_scale = [&](uint64_t scale, uint32_t stride) {
         return F::UNIT * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);

@@ -12,14 +12,13 @@ using namespace lowbit;
 
 namespace {
 
-constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
-
-// CHANNELS of the lane of one row; `load(i, x)` reads those of part i.
+// CHANNELS of the lane of one row; `load(i, x)` reads those of part i. `sink` is one more part, without an output.
 template <int CHANNELS, class Load>
-__device__ __forceinline__ float merge(const float* lse, int64_t lse_stride, int parts, const Load& load,
+__device__ __forceinline__ float merge(const float* lse, int64_t lse_stride, int parts, float sink, const Load& load,
                                        float (&sum)[CHANNELS]) {
-    float top = -INFINITY, total = 0.0f;
+    float top = sink;
     for (int i = 0; i < parts; ++i) top = fmaxf(top, lse[i * lse_stride]);
+    float total = sink != -INFINITY ? exp2_approx((sink - top) * LOG2_E) : 0.0f;
 #pragma unroll
     for (int c = 0; c < CHANNELS; ++c) sum[c] = 0.0f;
     for (int i = 0; i < parts; ++i) {
@@ -51,7 +50,7 @@ __device__ __forceinline__ void merge_chunks(const AttendParams& p) {
     const float* parts = reinterpret_cast<const float*>(p.parts_out) + at * p.max_chunks * D;
     float sum[D / 32];
     const float lse = merge<D / 32>(
-        reinterpret_cast<const float*>(p.parts_lse) + at * p.max_chunks, 1, chunks,
+        reinterpret_cast<const float*>(p.parts_lse) + at * p.max_chunks, 1, chunks, sink_logit(p, head),
         [&](int i, float (&x)[D / 32]) {
 #pragma unroll
             for (int c = 0; c < D / 32; c += 2) {
@@ -108,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(128) merge_states(const __grid_cons
         const int64_t channel = first + lane;
         float sum[1];
         const float lse = merge<1>(
-            reinterpret_cast<const float*>(p.parts_lse) + row, p.rows, p.parts,
+            reinterpret_cast<const float*>(p.parts_lse) + row, p.rows, p.parts, -INFINITY,
             [&](int i, float (&x)[1]) {
                 x[0] = load_element(dtype, p.parts_out, (i * p.rows + row) * p.head_dim + channel);
             },

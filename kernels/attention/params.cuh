@@ -1,11 +1,14 @@
 // What an attention launch gets: shared with Rust (`ops::attend`), field by field.
 #pragma once
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
 #include "kv/layout.cuh"
 
 namespace lowbit {
+
+constexpr float LOG2_E = 1.44269504088896340736f, LN_2 = 0.69314718055994530942f;
 
 struct AttendParams {
     kv::KvParams kv;
@@ -17,6 +20,8 @@ struct AttendParams {
     uint64_t parts_lse;  // f32 [total_q, heads, max_chunks]
     uint64_t q_stride;
     uint64_t out_stride;
+    uint64_t alibi_slopes;  // f32 [heads], or 0
+    uint64_t sink_logits;   // f32 [heads], or 0
     int32_t heads;
     int32_t group;   // heads / kv_heads
     int32_t passes;  // CTAs that share a chunk's columns: ceil(group * max_q_len / 8)
@@ -24,12 +29,18 @@ struct AttendParams {
     int32_t max_len;  // tokens that the block table and the plan cover
     int32_t window;   // a row at p sees positions > p - window; 0: all
     float softmax_scale;
-    uint32_t zero;  // 0, see `pinned`
+    float soft_cap;  // 0: none
+    uint32_t bent;   // 1: there is a soft-cap or ALiBi, so logits are more than scaled products
+    uint32_t zero;   // 0, see `pinned`
 };
-static_assert(sizeof(AttendParams) == 248 && offsetof(AttendParams, q) == 160 &&
-                  offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 216 &&
-                  offsetof(AttendParams, softmax_scale) == 240,
+static_assert(sizeof(AttendParams) == 272 && offsetof(AttendParams, q) == 160 &&
+                  offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 232 &&
+                  offsetof(AttendParams, softmax_scale) == 256,
               "AttendParams is shared with Rust");
+
+__device__ __forceinline__ float sink_logit(const AttendParams& p, int64_t head) {
+    return p.sink_logits == 0 ? -INFINITY : reinterpret_cast<const float*>(p.sink_logits)[head];
+}
 
 // Tokens a chunk has: a function of the sequence's own length alone, so that a row's result does not depend on what
 // else is in the batch. A multiple of every page size; at most 64 chunks a sequence.

@@ -14,6 +14,7 @@
 #pragma once
 #include <cmath>
 
+#include "attention/params.cuh"
 #include "common/convert.cuh"
 #include "common/mma.cuh"
 
@@ -68,10 +69,23 @@ __device__ __forceinline__ void erase_value_bytes(char* values, int lane, uint32
     }
 }
 
-// Which tokens a column sees: first <= token < end. Rarely looked at, so it lives in shared memory.
+// Which tokens a column sees: first <= token < end; where it is, and its ALiBi slope in units of log2. Rarely looked
+// at, so it lives in shared memory.
 struct Visible {
-    int first, end;
+    int first, end, position;
+    float slope;
 };
+
+// A logit in units of log2 after soft-cap, c*tanh(s/c), and ALiBi. With c = 50 the difference of exponentials costs
+// 1e-5 absolute, where tanh.approx would cost 2e-2.
+__device__ __forceinline__ float bend(const AttendParams& p, float s, const Visible& column, int token) {
+    if (p.soft_cap != 0.0f) {
+        const float cap = p.soft_cap * LOG2_E;
+        const float e = exp2_approx(fabsf(s) * (2.0f * LOG2_E / cap));
+        s = copysignf(cap - __fdividef(2.0f * cap, e + 1.0f), s);
+    }
+    return fmaf(column.slope, static_cast<float>(token - column.position), s);
+}
 
 // Accumulators beside O that a format carries from tile to tile. Most have none.
 struct NoCarry {
@@ -94,23 +108,36 @@ struct Softmax {
 
     // Scores of a tile -> weights as B fragments: f16, or (bf16 has 8 bits only) bf16 in two parts whose sum they are.
     //
-    // s = c*factor*k_scale + bias*factor in units of log2; weights are 2^(s-m) * v_scale. `edge` (the same in all
-    // lanes): some column does not see some token, or a token is absent; those weigh 0. Then `here()` says whether the
-    // tile is there at all. `token` is the tile's first.
+    // s = c*factor*k_scale + bias*factor in units of log2, perhaps bent (c is then changed); weights are 2^(s-m) *
+    // v_scale. `edge` (the same in all lanes): some column does not see some token, or a token is absent; those weigh
+    // 0. Then `here()` says whether the tile is there at all. `token` is the tile's first.
     template <bool TOKEN_SCALES, bool COLUMN_BIAS, bool BF16, int HALVES, int TILES, class Carry, class Here>
-    __device__ __forceinline__ void step(const float (&c)[HALVES][4], float2 k_scale, float2 v_scale,
-                                         const float (&bias)[2], const float (&factor)[2], bool edge, const Here& here,
-                                         int token, const Visible* visible, int lane, float (&o)[TILES][4],
-                                         Carry& carry, uint32_t (&p)[BF16 ? 2 : 1][HALVES][2]) {
+    __device__ __forceinline__ void step(const AttendParams& params, float (&c)[HALVES][4], float2 k_scale,
+                                         float2 v_scale, const float (&bias_)[2], const float (&factor)[2], bool edge,
+                                         const Here& here, int token, const Visible* visible, int lane,
+                                         float (&o)[TILES][4], Carry& carry, uint32_t (&p)[BF16 ? 2 : 1][HALVES][2]) {
         static_assert(!TOKEN_SCALES || HALVES == 1, "one pair of token scales a lane");
-        float a[2][2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
+        float a[2][2], bias[2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
         bool move = edge;
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
             a[0][n] = TOKEN_SCALES ? factor[n] * k_scale.x : factor[n];
             a[1][n] = TOKEN_SCALES ? factor[n] * k_scale.y : factor[n];
-            origin[n] = COLUMN_BIAS ? fmaf(bias[n], factor[n], neg_m[n]) : neg_m[n];
+            bias[n] = bias_[n];
         }
+        if (params.bent) {
+#pragma unroll
+            for (int x = 0; x < 4 * HALVES; ++x) {
+                const int i = x / 4, h = x / 2 % 2, n = x % 2;
+                const float straight = fmaf(c[i][2 * h + n], a[h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
+                c[i][2 * h + n] =
+                    bend(params, straight, visible[2 * (lane & 3) + n], token + 16 * i + 8 * h + (lane >> 2));
+            }
+            a[0][0] = a[0][1] = a[1][0] = a[1][1] = 1.0f;
+            bias[0] = bias[1] = 0.0f;
+        }
+#pragma unroll
+        for (int n = 0; n < 2; ++n) origin[n] = COLUMN_BIAS ? fmaf(bias[n], factor[n], neg_m[n]) : neg_m[n];
 #pragma unroll
         for (int i = 0; i < HALVES; ++i) {
 #pragma unroll

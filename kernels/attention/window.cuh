@@ -142,7 +142,7 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
             window.scores(token, span.first, span.end, raw_query, lane, c);
             const bool edge = token < span.all_first || token + F::TILE > min(span.all_end, span.end);
             softmax.step<false, false, F::WINDOW_BF16>(
-                c, {1.0f, 1.0f}, {1.0f, 1.0f}, bias, raw_factor, edge, [] { return true; }, token, visible, lane, o,
+                p, c, {1.0f, 1.0f}, {1.0f, 1.0f}, bias, raw_factor, edge, [] { return true; }, token, visible, lane, o,
                 carry, weights);
             window.values(token, span.first, span.end, weights, lane, o);
         }

@@ -29,18 +29,27 @@ use crate::format::{DType, Element, Half16};
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
 /// What is done to the logits.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
+///
+/// In the order of application: `s = softmax_scale * (q . k)`; soft-cap; ALiBi; masks; the sink.
+#[derive(Debug)]
+pub struct Options<'a> {
     /// Factor of q . k; usually 1/sqrt(head_dim).
     pub softmax_scale: f32,
+    /// c of the soft-cap `s = c * tanh(s / c)` (Gemma 2).
+    pub soft_cap: Option<f32>,
+    /// `[num_heads]`, slope of each query head: `s += slope * (t - p)` (Press et al. 2022, "Train Short, Test Long").
+    pub alibi_slopes: Option<CudaView<'a, f32>>,
     /// A row at position p sees positions > p - window only.
     pub window: Option<usize>,
+    /// `[num_heads]`: a logit beside those of the keys, in the sum and in the LSE, with no value (gpt-oss). Of partial
+    /// results that are merged later exactly one may have it.
+    pub sink_logits: Option<CudaView<'a, f32>>,
 }
 
-impl Options {
+impl Options<'_> {
     /// The factor alone.
     pub const fn new(softmax_scale: f32) -> Self {
-        Self { softmax_scale, window: None }
+        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None }
     }
 }
 
@@ -56,6 +65,8 @@ struct AttendParams {
     parts_lse: u64,
     q_stride: u64,
     out_stride: u64,
+    alibi_slopes: u64,
+    sink_logits: u64,
     heads: i32,
     group: i32,
     passes: i32,
@@ -63,6 +74,8 @@ struct AttendParams {
     max_len: i32,
     window: i32,
     softmax_scale: f32,
+    soft_cap: f32,
+    bent: u32,
     zero: u32,
 }
 
@@ -132,7 +145,7 @@ fn shared_bytes(layout: &KvLayout) -> u32 {
     let ring = WARPS * STAGES * layout.tile().bytes;
     let query = layout.shape().head_dim / 8 * Q_PITCH * 4;
     let queries = if layout.format().has_window() { 2 } else { 1 };
-    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 8) + 64) as u32
+    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 16) + 64) as u32
 }
 
 fn launches(plan: &Plan) -> [Launch<AttendParams>; 2] {
@@ -174,7 +187,7 @@ const OP: &str = "attend";
 /// and values.
 ///
 /// - `out` `[total_q, num_heads, head_dim]`; `lse` `[total_q, num_heads]`, the natural logarithm of the sum of
-///   exponentials. A row that sees no key: out 0, LSE -inf. Rows of no sequence, and of sequences whose lengths
+///   exponentials. A row that sees no key: out 0, LSE -inf or the sink logit. Rows of no sequence, and of sequences whose lengths
 ///   contradict themselves, are not written.
 /// - `workspace`: at least [`Plan::workspace_bytes`], 16-byte aligned.
 /// - What only the device can see (page and slot indices, lengths) sets bits of the cache's status word; see
@@ -185,7 +198,8 @@ const OP: &str = "attend";
 /// # Errors
 /// [`Error::Argument`], checked before anything is launched: the rules of [`KvCacheRef`], [`Batch`] and [`Rows`]; a layout
 /// or heads other than the plan's, a batch beyond its capacity; pages of more than 64 GiB; a dtype other than the
-/// layout's; lengths of `out`, `lse`, `workspace`; a softmax scale that is not finite; a window of 0 or above 2^30;
+/// layout's; lengths of `out`, `lse`, `workspace`; slopes or sinks that are not one per head; a softmax scale that is not
+/// finite, a soft-cap that is not finite and above 0, a window of 0 or above 2^30;
 /// memory or a stream of another context. Then loading and launching.
 #[allow(clippy::too_many_arguments)]
 pub fn attend<T: Half16>(
@@ -195,7 +209,7 @@ pub fn attend<T: Half16>(
     batch: &Batch<'_>,
     q: &Rows<'_, T>,
     cache: &mut KvCacheRef<'_>,
-    options: &Options,
+    options: &Options<'_>,
     out: &mut CudaViewMut<'_, T>,
     lse: Option<&mut CudaViewMut<'_, f32>>,
     workspace: &mut CudaViewMut<'_, u8>,
@@ -220,6 +234,15 @@ pub fn attend<T: Half16>(
             return Err(Error::argument(OP, argument, format!("at least {needed} {what}"), found.to_string()));
         }
     }
+    let per_head = [("options.alibi_slopes", &options.alibi_slopes), ("options.sink_logits", &options.sink_logits)];
+    for (argument, given) in per_head {
+        let Some(given) = given else { continue };
+        if given.len() != plan.num_heads() {
+            let expected = format!("{} elements, one per head", plan.num_heads());
+            return Err(Error::argument(OP, argument, expected, given.len().to_string()));
+        }
+        check_context(OP, argument, given.stream(), stream)?;
+    }
     for (argument, of) in [
         ("q.data", q.data.stream()),
         ("out", out.stream()),
@@ -236,6 +259,8 @@ pub fn attend<T: Half16>(
     let (parts_out, _parts_guard) = workspace.device_ptr_mut(stream);
     let lse = lse.map(|lse| lse.device_ptr_mut(stream));
     let lse_pointer = lse.as_ref().map_or(0, |(pointer, _guard)| *pointer);
+    let [alibi_slopes, sink_logits] = per_head.map(|(_, given)| given.as_ref().map(|given| given.device_ptr(stream)));
+    let pointer = |given: &Option<(u64, _)>| given.as_ref().map_or(0, |(pointer, _guard)| *pointer);
     check_aligned(OP, "q.data", q_pointer, 4)?;
     check_aligned(OP, "out", out_pointer, 4)?;
     check_aligned(OP, "workspace", parts_out, 16)?;
@@ -250,6 +275,8 @@ pub fn attend<T: Half16>(
         parts_lse: parts_out + (4 * parts * plan.layout().shape().head_dim) as u64,
         q_stride: q.stride as u64,
         out_stride: row as u64,
+        alibi_slopes: pointer(&alibi_slopes),
+        sink_logits: pointer(&sink_logits),
         heads: plan.num_heads() as i32,
         group: plan.group() as i32,
         passes: plan.passes() as i32,
@@ -257,6 +284,8 @@ pub fn attend<T: Half16>(
         max_len: plan.capacity().max_len.min(batch.max_blocks * plan.layout().shape().page_tokens) as i32,
         window: options.window.unwrap_or(0) as i32,
         softmax_scale: options.softmax_scale,
+        soft_cap: options.soft_cap.unwrap_or(0.0),
+        bent: u32::from(options.soft_cap.is_some() || options.alibi_slopes.is_some()),
         zero: 0,
     };
     let [mut chunks, mut merge] = launches(plan);
@@ -273,7 +302,7 @@ pub fn attend<T: Half16>(
 }
 
 /// The batch and the cache against the plan.
-fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, options: &Options) -> Result<()> {
+fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, options: &Options<'_>) -> Result<()> {
     let wrong = |argument, expected: String, found: String| Err(Error::argument(OP, argument, expected, found));
     if cache.layout != *plan.layout() {
         return wrong("cache.layout", format!("the plan's ({:?})", plan.layout()), format!("{:?}", cache.layout));
@@ -296,6 +325,9 @@ fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, o
     }
     if !options.softmax_scale.is_finite() {
         return wrong("options.softmax_scale", "a finite number".into(), options.softmax_scale.to_string());
+    }
+    if let Some(cap) = options.soft_cap.filter(|cap| !(cap.is_normal() && *cap > 0.0)) {
+        return wrong("options.soft_cap", "a finite number above 0".into(), cap.to_string());
     }
     match options.window {
         Some(window) if !(1..=1 << 30).contains(&window) => {
@@ -388,9 +420,9 @@ mod tests {
     /// The same numbers stand in kernels/attention/params.cuh and merge.cu.
     #[test]
     fn offsets_are_those_of_the_headers() {
-        assert_eq!((size_of::<AttendParams>(), size_of::<MergeParams>()), (248, 56));
+        assert_eq!((size_of::<AttendParams>(), size_of::<MergeParams>()), (272, 56));
         assert_eq!([offset_of!(AttendParams, q), offset_of!(AttendParams, q_stride)], [160, 200]);
-        assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [216, 240]);
+        assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [232, 256]);
         assert_eq!([offset_of!(MergeParams, rows), offset_of!(MergeParams, dtype)], [32, 48]);
     }
 }

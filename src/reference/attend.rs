@@ -48,6 +48,13 @@ pub struct Options<'a> {
     pub sink_logits: Option<&'a [f32]>,
 }
 
+impl Options<'_> {
+    /// The factor alone.
+    pub const fn new(softmax_scale: f32) -> Self {
+        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None }
+    }
+}
+
 /// Result of [`attend`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {

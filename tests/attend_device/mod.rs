@@ -7,8 +7,9 @@ use lowbit::Kernels;
 use lowbit::cache::{Batch, Capacity, KvCacheRef, Plan, Rows, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaStream};
 use lowbit::format::{DType, Element, Half16};
-use lowbit::ops::attend::{Options, attend};
-use lowbit::reference::{self, attend::Attention};
+use lowbit::ops;
+use lowbit::reference;
+use lowbit::reference::attend::{Attention, Options};
 use lowbit::testing;
 
 use crate::kv_world::{Step, World};
@@ -61,17 +62,26 @@ impl Gpu {
         let mut status = stream.clone_htod(&[0u32]).unwrap();
         let q = stream.clone_htod(q).unwrap();
         let mut out = stream.clone_htod(&vec![T::from_f32(UNTOUCHED); step.total_q * row]).unwrap();
+        let [slopes, sinks] = [options.alibi_slopes, options.sink_logits]
+            .map(|per_head| per_head.map(|values| stream.clone_htod(values).unwrap()));
+        let device_options = ops::attend::Options {
+            softmax_scale: options.softmax_scale,
+            soft_cap: options.soft_cap,
+            alibi_slopes: slopes.as_ref().map(CudaSlice::as_view),
+            window: options.window,
+            sink_logits: sinks.as_ref().map(CudaSlice::as_view),
+        };
         let mut lse = stream.clone_htod(&vec![UNTOUCHED; step.total_q * heads]).unwrap();
         // SAFETY: the kernels write what they read of it; the software device reports it if they do not.
         let mut workspace = unsafe { stream.alloc::<u8>(plan.workspace_bytes().max(16)) }.unwrap();
-        attend(
+        ops::attend::attend(
             &self.kernels,
             stream,
             &plan,
             &buffers.batch(world, step),
             &Rows { data: q.as_view(), stride: row },
             &mut buffers.cache(world, &mut status),
-            options,
+            &device_options,
             &mut out.as_view_mut(),
             Some(&mut lse.as_view_mut()),
             &mut workspace.as_view_mut(),
@@ -155,12 +165,7 @@ impl DeviceWorld {
 /// The definition on the same bytes.
 pub fn expected<T: Half16>(world: &World, step: &Step, q: &[T], heads: usize, options: &Options) -> Attention {
     let rows = reference::kv::Rows { data: q, stride: heads * world.layout.shape().head_dim };
-    let options = reference::attend::Options {
-        softmax_scale: options.softmax_scale,
-        window: options.window,
-        ..Default::default()
-    };
-    reference::attend::attend(&world.cache_ref(), &world.batch(step), rows, heads, &options).unwrap()
+    reference::attend::attend(&world.cache_ref(), &world.batch(step), rows, heads, options).unwrap()
 }
 
 /// Largest error of a row relative to its norm: half an ulp of the output dtype for storing it, as much for P in f16 and
