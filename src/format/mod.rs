@@ -2,8 +2,12 @@
 
 mod element;
 mod fp8;
+mod ggml;
 mod scheme;
+mod transform;
 
 pub use element::{DType, Element, Half16};
 pub use fp8::Fp8;
+pub use ggml::{GgmlType, IQ4_NL};
 pub use scheme::{Axis, Code, Lengths, Matrix, Scales, Scheme, pack, unpack};
+pub use transform::{MAX_ROTATION, Rotation, Transform, sign};

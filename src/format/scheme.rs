@@ -123,6 +123,26 @@ impl Matrix {
     pub const fn span(&self) -> usize {
         if self.rows == 0 || self.cols == 0 { 0 } else { (self.rows - 1) * self.row_stride + self.cols }
     }
+
+    /// Checks the shape itself, and a buffer's name and length against it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]: rows that overlap, more elements than kernels can number, too short a buffer.
+    pub fn validate(&self, op: &'static str, (name, len): (&'static str, usize)) -> Result<()> {
+        let wrong = |argument, expected: String, found: String| Err(Error::argument(op, argument, expected, found));
+        let Matrix { rows, cols, row_stride } = *self;
+        if rows > 1 && row_stride < cols {
+            return wrong("shape.row_stride", format!("at least the {cols} columns"), row_stride.to_string());
+        }
+        let limit = i32::MAX as usize;
+        if rows > limit || cols > limit || rows.checked_mul(row_stride.max(cols)).is_none_or(|n| n > limit * 64) {
+            return wrong("shape", format!("at most {limit} rows and columns, 2^37 elements"), format!("{self:?}"));
+        }
+        if len < self.span() {
+            return wrong(name, format!("at least {} elements", self.span()), len.to_string());
+        }
+        Ok(())
+    }
 }
 
 impl Scheme {

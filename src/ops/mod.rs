@@ -2,6 +2,8 @@
 
 pub mod attend;
 pub mod cast;
+pub mod ggml;
 pub mod kv;
 pub mod matmul;
 pub mod quantize;
+pub mod transform;

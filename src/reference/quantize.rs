@@ -104,7 +104,7 @@ fn lengths_of(scales: &Scales<&mut [f32], &mut [f16]>) -> Scales<usize, usize> {
 }
 
 /// What statistics see of an input: NaN as 0, clamped.
-fn sanitize(x: f32) -> f32 {
+pub(crate) fn sanitize(x: f32) -> f32 {
     if x.is_nan() { 0.0 } else { x.clamp(-LIMIT, LIMIT) }
 }
 

@@ -59,9 +59,11 @@ pub fn launch_table() -> Vec<EntryRow> {
         super::probe::ENTRIES.to_vec(), //
         crate::ops::attend::entries(),
         crate::ops::cast::entries(),
+        crate::ops::ggml::entries(),
         crate::ops::kv::entries(),
         crate::ops::matmul::entries(),
         crate::ops::quantize::entries(),
+        crate::ops::transform::entries(),
     ];
     families.concat()
 }

@@ -22,11 +22,11 @@ mod plain;
 mod rtn;
 mod words;
 
+pub use crate::format::GgmlType;
 pub use awq::{Awq, AwqWords};
 #[cfg(feature = "safetensors")]
 pub use checkpoint::{Checkpoint, CheckpointFormat};
 pub use compressed::{CompressedTensors, CompressedWords};
-pub use ggml::GgmlType;
 pub use gptq::{Gptq, GptqVersion, GptqWords};
 pub use layout::{CodePlace, PACKED_VERSION, PackedLayout, WeightFormat, ZeroPoint};
 pub use order::{Imported, PADDING};

@@ -1,0 +1,10 @@
+//! ggml blocks, codebooks and the transforms before coding: references against golden vectors, kernels against references.
+#![cfg(kernels_built)]
+
+#[allow(dead_code)] // Each test file uses a part of it.
+#[path = "../common/golden.rs"]
+mod golden;
+
+mod ggml;
+mod transform;
+mod world;
