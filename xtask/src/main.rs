@@ -11,6 +11,7 @@ mod mutants;
 #[allow(dead_code)] // Shared with the build script, which also needs the version.
 mod nvcc;
 mod perf;
+mod profile;
 mod shell;
 mod test;
 mod toolchain;
@@ -26,6 +27,9 @@ cargo xtask COMMAND
   accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..)
   perf [ARGS]          instructions, registers, sectors of every kernel against their marks; see `perf --help`
   mutants [ARGS]       wrong edits of the kernels, one at a time: do the tests notice? see `mutants --help`
+  profile [ARGS] -- COMMAND
+                       runs any command on softcuda and prints the hottest PTX lines of its kernels; --top N,
+                       --kernel TEXT, --json FILE
   foreign              NVIDIA's Python bindings and numba's compiler on softcuda (a part of `test`)
   toolchain            nvcc and friends from pinned wheels, into target/toolchain; nothing to do if they are there
   model                the default model file, into target/model
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Some("accuracy") => demo::accuracy(rest),
         Some("perf") => perf::perf(rest),
         Some("mutants") => mutants::mutants(rest),
+        Some("profile") => profile::profile(rest),
         Some("foreign") => no_arguments(rest).and_then(|()| foreign::run_all()),
         Some("toolchain") => no_arguments(rest).and_then(|()| toolchain::install()).map(drop),
         Some("model") => no_arguments(rest).and_then(|()| model::fetch()).map(|file| println!("{}", file.display())),

@@ -7,7 +7,8 @@
 mod load;
 
 pub use crate::counters::KernelCounters;
-pub use load::{LoadError, ensure, force};
+pub use crate::profile::{KernelProfile, LineProfile, merged};
+pub use load::{LoadError, ensure, find, force};
 pub use softcuda_engine::{Approx, Checks, Class, LaunchStats, MmaMode, Schedule};
 
 use crate::api::control::text;
@@ -107,8 +108,19 @@ pub fn set_model(name: &str) {
 /// Counters of the calling thread's launches since [`reset_counters`], one entry a kernel in the order of first launch.
 pub fn counters() -> Vec<KernelCounters> {
     let text = ask(text::COUNTERS).unwrap_or_default();
-    let parse = |line| KernelCounters::from_line(line).unwrap_or_else(|| panic!("unknown counters: {line}"));
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("unknown counters ({error}): {line}"));
     text.lines().map(parse).collect()
+}
+
+/// What every executed PTX line of the calling thread's launches did since [`reset_counters`], one entry for each kernel of each PTX text in
+/// the order of first launch. Empty without softcuda.
+pub fn profiles() -> Vec<KernelProfile> {
+    merged(&profiles_json()).unwrap_or_else(|error| panic!("unknown profiles: {error}"))
+}
+
+/// [`profiles`] as text: a JSON object a line, [`KernelProfile`] with its field names. [`merged`] reads it.
+pub fn profiles_json() -> String {
+    ask(text::PROFILES).unwrap_or_default()
 }
 
 /// The counters of one kernel; zeros if it was not launched.

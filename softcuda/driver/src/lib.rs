@@ -11,4 +11,5 @@
 mod api;
 pub mod client;
 mod counters;
+mod profile;
 mod state;

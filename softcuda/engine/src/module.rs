@@ -5,6 +5,7 @@ use crate::decode::{self, Env, param_offsets};
 use crate::device::{Device, Launch};
 use crate::exec::code::Code;
 use crate::exec::{LaunchInfo, Limits, run};
+use crate::listing::Listing;
 use crate::memory::space::Label;
 use crate::memory::{LaunchMemory, LaunchShape};
 use crate::ptx::{self, Function, Init, Space, Unit, Variable};
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Module {
     device: Device,
     text: Arc<str>,
-    files: Vec<(u32, String)>,
+    files: Arc<[(u32, String)]>,
     kernels: Vec<Kernel>,
     codes: Vec<Arc<Code>>,
     globals: Vec<(String, u64, u64)>,
@@ -202,16 +203,22 @@ impl Module {
         self.globals.iter().find(|g| g.0 == name).map(|g| (g.1, g.2))
     }
 
-    /// The statement at an instruction, and `file:line` of its source.
-    fn statement(&self, code: &Code, pc: u32) -> (String, Option<String>) {
-        let Some(origin) = code.origins.get(pc as usize) else { return (String::new(), None) };
-        let text = &self.text[origin.text.0 as usize..origin.text.1 as usize];
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let source = origin.loc.and_then(|(file, line)| {
-            let name = &self.files.iter().find(|f| f.0 == file)?.1;
-            Some(format!("{name}:{line}"))
-        });
-        (text, source)
+    /// The PTX text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The lines behind a kernel's instructions.
+    ///
+    /// # Panics
+    /// The module has no kernel of that name.
+    pub fn listing(&self, kernel: &str) -> Listing {
+        let index = self.kernels.iter().position(|k| k.name == kernel).expect("a kernel of this module");
+        self.listing_of(self.codes[index].clone())
+    }
+
+    fn listing_of(&self, code: Arc<Code>) -> Listing {
+        Listing { text: self.text.clone(), files: self.files.clone(), code }
     }
 }
 
@@ -301,8 +308,8 @@ impl Device {
     pub fn launch(&self, module: &Module, kernel: &str, launch: Launch<'_>) -> Result<LaunchStats, Box<Report>> {
         let config = self.config();
         let model = &config.model;
-        let report = |fault: Box<Fault>, block: [u32; 3], code: Option<&Code>| {
-            let at = |pc| code.map_or((String::new(), None), |c| module.statement(c, pc));
+        let report = |fault: Box<Fault>, block: [u32; 3], code: Option<&Arc<Code>>| {
+            let at = |pc| code.map_or((String::new(), None), |c| module.listing_of(c.clone()).statement(pc));
             let (text, source) = at(fault.site.pc);
             let other_text = fault.other.as_ref().map(|(site, _)| at(site.pc).0);
             let (kernel, block_dim, seed) = (kernel.to_string(), launch.block, config.seed);

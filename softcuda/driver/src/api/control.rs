@@ -4,12 +4,12 @@
 use super::abi::{Out, Text};
 use super::entry;
 use super::result::CUresult;
-use crate::state::{context::current, modes};
+use crate::state::{context::current, counting, modes};
 use softcuda_engine::{Approx, Checks, MmaMode, Model, Schedule};
 use std::ffi::c_char;
 
 /// Changes when a client of another build could no longer talk to this library.
-pub const INTERFACE: u32 = 1;
+pub const INTERFACE: u32 = 2;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn softcudaInterface() -> u32 {
@@ -87,7 +87,7 @@ pub extern "C" fn softcudaSetModel(name: Text) -> CUresult {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn softcudaResetCounters() {
-    modes::reset_counters();
+    counting::reset();
 }
 
 /// Makes the current context usable again after a kernel fault.
@@ -101,12 +101,14 @@ pub extern "C" fn softcudaClearError() -> CUresult {
 
 /// Texts of [`softcudaText`].
 pub mod text {
-    /// Counters, a line a kernel.
+    /// Counters, a JSON object a line for each kernel.
     pub const COUNTERS: u32 = 0;
     /// The last report; asking takes it.
     pub const REPORT: u32 = 1;
     /// Why the last refused call was refused; asking takes it.
     pub const EXPLANATION: u32 = 2;
+    /// Profiles, a JSON object a line for each kernel of each text.
+    pub const PROFILES: u32 = 3;
 }
 
 /// Calls `take` with a text and its length, if there is one.
@@ -118,7 +120,8 @@ pub extern "C" fn softcudaText(
 ) -> CUresult {
     entry(|| {
         let text = match which {
-            text::COUNTERS => Some(modes::counters().iter().map(|c| c.to_line() + "\n").collect()),
+            text::COUNTERS => Some(counting::counters()),
+            text::PROFILES => Some(counting::profiles()),
             text::REPORT => modes::take_report(),
             text::EXPLANATION => modes::take_explanation(),
             _ => return Err(CUresult::INVALID_VALUE),

@@ -118,7 +118,7 @@ pub fn module(driver: &'static Driver, context: &Arc<Context>, library: CUlibrar
     driver.library_module(context.handle, library, |text| {
         enter_waiting(context)?;
         let module = logged(driver, None, compile(driver, text))?;
-        Ok(LoadedModule::new(context.handle, module, text.to_string()))
+        Ok(LoadedModule::new(context.handle, module))
     })
 }
 

@@ -19,7 +19,7 @@ fn load_into(out: Out<CUmodule>, image: &[u8], log: Option<JitLog>) -> CUresult 
         enter_waiting(context)?;
         let loaded = ptx(image, &driver.model()).and_then(|text| {
             let module = compile(driver, text)?;
-            Ok(driver.modules.insert(LoadedModule::new(context.handle, module, text.to_string())))
+            Ok(driver.modules.insert(LoadedModule::new(context.handle, module)))
         });
         out.set(logged(driver, log.as_ref(), loaded)?)
     })

@@ -91,8 +91,7 @@ pub fn force() -> Result<(), LoadError> {
     if library().is_some() {
         return Ok(());
     }
-    let candidates = candidates();
-    let path = candidates.iter().find(|p| p.is_file()).ok_or_else(|| LoadError::NotFound(candidates.clone()))?;
+    let path = find()?;
     let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| LoadError::Refused(e.to_string()))?;
     // SAFETY: the path is NUL-terminated; the library has no initialisers of its own beyond Rust's.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
@@ -155,6 +154,15 @@ fn driver_has_device() -> bool {
         unsafe { libc::dlclose(handle) };
         usable
     })
+}
+
+/// The library's file, as [`force`] would load it.
+///
+/// # Errors
+/// [`LoadError::NotFound`].
+pub fn find() -> Result<PathBuf, LoadError> {
+    let candidates = candidates();
+    candidates.iter().find(|p| p.is_file()).cloned().ok_or(LoadError::NotFound(candidates))
 }
 
 /// Where the library may lie: named, beside the executable, in cargo's `deps` folder beside or above it, on LD_LIBRARY_PATH.

@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod capture;
 pub mod context;
+pub mod counting;
 pub mod graph;
 pub mod library;
 pub mod link;

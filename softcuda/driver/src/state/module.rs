@@ -6,21 +6,24 @@ use crate::api::result::{CUresult, Done};
 use softcuda_engine::{Kernel, Model, Module};
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub struct LoadedModule {
     pub context: CUcontext,
     pub module: Module,
-    /// The text, for `ptxas` when somebody asks for registers.
-    pub text: String,
+    /// Hash of the text: the same text is the same module to those who count.
+    pub id: u64,
     /// Functions given so far, by name: asking twice gives the same handle.
     functions: Mutex<HashMap<String, Handle<Function>>>,
 }
 
 impl LoadedModule {
-    pub fn new(context: CUcontext, module: Module, text: String) -> LoadedModule {
-        LoadedModule { context, module, text, functions: Mutex::new(HashMap::new()) }
+    pub fn new(context: CUcontext, module: Module) -> LoadedModule {
+        let mut hash = DefaultHasher::new();
+        module.text().hash(&mut hash);
+        LoadedModule { context, module, id: hash.finish(), functions: Mutex::new(HashMap::new()) }
     }
 
     /// Handles given so far.

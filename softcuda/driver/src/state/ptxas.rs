@@ -6,7 +6,6 @@ use super::module::Function;
 use super::table::lock;
 use softcuda_engine::Model;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
@@ -16,10 +15,8 @@ pub fn registers(function: &Function, model: &Model) -> u32 {
     type Known = Mutex<HashMap<(u64, &'static str), HashMap<String, u32>>>;
     static KNOWN: OnceLock<Known> = OnceLock::new();
     let mut known = lock(KNOWN.get_or_init(Known::default));
-    let mut hash = DefaultHasher::new();
-    function.module.text.hash(&mut hash);
-    let key = (hash.finish(), model.name);
-    let module = known.entry(key).or_insert_with(|| ask(&function.module.text, model.name).unwrap_or_default());
+    let key = (function.module.id, model.name);
+    let module = known.entry(key).or_insert_with(|| ask(function.module.module.text(), model.name).unwrap_or_default());
     module.get(&function.kernel().name).copied().unwrap_or(0)
 }
 

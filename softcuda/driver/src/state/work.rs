@@ -4,7 +4,7 @@ use super::allocation::Place;
 use super::context::Context;
 use super::graph::Graph;
 use super::module::Function;
-use super::{Driver, modes};
+use super::{Driver, counting, modes};
 use crate::api::abi::Callback;
 use crate::api::result::{CUresult, Done};
 use softcuda_engine::{Blame, Fault, FaultKind, Launch, Report};
@@ -160,7 +160,7 @@ impl Driver {
         });
         match result {
             Ok(stats) => {
-                modes::count(stats, time);
+                counting::count(module, stats, time);
                 Ok(())
             }
             Err(report) => {

@@ -1,7 +1,10 @@
 //! Kinds of instructions, as the counters tell them apart.
 
+use serde::{Deserialize, Serialize};
+
 /// The class of an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Class {
     /// Integer and logic.

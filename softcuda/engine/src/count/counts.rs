@@ -1,9 +1,11 @@
 //! What is counted for each instruction of a kernel.
 
+use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 /// Requests to global memory in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// Warp instructions.
     pub requests: u64,
@@ -25,7 +27,8 @@ impl AddAssign for Traffic {
 }
 
 /// Counts of one instruction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SiteCounts {
     /// Warps that executed it.
     pub warps: u64,

@@ -21,3 +21,4 @@ pub use counts::{Counts, SiteCounts, Traffic};
 pub use footprint::Touched;
 pub use sectors::Sectors;
 pub use stats::{LaunchStats, LineStats};
+pub use table::grouped;

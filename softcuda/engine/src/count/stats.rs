@@ -1,17 +1,21 @@
 //! The counters of one launch, summed.
 
 use super::{Class, Counts, SiteCounts};
+use serde::{Deserialize, Serialize};
 
 /// What one launch did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LaunchStats {
     /// The kernel's name.
     pub kernel: String,
     /// Blocks run.
     pub blocks: u64,
     /// Warp instructions by class, in the order of [`Class::ALL`].
+    #[serde(with = "by_class")]
     pub warp_instructions: [u64; 15],
     /// Lane instructions by class: active lanes of each warp instruction.
+    #[serde(with = "by_class")]
     pub lane_instructions: [u64; 15],
     /// Branches at which the lanes of a warp went different ways.
     pub divergent_branches: u64,
@@ -50,11 +54,28 @@ pub struct LaunchStats {
     /// Barriers passed, per warp.
     pub barriers: u64,
     /// Counts of each executed PTX line, in order; empty unless they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LineStats>,
 }
 
+/// Counts by class as a map from the class's name.
+mod by_class {
+    use super::Class;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::BTreeMap;
+
+    pub fn serialize<S: Serializer>(counts: &[u64; 15], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Class::ALL.iter().zip(counts))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; 15], D::Error> {
+        let map = BTreeMap::<Class, u64>::deserialize(deserializer)?;
+        Ok(Class::ALL.map(|class| map.get(&class).copied().unwrap_or(0)))
+    }
+}
+
 /// What one PTX line did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineStats {
     /// Line of the PTX text, from 1.
     pub line: u32,

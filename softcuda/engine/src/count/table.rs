@@ -95,7 +95,7 @@ impl LaunchStats {
 }
 
 /// A number with a comma every three digits.
-fn grouped(n: u64) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
