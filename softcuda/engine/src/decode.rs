@@ -23,6 +23,8 @@ pub struct Env<'a> {
     pub unit: &'a Unit<'a>,
     /// Its text.
     pub source: &'a str,
+    /// [`Env::functions`] of the module.
+    pub functions: HashMap<&'a str, &'a Function<'a>>,
     /// Addresses of `.global` and `.const` variables.
     pub globals: &'a HashMap<&'a str, u64>,
     /// Use the functions for any processor.
@@ -30,9 +32,14 @@ pub struct Env<'a> {
 }
 
 impl<'a> Env<'a> {
+    /// The functions of a module by name: a definition rather than a declaration.
+    pub fn functions(unit: &'a Unit<'a>) -> HashMap<&'a str, &'a Function<'a>> {
+        let declared = unit.functions.iter().filter(|f| f.body.is_none());
+        declared.chain(unit.functions.iter().filter(|f| f.body.is_some())).map(|f| (f.name, f)).collect()
+    }
+
     fn function(&self, name: &str) -> Option<&'a Function<'a>> {
-        let named = || self.unit.functions.iter().filter(|f| f.name == name);
-        named().find(|f| f.body.is_some()).or_else(|| named().next())
+        self.functions.get(name).copied()
     }
 }
 
@@ -50,10 +57,17 @@ struct Draft {
     places: [Option<(Reg, Use)>; 6],
     /// What each element of `inst.list` is; empty when the list holds no registers.
     elements: Vec<(Reg, Use)>,
-    guard: Option<Reg>,
+    guard: Option<(Reg, Use)>,
     /// Where it may go besides the next instruction, in the function.
     targets: Vec<u32>,
     falls: bool,
+}
+
+impl Draft {
+    /// Every register that it mentions.
+    fn registers(&self) -> impl Iterator<Item = &(Reg, Use)> {
+        self.places.iter().flatten().chain(&self.elements).chain(&self.guard)
+    }
 }
 
 /// A register before slots are given.
@@ -184,52 +198,63 @@ fn body<'a>(f: &'a Function<'a>) -> &'a Body<'a> {
     f.body.as_ref().expect("only functions with a body are decoded")
 }
 
-/// The entry and every function that it may call, each once; a call of itself is refused.
+/// The entry and every function that it may call, each once; a call of itself, however far round, is refused.
 fn reachable<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Vec<&'a Function<'a>>> {
-    fn visit<'a>(
-        env: &Env<'a>,
-        f: &'a Function<'a>,
-        path: &mut Vec<&'a str>,
-        list: &mut Vec<&'a Function<'a>>,
-    ) -> Result<()> {
-        if !list.iter().any(|g| g.name == f.name) {
-            list.push(f);
-        }
-        path.push(f.name);
-        for stmt in &body(f).stmts {
-            let Some((_, name, _)) = statement::call(stmt) else { continue };
-            if path.contains(&name) {
+    let mut list = vec![entry];
+    let mut known = HashMap::from([(entry.name, State::Open)]);
+    // The functions under way, each with the statements still to be looked at.
+    let mut path = vec![(entry, body(entry).stmts.iter())];
+    while let Some((f, rest)) = path.last_mut() {
+        let Some(stmt) = rest.next() else {
+            known.insert(f.name, State::Done);
+            path.pop();
+            continue;
+        };
+        let Some((_, name, _)) = statement::call(stmt) else { continue };
+        match (known.get(name), env.function(name)) {
+            (Some(State::Done), _) => {}
+            (Some(State::Open), _) => {
                 return Err(refuse(stmt, LoadErrorKind::Unsupported, "recursion is not supported"));
             }
-            match env.function(name) {
-                Some(g) if g.body.is_some() => visit(env, g, path, list)?,
-                _ if statement::builtin(name).is_some() => {}
-                _ => return Err(refuse(stmt, LoadErrorKind::Undefined, format!("function `{name}` is not defined"))),
+            (None, Some(g)) if g.body.is_some() => {
+                known.insert(name, State::Open);
+                list.push(g);
+                path.push((g, body(g).stmts.iter()));
             }
+            _ if statement::builtin(name).is_some() => {}
+            _ => return Err(refuse(stmt, LoadErrorKind::Undefined, format!("function `{name}` is not defined"))),
         }
-        path.pop();
-        Ok(())
     }
-    let mut list = Vec::new();
-    visit(env, entry, &mut Vec::new(), &mut list)?;
     Ok(list)
+}
+
+/// How far the search has come with a function.
+enum State {
+    Open,
+    Done,
 }
 
 /// Slots of a function's registers, behind those given out so far.
 fn slots(list: &[Draft], body: &Body<'_>, next: &mut [usize; 3]) -> Vec<u32> {
     let mut slots = vec![0; body.regs.len()];
     for file in [File::R32, File::R64, File::Pred] {
-        // Numbers within the file, so that the sets are small.
-        let own: Vec<u32> =
-            (0..body.regs.len() as u32).filter(|&r| file_of(body.regs[r as usize].ty.bits()) == file).collect();
+        // Numbers of those that are used, within the file, so that the sets are small.
         let mut dense = vec![u32::MAX; body.regs.len()];
-        own.iter().enumerate().for_each(|(n, &r)| dense[r as usize] = n as u32);
-        let touches: Vec<Touch> = list.iter().map(|d| touch(d, file, &dense)).collect();
-        let (given, count) = if touches.is_empty() { (Vec::new(), 0) } else { allocate(&touches, own.len()) };
-        for (n, &r) in own.iter().enumerate() {
-            slots[r as usize] = next[file as usize] as u32 + given.get(n).copied().unwrap_or(0);
+        let mut own = Vec::new();
+        for &(reg, _) in list.iter().flat_map(Draft::registers) {
+            if let Reg::Own(r, f, _) = reg
+                && f == file
+                && dense[r as usize] == u32::MAX
+            {
+                dense[r as usize] = own.len() as u32;
+                own.push(r);
+            }
         }
-        // A register that nothing touches may carry a number behind the last; it is never looked at.
+        let touches: Vec<Touch> = list.iter().map(|d| touch(d, file, &dense)).collect();
+        let (given, count) = if own.is_empty() { (Vec::new(), 0) } else { allocate(&touches, own.len()) };
+        for (n, &r) in own.iter().enumerate() {
+            slots[r as usize] = next[file as usize] as u32 + given[n];
+        }
         next[file as usize] += count as usize;
     }
     slots
@@ -237,7 +262,7 @@ fn slots(list: &[Draft], body: &Body<'_>, next: &mut [usize; 3]) -> Vec<u32> {
 
 fn touch(d: &Draft, file: File, dense: &[u32]) -> Touch {
     let mut t = Touch { targets: d.targets.clone(), falls: d.falls, ..Touch::default() };
-    for &(reg, used) in d.places.iter().flatten().chain(&d.elements) {
+    for &(reg, used) in d.registers() {
         if let Reg::Own(n, f, _) = reg
             && f == file
         {
@@ -250,11 +275,6 @@ fn touch(d: &Draft, file: File, dense: &[u32]) -> Touch {
                 t.reads.push(n);
             }
         }
-    }
-    if let Some(Reg::Own(n, f, _)) = d.guard
-        && f == file
-    {
-        t.reads.push(dense[n as usize]);
     }
     t
 }
@@ -282,7 +302,7 @@ fn finish(draft: Draft, slot: &dyn Fn(Reg) -> u32) -> (Inst, Roles) {
     if !elements.is_empty() {
         inst.list = elements.iter().map(|&(reg, used)| note(reg, used)).collect();
     }
-    inst.guard = guard.map_or(ABSENT, slot);
+    inst.guard = guard.map_or(ABSENT, |(reg, _)| slot(reg));
     let roles = Roles { reads: reads.into(), uses: uses.into(), writes: writes.into(), files };
     (inst, roles)
 }

@@ -21,7 +21,12 @@ pub struct Touch {
 
 /// Gives each of `count` registers a slot; the number of slots is the second value. Registers that are never touched get slot 0.
 pub fn allocate(code: &[Touch], count: usize) -> (Vec<u32>, u32) {
-    let spans = spans(code, count);
+    let blocks = blocks(code);
+    let crossing = crossing(code, &blocks, count);
+    if blocks.len() as u64 * crossing.len() as u64 > BITS {
+        return ((0..count as u32).collect(), count as u32);
+    }
+    let spans = spans(code, &blocks, &crossing, count);
     let mut by_start: Vec<u32> = (0..count as u32).filter(|&r| spans[r as usize].is_some()).collect();
     by_start.sort_by_key(|&r| spans[r as usize].map(|s| s.0));
     let mut slots = vec![0; count];
@@ -44,8 +49,11 @@ pub fn allocate(code: &[Touch], count: usize) -> (Vec<u32>, u32) {
     (slots, next)
 }
 
+/// Bits of one set for every block. Beyond it no kernel of a compiler goes; each register then has a slot to itself.
+const BITS: u64 = 1 << 32;
+
 /// First and last place at which each register is live or touched.
-fn spans(code: &[Touch], count: usize) -> Vec<Option<(u32, u32)>> {
+fn spans(code: &[Touch], blocks: &[Block], crossing: &[u32], count: usize) -> Vec<Option<(u32, u32)>> {
     let mut spans: Vec<Option<(u32, u32)>> = vec![None; count];
     let mut widen = |r: u32, at: u32| {
         let s = spans[r as usize].get_or_insert((at, at));
@@ -54,19 +62,33 @@ fn spans(code: &[Touch], count: usize) -> Vec<Option<(u32, u32)>> {
     for (at, t) in code.iter().enumerate() {
         t.reads.iter().chain(&t.writes).for_each(|&r| widen(r, at as u32));
     }
-    let blocks = blocks(code);
-    let live = live_in(code, &blocks, count);
+    let live = live_in(code, blocks, crossing, count);
     for (b, block) in blocks.iter().enumerate() {
-        for r in live[b].ones() {
-            widen(r, block.start);
+        for n in live[b].ones() {
+            widen(crossing[n as usize], block.start);
         }
         for &next in &block.next {
-            for r in live[next].ones() {
-                widen(r, block.end - 1);
+            for n in live[next].ones() {
+                widen(crossing[n as usize], block.end - 1);
             }
         }
     }
     spans
+}
+
+/// The registers that some block reads before it writes them: no other is live at a border of blocks.
+fn crossing(code: &[Touch], blocks: &[Block], count: usize) -> Vec<u32> {
+    let mut written = vec![u32::MAX; count];
+    let mut found = vec![false; count];
+    for (b, block) in blocks.iter().enumerate() {
+        for t in &code[block.start as usize..block.end as usize] {
+            for &r in t.reads.iter().filter(|&&r| written[r as usize] != b as u32) {
+                found[r as usize] = true;
+            }
+            t.writes.iter().for_each(|&r| written[r as usize] = b as u32);
+        }
+    }
+    (0..count as u32).filter(|&r| found[r as usize]).collect()
 }
 
 struct Block {
@@ -123,44 +145,50 @@ impl Set {
     }
 }
 
-/// Registers live at the start of each block.
-fn live_in(code: &[Touch], blocks: &[Block], count: usize) -> Vec<Set> {
-    // Only registers that cross a block border matter; the others are few words of work each.
-    let mut reads = Vec::with_capacity(blocks.len());
+/// Registers live at the start of each block, by their place in `crossing`.
+fn live_in(code: &[Touch], blocks: &[Block], crossing: &[u32], count: usize) -> Vec<Set> {
+    let mut number = vec![u32::MAX; count];
+    crossing.iter().enumerate().for_each(|(n, &r)| number[r as usize] = n as u32);
+    let known = |r: &u32| Some(number[*r as usize]).filter(|&n| n != u32::MAX);
     let mut writes = Vec::with_capacity(blocks.len());
-    for block in blocks {
-        let (mut read, mut written) = (Set::new(count), Set::new(count));
+    let mut live = Vec::with_capacity(blocks.len());
+    let mut before = vec![Vec::new(); blocks.len()];
+    for (b, block) in blocks.iter().enumerate() {
+        let (mut read, mut written) = (Set::new(crossing.len()), Set::new(crossing.len()));
         for t in code[block.start as usize..block.end as usize].iter().rev() {
-            for &r in &t.writes {
-                written.insert(r);
-                read.remove(r);
+            for n in t.writes.iter().filter_map(known) {
+                written.insert(n);
+                read.remove(n);
             }
-            for &r in &t.reads {
-                read.insert(r);
-                written.remove(r);
+            for n in t.reads.iter().filter_map(known) {
+                read.insert(n);
+                written.remove(n);
             }
         }
-        reads.push(read);
         writes.push(written);
+        live.push(read);
+        block.next.iter().for_each(|&next| before[next].push(b));
     }
-    let mut live = reads.clone();
-    loop {
-        let mut changed = false;
-        for b in (0..blocks.len()).rev() {
-            for &next in &blocks[b].next {
-                for w in 0..live[b].0.len() {
-                    let more = live[next].0[w] & !writes[b].0[w] & !live[b].0[w];
-                    if more != 0 {
-                        live[b].0[w] |= more;
-                        changed = true;
-                    }
-                }
+    // A block is looked at again when what is live behind it has grown.
+    let mut waiting: Vec<usize> = (0..blocks.len()).collect();
+    let mut waits = vec![true; blocks.len()];
+    while let Some(b) = waiting.pop() {
+        waits[b] = false;
+        let mut grown = false;
+        for &next in &blocks[b].next {
+            for w in 0..live[b].0.len() {
+                let more = live[next].0[w] & !writes[b].0[w] & !live[b].0[w];
+                live[b].0[w] |= more;
+                grown |= more != 0;
             }
         }
-        if !changed {
-            return live;
+        for &earlier in before[b].iter().filter(|_| grown) {
+            if !std::mem::replace(&mut waits[earlier], true) {
+                waiting.push(earlier);
+            }
         }
     }
+    live
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub struct LoadError {
 /// The kind of a [`LoadError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadErrorKind {
-    /// The text is not PTX.
+    /// The text is not PTX that an assembler takes.
     Syntax,
     /// PTX that this device does not execute.
     Unsupported,
@@ -111,6 +111,11 @@ impl std::fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// Bytes of a module's `.const` variables (PTX ISA 5.1.3).
+const CONST: u64 = 64 << 10;
+/// Instructions of a module: a call copies nothing, but each kernel has the functions it calls to itself, so that a short text can grow long.
+const INSTRUCTIONS: usize = 1 << 22;
+
 impl Module {
     /// Parses and checks PTX text (an ending NUL is allowed) and places its global variables in the device's memory.
     ///
@@ -129,16 +134,30 @@ impl Module {
         let unit = ptx::parse(&text)?;
         let model = device.config().model;
         supported(&unit, &model)?;
+        let sizes = unit.variables.iter().filter(|v| v.space == Space::Const).map(|v| v.size);
+        let consts = sizes.fold(0, u64::saturating_add);
+        if consts > CONST {
+            let (text, kind) = (String::new(), LoadErrorKind::Syntax);
+            let reason = format!("{consts} bytes of .const variables, a module may have {CONST}");
+            return Err(LoadError { line: 0, text, reason, kind });
+        }
         let files = unit.files.iter().map(|f| (f.0, f.1.to_string())).collect();
         let (kernels, codes) = (Vec::new(), Vec::new());
         let mut module =
             Module { device: device.clone(), text: text.clone(), files, kernels, codes, globals: Vec::new() };
         let addresses = module.place(&unit)?;
-        let env = Env { unit: &unit, source: &text, globals: &addresses, base_tier };
-        let consts: u64 = unit.variables.iter().filter(|v| v.space == Space::Const).map(|v| v.size).sum();
+        let functions = Env::functions(&unit);
+        let env = Env { unit: &unit, source: &text, functions, globals: &addresses, base_tier };
+        let mut instructions = 0;
         for f in unit.functions.iter().filter(|f| f.entry && f.body.is_some()) {
             let code = decode::kernel(&env, f)?;
-            module.kernels.push(describe(&unit, f, &code, consts as u32, &model));
+            instructions += code.insts.len();
+            if instructions > INSTRUCTIONS {
+                let reason =
+                    format!("more than {INSTRUCTIONS} instructions, with those of called functions in each kernel");
+                return Err(LoadError { line: f.line, text: f.name.into(), reason, kind: LoadErrorKind::Memory });
+            }
+            module.kernels.push(describe(&unit, f, &code, consts as u32, &model)?);
             module.codes.push(Arc::new(code));
         }
         Ok(module)
@@ -235,12 +254,18 @@ fn supported(unit: &Unit<'_>, model: &Model) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn describe(unit: &Unit<'_>, f: &Function<'_>, code: &Code, const_bytes: u32, model: &Model) -> Kernel {
-    let (offsets, param_bytes) = param_offsets(&f.params);
+fn describe(
+    unit: &Unit<'_>,
+    f: &Function<'_>,
+    code: &Code,
+    const_bytes: u32,
+    model: &Model,
+) -> Result<Kernel, LoadError> {
+    let (offsets, param_bytes) = param_offsets(&f.params)?;
     let param =
         |(p, offset): (&Variable<'_>, u32)| Param { name: p.name.into(), size: p.size as u32, align: p.align, offset };
-    let product = |d: [u32; 3]| d.iter().product::<u32>();
-    Kernel {
+    let product = |d: [u32; 3]| d.iter().fold(1, |n: u32, &x| n.saturating_mul(x));
+    Ok(Kernel {
         name: f.name.into(),
         params: f.params.iter().zip(offsets).map(param).collect(),
         param_bytes,
@@ -252,13 +277,13 @@ fn describe(unit: &Unit<'_>, f: &Function<'_>, code: &Code, const_bytes: u32, mo
         min_blocks_per_sm: f.min_blocks,
         ptx_version: unit.version,
         target: unit.target,
-    }
+    })
 }
 
 /// What of a launch the device cannot do, if anything.
 fn refused(kernel: &Kernel, launch: &Launch<'_>, shared: u32, model: &Model, resident: u64) -> Option<String> {
-    let threads: u64 = launch.block.iter().map(|&b| u64::from(b)).product();
-    let blocks: u64 = launch.grid.iter().map(|&g| u64::from(g)).product();
+    let product = |d: [u32; 3]| d.iter().fold(1, |n: u64, &x| n.saturating_mul(x.into()));
+    let (threads, blocks) = (product(launch.block), product(launch.grid));
     let [bx, by, bz] = launch.block;
     let [gx, gy, gz] = launch.grid;
     if blocks == 0 || threads == 0 {
@@ -280,6 +305,12 @@ fn refused(kernel: &Kernel, launch: &Launch<'_>, shared: u32, model: &Model, res
             model.max_shared_per_block
         ));
     }
+    // A GPU sets the local memory of every thread it can hold aside.
+    let held = u64::from(model.max_threads_per_sm) * u64::from(model.sm_count);
+    if u64::from(kernel.local_bytes) * held > model.memory_bytes {
+        let local = kernel.local_bytes;
+        return Some(format!("{local} bytes of local memory a thread, for the {held} threads that the device holds"));
+    }
     if launch.params.len() < kernel.param_bytes as usize {
         return Some(format!("{} parameter bytes, the kernel takes {}", launch.params.len(), kernel.param_bytes));
     }
@@ -291,7 +322,7 @@ fn refused(kernel: &Kernel, launch: &Launch<'_>, shared: u32, model: &Model, res
 
 /// Blocks that the modelled device holds at once, by threads and shared memory; registers are not known.
 fn resident_blocks(launch: &Launch<'_>, shared: u32, model: &Model) -> u64 {
-    let threads: u32 = launch.block.iter().product::<u32>().max(1).next_multiple_of(32);
+    let threads = launch.block.iter().fold(1, |n: u32, &x| n.saturating_mul(x)).clamp(1, 1 << 16).next_multiple_of(32);
     let by_shared = (model.max_shared_per_sm / 1024).checked_div(shared.div_ceil(1024) + 1).unwrap_or(u32::MAX);
     let by_shared = if shared == 0 { u32::MAX } else { by_shared.max(1) };
     let each = (model.max_threads_per_sm / threads).min(model.max_blocks_per_sm).min(by_shared).max(1);

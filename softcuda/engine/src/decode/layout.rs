@@ -4,9 +4,10 @@
 //! not call themselves, so a parameter has one place for the whole kernel, and a call copies nothing.
 
 use super::{Env, Result, body, refuse, statement};
-use crate::module::LoadErrorKind;
+use crate::module::{LoadError, LoadErrorKind};
 use crate::ptx::{Function, Operand, Space, Variable};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Offsets of everything that is not global.
 pub struct Layout {
@@ -28,18 +29,31 @@ pub struct Layout {
     pub local_bytes: u32,
 }
 
-/// Offsets of parameters in a block, and its size.
-pub fn param_offsets(params: &[Variable<'_>]) -> (Vec<u32>, u32) {
+/// Bytes of a kernel's parameters (PTX ISA 5.1.6), of its static shared memory, and of a thread's local memory (CUDA C++ Programming Guide,
+/// "Technical Specifications per Compute Capability"). The first two are also what ptxas allows.
+const PARAMS: u32 = 0x7ffc;
+const SHARED: u32 = 48 << 10;
+const LOCAL: u32 = 512 << 10;
+
+/// Offsets of a kernel's parameters in their block, and its size.
+pub fn param_offsets(params: &[Variable<'_>]) -> Result<(Vec<u32>, u32)> {
     let mut end = 0;
-    let place = |p: &Variable<'_>| place(&mut end, p);
-    let offsets = params.iter().map(place).collect();
-    (offsets, end)
+    let offsets = params.iter().map(|p| place(&mut end, p, PARAMS)).collect::<Result<_>>()?;
+    Ok((offsets, end))
 }
 
-fn place(end: &mut u32, v: &Variable<'_>) -> u32 {
-    let at = end.next_multiple_of(v.align);
-    *end = at + v.size as u32;
-    at
+/// Gives a variable its place behind `end`; no more than `limit` bytes in all.
+fn place(end: &mut u32, v: &Variable<'_>, limit: u32) -> Result<u32> {
+    let fitting = end.checked_next_multiple_of(v.align).and_then(|at| {
+        let size = u32::try_from(v.size).ok()?;
+        Some((at, at.checked_add(size).filter(|&end| end <= limit)?))
+    });
+    let Some((at, behind)) = fitting else {
+        let reason = format!("more than {limit} bytes of .{:?} variables", v.space).to_lowercase();
+        return Err(LoadError { line: v.line, text: v.name.into(), reason, kind: LoadErrorKind::Syntax });
+    };
+    *end = behind;
+    Ok(at)
 }
 
 impl Layout {
@@ -50,7 +64,7 @@ impl Layout {
             vars: HashMap::new(),
             params: HashMap::new(),
             returns: HashMap::new(),
-            entry: param_offsets(&functions[0].params).0,
+            entry: param_offsets(&functions[0].params)?.0,
             static_shared: 0,
             dynamic_at: 0,
             local_bytes: 0,
@@ -58,10 +72,10 @@ impl Layout {
         let mut local = 0;
         for f in &functions[1..] {
             for (n, p) in f.params.iter().enumerate() {
-                layout.params.insert((f.name.into(), n as u32), place(&mut local, p));
+                layout.params.insert((f.name.into(), n as u32), place(&mut local, p, LOCAL)?);
             }
             for (n, p) in f.returns.iter().enumerate() {
-                layout.returns.insert((f.name.into(), n as u32), place(&mut local, p));
+                layout.returns.insert((f.name.into(), n as u32), place(&mut local, p, LOCAL)?);
             }
         }
         let mut dynamic: Vec<&Variable<'a>> = Vec::new();
@@ -71,10 +85,12 @@ impl Layout {
                 let key = (n, k as u32);
                 match v.space {
                     Space::Shared => {
-                        layout.vars.insert(key, place(&mut layout.static_shared, v));
+                        layout.vars.insert(key, place(&mut layout.static_shared, v, SHARED)?);
                     }
                     Space::Local | Space::Param => {
-                        layout.vars.entry(key).or_insert_with(|| place(&mut local, v));
+                        if let Entry::Vacant(free) = layout.vars.entry(key) {
+                            free.insert(place(&mut local, v, LOCAL)?);
+                        }
                     }
                     Space::Global | Space::Const => {}
                 }
@@ -89,12 +105,12 @@ impl Layout {
                 if v.size == 0 {
                     dynamic.push(v);
                 } else {
-                    layout.shared.insert(name.into(), place(&mut layout.static_shared, v));
+                    layout.shared.insert(name.into(), place(&mut layout.static_shared, v, SHARED)?);
                 }
             }
         }
         let align = dynamic.iter().map(|v| v.align).max().unwrap_or(1);
-        layout.dynamic_at = layout.static_shared.next_multiple_of(align);
+        layout.dynamic_at = layout.static_shared.checked_next_multiple_of(align).unwrap_or(u32::MAX);
         for v in dynamic {
             layout.shared.insert(v.name.into(), layout.dynamic_at);
         }

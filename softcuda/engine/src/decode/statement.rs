@@ -61,7 +61,7 @@ impl<'a> Decoder<'_, 'a> {
             if reg.file() != File::Pred {
                 return Err(refuse(stmt, Syntax, "the guard is not a predicate"));
             }
-            draft.guard = Some(reg);
+            draft.guard = Some((reg, Use::Decide));
             draft.inst.guard_not = negated;
         }
         self.flow(stmt, start, &mut draft)?;
@@ -118,11 +118,6 @@ impl<'a> Decoder<'_, 'a> {
             }
             "ret" | "exit" | "trap" => draft.falls = stmt.guard.is_some(),
             _ => {}
-        }
-        // A place behind the last statement ends the thread: nothing is live there.
-        let len = super::body(self.function).stmts.len() as u32;
-        if draft.targets.contains(&len) {
-            return Err(refuse(stmt, Unsupported, "a branch to the end of a function without an instruction there"));
         }
         Ok(())
     }

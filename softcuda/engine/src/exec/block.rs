@@ -122,7 +122,7 @@ impl Block {
             let w = self.next;
             self.next = (w + 1) % n;
             let steps = match launch.schedule {
-                Schedule::InOrder => TURN,
+                Schedule::InOrder => (end - self.clock).min(TURN.into()) as u32,
                 Schedule::Adversarial => 1 + self.random.below(96) as u32,
             };
             match self.warp(launch, &code, door, wide, w, steps, wrote) {

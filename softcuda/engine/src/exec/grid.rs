@@ -135,6 +135,8 @@ fn worker(shared: &Shared<'_>, number: usize) -> Counts {
             break;
         };
         let before = block.clock();
+        let left = shared.limits.instructions.saturating_sub(shared.total.load(Ordering::Relaxed));
+        let turn = turn.min(left.saturating_add(1));
         let (outcome, wrote) = block.run(launch, &mut door, &mut wide, turn, shared.epoch.load(Ordering::Relaxed));
         let ran = block.clock() - before;
         let total = shared.total.fetch_add(ran, Ordering::Relaxed) + ran;

@@ -130,6 +130,10 @@ fn float_to_int(m: &Mods) -> Option<Exec> {
 
 fn int_to_float(m: &Mods) -> Option<Exec> {
     let (d, a) = (m.nth_ty(0)?, m.nth_ty(1)?);
+    // `.sat` is for f16, f32 and f64.
+    if d == Ty::BF16 && m.has("sat") {
+        return None;
+    }
     let mods = mods::pack(m) | code(a)? << FROM;
     let exec = match (d, a, mods & 15) {
         (Ty::F32, Ty::S32, 0) => exec!(|c, i| convert(c, i, |x| u64::from((x as i32 as f32).to_bits()))),
@@ -246,6 +250,11 @@ fn widened<H: Half>(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
 }
 
 fn narrow(m: &Mods) -> Option<Exec> {
+    // `.sat` is for f16, f32 and f64; f64 sources have none of the others.
+    let of_f32 = m.has("relu") || m.has("satfinite") || m.has("ftz");
+    if (m.nth_ty(0)? == Ty::BF16 && m.has("sat")) || (m.nth_ty(1)? == Ty::F64 && of_f32) {
+        return None;
+    }
     let mods = mods::pack(m);
     let exec = match (m.nth_ty(0)?, m.nth_ty(1)?, mods) {
         (Ty::F16, Ty::F32, 0) => lane1!(f32 => u16, F16::nearest),

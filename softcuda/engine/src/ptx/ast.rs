@@ -85,6 +85,8 @@ pub struct Function<'a> {
     pub min_blocks: Option<u32>,
     /// Absent for a declaration.
     pub body: Option<Body<'a>>,
+    /// Line of the declaration.
+    pub line: u32,
 }
 
 /// The statements of a function, names resolved.

@@ -7,6 +7,9 @@ use super::registers::{Maker, registers};
 use super::scope::Scopes;
 use super::{Body, Function, Operand, Space, Stmt, Ty, Variable};
 
+/// Registers that one function may declare: 20 times what the largest kernel seen does.
+const REGISTERS: u64 = 1 << 20;
+
 impl<'a> Parser<'a> {
     pub(super) fn body(&mut self, f: &Function<'a>) -> Result<Body<'a>> {
         self.expect(b'{')?;
@@ -18,10 +21,20 @@ impl<'a> Parser<'a> {
                     break;
                 }
             } else if self.accept(b'{') {
-                b.scopes.enter();
+                if !b.scopes.enter() {
+                    return Err(self.refuse("blocks nested too deep"));
+                }
             } else if !self.accept(b';') {
                 self.statement(&mut b)?;
             }
+        }
+        // The closing brace returns.
+        let last = b.body.stmts.last();
+        let ends = last.is_some_and(|s| s.guard.is_none() && matches!(s.op, "ret" | "ret.uni" | "exit" | "trap"));
+        if !ends || b.scopes.labelled(b.body.stmts.len() as u32) {
+            let line = self.tokens[self.at - 1].line;
+            let stmt = Stmt { line, text: "", guard: None, op: "ret", operands: Vec::new(), loc: self.loc };
+            self.place(stmt, &mut b)?;
         }
         let Building { mut body, scopes, .. } = b;
         let names = |list: &[Variable<'a>], name: &str| list.iter().position(|v| v.name == name).map(|i| i as u32);
@@ -98,9 +111,16 @@ impl<'a> Parser<'a> {
                     .ok_or_else(|| self.refuse(format!("`{word}` is not a register type")))?;
                 loop {
                     let name = self.ident()?;
+                    if b.scopes.declares(name) {
+                        return Err(self.refuse(format!("`{name}` is declared twice in one block")));
+                    }
                     if self.accept(b'<') {
-                        let count = self.integer()? as u32;
+                        let count = self.count()?;
                         self.expect(b'>')?;
+                        let all = u64::from(count) * u64::from(lanes) + b.body.regs.len() as u64;
+                        if all > REGISTERS {
+                            return Err(self.refuse(format!("more than {REGISTERS} registers in one function")));
+                        }
                         if lanes > 1 {
                             b.scopes.register_vector(&mut b.body.regs, name, lanes, Some(count), ty);
                         } else {
@@ -122,6 +142,9 @@ impl<'a> Parser<'a> {
                 let mut declared = Vec::new();
                 self.variables(space, false, &mut |v| declared.push(v))?;
                 for v in declared {
+                    if b.scopes.declares(v.name) {
+                        return Err(self.refuse(format!("`{}` is declared twice in one block", v.name)));
+                    }
                     if matches!(space, Space::Global | Space::Const) {
                         self.hoisted.push(v);
                         continue;
@@ -131,19 +154,14 @@ impl<'a> Parser<'a> {
                 self.expect(b';')
             }
             ".loc" => {
-                let file = self.integer()? as u32;
-                self.loc = Some((file, self.integer()? as u32));
+                let file = self.count()?;
+                self.loc = Some((file, self.count()?));
                 while self.peek().line == t.line && self.peek().kind != Kind::End {
                     self.next();
                 }
                 Ok(())
             }
-            ".pragma" => {
-                while !self.accept(b';') {
-                    self.next();
-                }
-                Ok(())
-            }
+            ".pragma" => self.skip_past(b';'),
             // The targets of `brx.idx`, kept as a statement that does nothing.
             ".branchtargets" => {
                 let stmt = Stmt { line: t.line, text: "", guard: None, op: t.text, operands: Vec::new(), loc: None };

@@ -8,6 +8,7 @@ mod parse;
 mod registers;
 mod scope;
 mod ty;
+mod variable;
 
 pub use ast::{Body, Function, Imm, Init, Operand, RegDecl, Space, Stmt, Unit, Variable};
 pub use parse::parse;

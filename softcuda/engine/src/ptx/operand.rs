@@ -5,37 +5,47 @@ use super::parse::{Parser, Result};
 use super::scope::Scopes;
 use super::{Imm, Operand};
 
+/// Brackets within brackets: `({[a+4], b|c})` is deeper than anything that has a meaning.
+const DEPTH: u32 = 8;
+
 impl<'a> Parser<'a> {
     pub(super) fn operand(&mut self, scopes: &Scopes<'a>) -> Result<Operand<'a>> {
-        let first = self.primary(scopes)?;
+        self.nested(scopes, 0)
+    }
+
+    fn nested(&mut self, scopes: &Scopes<'a>, depth: u32) -> Result<Operand<'a>> {
+        let first = self.primary(scopes, depth)?;
         if self.accept(b'|') {
-            let second = self.primary(scopes)?;
+            let second = self.primary(scopes, depth)?;
             return Ok(Operand::Pair(Box::new((first, second))));
         }
         Ok(first)
     }
 
-    pub(super) fn list(&mut self, scopes: &Scopes<'a>, close: u8) -> Result<Vec<Operand<'a>>> {
+    fn list(&mut self, scopes: &Scopes<'a>, close: u8, depth: u32) -> Result<Vec<Operand<'a>>> {
         let mut list = Vec::new();
         while !self.accept(close) {
-            list.push(self.operand(scopes)?);
+            list.push(self.nested(scopes, depth)?);
             self.accept(b',');
         }
         Ok(list)
     }
 
-    pub(super) fn primary(&mut self, scopes: &Scopes<'a>) -> Result<Operand<'a>> {
+    fn primary(&mut self, scopes: &Scopes<'a>, depth: u32) -> Result<Operand<'a>> {
+        if depth > DEPTH {
+            return Err(self.refuse("operands nested too deep"));
+        }
         if self.accept(b'!') {
-            return Ok(Operand::Not(Box::new(self.primary(scopes)?)));
+            return Ok(Operand::Not(Box::new(self.primary(scopes, depth + 1)?)));
         }
         if self.accept(b'{') {
-            return Ok(Operand::Vector(self.list(scopes, b'}')?));
+            return Ok(Operand::Vector(self.list(scopes, b'}', depth + 1)?));
         }
         if self.accept(b'(') {
-            return Ok(Operand::List(self.list(scopes, b')')?));
+            return Ok(Operand::List(self.list(scopes, b')', depth + 1)?));
         }
         if self.accept(b'[') {
-            let inner = self.operand(scopes)?;
+            let inner = self.nested(scopes, depth + 1)?;
             self.expect(b']')?;
             return Ok(Operand::Address(Box::new(inner)));
         }
@@ -72,7 +82,7 @@ impl<'a> Parser<'a> {
             _ => return Ok(base),
         };
         self.next();
-        let offset = sign * self.integer()?;
+        let offset = self.integer()?.wrapping_mul(sign);
         Ok(Operand::Offset(Box::new(base), offset))
     }
 }

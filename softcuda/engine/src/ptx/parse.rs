@@ -3,9 +3,9 @@
 use super::lex::{Kind, Token, lex};
 use super::operand::number;
 use super::scope::Scopes;
-use super::{Body, Function, Imm, Init, Space, Ty, Unit, Variable};
+use super::{Body, Function, Imm, Space, Unit, Variable};
 use crate::module::{LoadError, LoadErrorKind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) type Result<T> = std::result::Result<T, LoadError>;
 
@@ -14,8 +14,16 @@ pub(super) type Result<T> = std::result::Result<T, LoadError>;
 /// # Errors
 /// Text that is not PTX: line, text, reason.
 pub fn parse(source: &str) -> Result<Unit<'_>> {
-    let mut p =
-        Parser { source, tokens: lex(source)?, at: 0, loc: None, hoisted: Vec::new(), signatures: HashMap::new() };
+    let mut p = Parser {
+        source,
+        tokens: lex(source)?,
+        at: 0,
+        loc: None,
+        hoisted: Vec::new(),
+        signatures: HashMap::new(),
+        defined: HashSet::new(),
+        named: HashSet::new(),
+    };
     let mut unit = Unit::default();
     while p.peek().kind != Kind::End {
         p.top_level(&mut unit)?;
@@ -35,7 +43,12 @@ pub(super) struct Parser<'a> {
     pub(super) hoisted: Vec<Variable<'a>>,
     /// Bytes of each parameter of the functions seen so far.
     pub(super) signatures: HashMap<&'a str, Vec<u64>>,
+    /// Functions with a body, and variables of the module, seen so far.
+    defined: HashSet<&'a str>,
+    named: HashSet<&'a str>,
 }
+
+const TWICE: &str = "a variable of this name exists already";
 
 /// A body under construction.
 pub(super) struct Building<'a> {
@@ -103,6 +116,24 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// A number of things: not negative, and of 32 bits.
+    pub(super) fn count(&mut self) -> Result<u32> {
+        let refused = self.refuse("expected a number of 0 to 4294967295");
+        u32::try_from(self.integer()?).map_err(|_| refused)
+    }
+
+    /// Skips to after the next `c`.
+    pub(super) fn skip_past(&mut self, c: u8) -> Result<()> {
+        let start = self.at;
+        while !self.accept(c) {
+            if self.next().kind == Kind::End {
+                self.at = start;
+                return Err(self.refuse(format!("expected `{}` before the end of the text", c as char)));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn skip_line(&mut self) {
         let line = self.peek().line;
         while self.peek().line == line && self.peek().kind != Kind::End {
@@ -137,7 +168,7 @@ impl<'a> Parser<'a> {
                 let text = self.next().text;
                 let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
                 let both = (major.parse::<u32>(), minor.parse::<u32>());
-                let (Ok(major), Ok(minor)) = both else { return Err(self.refuse("malformed .version")) };
+                let (Ok(major @ ..100), Ok(minor @ ..10)) = both else { return Err(self.refuse("malformed .version")) };
                 unit.version = major * 10 + minor;
             }
             ".target" => {
@@ -158,7 +189,7 @@ impl<'a> Parser<'a> {
             }
             ".file" => {
                 let line = self.next().line;
-                let number = self.integer()? as u32;
+                let number = self.count()?;
                 let name = self.next();
                 if name.kind != Kind::Text {
                     return Err(self.refuse("malformed .file"));
@@ -170,11 +201,7 @@ impl<'a> Parser<'a> {
             }
             ".section" => self.skip_braces()?,
             ".loc" => self.skip_line(),
-            ".pragma" => {
-                while !self.accept(b';') {
-                    self.next();
-                }
-            }
+            ".pragma" => self.skip_past(b';')?,
             _ => self.declaration(unit)?,
         }
         Ok(())
@@ -194,10 +221,11 @@ impl<'a> Parser<'a> {
                 }
                 ".entry" | ".func" => {
                     let f = self.function()?;
+                    self.once(unit, &f)?;
                     unit.functions.push(f);
                     for v in self.hoisted.drain(..) {
-                        if unit.variables.iter().any(|w| w.name == v.name) {
-                            let reason = "a variable of this name exists already".to_string();
+                        if !self.named.insert(v.name) {
+                            let reason = TWICE.to_string();
                             let (line, text, kind) = (v.line, v.name.to_string(), LoadErrorKind::Unsupported);
                             return Err(LoadError { line, text, reason, kind });
                         }
@@ -208,7 +236,15 @@ impl<'a> Parser<'a> {
                 ".global" | ".const" | ".shared" => {
                     self.next();
                     let space = space(t.text).expect("one of the three");
+                    let first = unit.variables.len();
                     self.variables(space, external, &mut |v| unit.variables.push(v))?;
+                    for n in first..unit.variables.len() {
+                        let v = &unit.variables[n];
+                        if !self.named.insert(v.name) && !v.external {
+                            let (line, text, kind) = (v.line, v.name.to_string(), LoadErrorKind::Syntax);
+                            return Err(LoadError { line, text, reason: TWICE.into(), kind });
+                        }
+                    }
                     return self.expect(b';');
                 }
                 _ => return Err(self.refuse(format!("`{}` is not a directive known here", t.text))),
@@ -216,143 +252,37 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// After the space: `.align 4 .b8 name[8] = {..}, name2`.
-    pub(super) fn variables(&mut self, space: Space, external: bool, add: &mut dyn FnMut(Variable<'a>)) -> Result<()> {
-        let (mut ty, mut align, mut lanes) = (None, None, 1);
-        loop {
-            let t = self.peek();
-            if t.kind != Kind::Directive {
-                break;
-            }
-            self.next();
-            match t.text {
-                ".align" => align = Some(self.integer()? as u32),
-                ".v2" => lanes = 2,
-                ".v4" => lanes = 4,
-                ".v8" => lanes = 8,
-                // `.ptr` and what follows describe a pointer's target: no effect on layout, except `.align`, which then is not ours.
-                ".ptr" => {
-                    while self.peek().kind == Kind::Directive {
-                        if self.next().text == ".align" {
-                            self.integer()?;
-                        }
-                    }
-                }
-                ".attribute" | ".managed" => {
-                    while !self.accept(b')') {
-                        self.next();
-                    }
-                }
-                word => {
-                    ty = Some(Ty::by_name(&word[1..]).ok_or_else(|| self.refuse(format!("`{word}` is not a type")))?)
-                }
-            }
-        }
-        let Some(ty) = ty else { return Err(self.refuse("variable without a type")) };
-        let element = ty.bytes() * lanes;
-        loop {
-            let line = self.peek().line;
-            let name = self.ident()?;
-            let (mut count, mut unsized_array) = (1u64, false);
-            while self.accept(b'[') {
-                if self.accept(b']') {
-                    unsized_array = true;
-                    continue;
-                }
-                count *= self.integer()? as u64;
-                self.expect(b']')?;
-            }
-            let mut init = Vec::new();
-            if self.accept(b'=') {
-                self.initialiser(&mut init)?;
-                if unsized_array {
-                    count = init.len() as u64;
-                    unsized_array = false;
-                }
-            }
-            let size = if unsized_array { 0 } else { count * u64::from(element) };
-            let name = if name == "_" { "" } else { name };
-            let align = align.unwrap_or(element).max(1);
-            // Predicates travel as words.
-            let (size, align) = if ty == Ty::Pred { (4, 4) } else { (size, align) };
-            let register = Some((lanes, ty));
-            add(Variable { name, space, align, element: ty.bytes(), size, init, external, register, line });
-            // In parameter lists the comma separates declarations.
-            if space == Space::Param || !self.accept(b',') {
-                return Ok(());
-            }
-        }
-    }
-
-    pub(super) fn initialiser(&mut self, out: &mut Vec<Init<'a>>) -> Result<()> {
-        if self.accept(b'{') {
-            while !self.accept(b'}') {
-                self.initialiser(out)?;
-                self.accept(b',');
-            }
-            return Ok(());
-        }
-        let t = self.peek();
-        if t.kind == Kind::Ident {
-            self.next();
-            let generic = t.text == "generic" && self.accept(b'(');
-            let name = if generic { self.ident()? } else { t.text };
-            if generic {
-                self.expect(b')')?;
-            }
-            let offset = if self.accept(b'+') { self.integer()? } else { 0 };
-            out.push(Init::Address(name, generic, offset));
-            return Ok(());
-        }
-        let negative = self.accept(b'-');
-        let t = self.next();
-        let value = match number(t.text) {
-            Some(Imm::Int(v)) => (if negative { -v } else { v }) as u64,
-            Some(Imm::F32(bits)) => u64::from(bits),
-            Some(Imm::F64(bits)) => bits,
-            None => return Err(self.refuse(format!("`{}` is not a constant", t.text))),
-        };
-        if self.is(b'(') {
-            return Err(self.refuse("masked addresses in initialisers are not supported"));
-        }
-        out.push(Init::Bits(value));
-        Ok(())
-    }
-
-    pub(super) fn parameters(&mut self) -> Result<Vec<Variable<'a>>> {
-        let mut list = Vec::new();
-        self.expect(b'(')?;
-        while !self.accept(b')') {
-            match self.next().text {
-                ".param" => {
-                    self.variables(Space::Param, false, &mut |v| list.push(Variable { register: None, ..v }))?
-                }
-                ".reg" => self.variables(Space::Param, false, &mut |v| list.push(v))?,
-                other => return Err(self.refuse(format!("expected .param, found `{other}`"))),
-            }
-            self.accept(b',');
-        }
-        Ok(list)
-    }
-
     pub(super) fn dims(&mut self) -> Result<[u32; 3]> {
-        let mut d = [self.integer()? as u32, 1, 1];
+        let mut d = [self.count()?, 1, 1];
         for v in &mut d[1..] {
             if self.accept(b',') {
-                *v = self.integer()? as u32;
+                *v = self.count()?;
             }
         }
         Ok(d)
     }
 
+    /// A function may be declared many times and defined once.
+    fn once(&mut self, unit: &Unit<'a>, f: &Function<'a>) -> Result<()> {
+        if f.body.is_none() || self.defined.insert(f.name) {
+            return Ok(());
+        }
+        let first = unit.functions.iter().find(|g| g.name == f.name && g.body.is_some());
+        let line = first.map_or(0, |g| g.line);
+        let reason = format!("function `{}` is defined twice, the first time in line {line}", f.name);
+        Err(LoadError { line: f.line, text: f.name.into(), reason, kind: LoadErrorKind::Syntax })
+    }
+
     pub(super) fn function(&mut self) -> Result<Function<'a>> {
-        let entry = self.next().text == ".entry";
+        let first = self.next();
+        let (entry, line) = (first.text == ".entry", first.line);
         let returns = if self.is(b'(') { self.parameters()? } else { Vec::new() };
         let name = self.ident()?;
         let params = if self.is(b'(') { self.parameters()? } else { Vec::new() };
         self.signatures.insert(name, params.iter().map(|p| p.size).collect());
         let (max_threads, required_threads, min_blocks) = (None, None, None);
-        let mut f = Function { name, entry, returns, params, max_threads, required_threads, min_blocks, body: None };
+        let mut f =
+            Function { name, entry, returns, params, max_threads, required_threads, min_blocks, body: None, line };
         loop {
             let t = self.peek();
             match t.text {
@@ -371,7 +301,7 @@ impl<'a> Parser<'a> {
                 }
                 ".minnctapersm" => {
                     self.next();
-                    f.min_blocks = Some(self.integer()? as u32);
+                    f.min_blocks = Some(self.count()?);
                 }
                 ".maxnreg" | ".maxnctapersm" | ".abi_preserve" | ".abi_preserve_control" => {
                     self.next();
@@ -380,11 +310,7 @@ impl<'a> Parser<'a> {
                 ".noreturn" => {
                     self.next();
                 }
-                ".pragma" => {
-                    while !self.accept(b';') {
-                        self.next();
-                    }
-                }
+                ".pragma" => self.skip_past(b';')?,
                 ".loc" => self.skip_line(),
                 _ => return Err(self.refuse(format!("`{}` is not a directive known on a function", t.text))),
             }

@@ -3,6 +3,9 @@
 use super::{Operand, RegDecl, Ty, Variable};
 use std::collections::HashMap;
 
+/// Blocks within blocks.
+const DEPTH: u32 = 100;
+
 /// All scopes of one body, open and closed; a scope's number stays valid after it closes, because labels are used before they are seen.
 #[derive(Default)]
 pub struct Scopes<'a> {
@@ -13,6 +16,7 @@ pub struct Scopes<'a> {
 #[derive(Default)]
 struct Scope<'a> {
     parent: Option<u32>,
+    depth: u32,
     registers: HashMap<&'a str, u32>,
     /// `%r<12>`: prefix to (count, first index).
     ranges: HashMap<&'a str, (u32, u32)>,
@@ -33,10 +37,12 @@ impl<'a> Scopes<'a> {
         self.open
     }
 
-    /// `{`
-    pub fn enter(&mut self) {
-        self.all.push(Scope { parent: Some(self.open), ..Scope::default() });
+    /// `{`; false if it lies too deep: every look-up of a name walks outwards.
+    pub fn enter(&mut self) -> bool {
+        let depth = self.top().depth + 1;
+        self.all.push(Scope { parent: Some(self.open), depth, ..Scope::default() });
         self.open = self.all.len() as u32 - 1;
+        depth <= DEPTH
     }
 
     /// `}`; false if it closes the outermost.
@@ -48,6 +54,20 @@ impl<'a> Scopes<'a> {
             }
             None => false,
         }
+    }
+
+    /// Whether the innermost open scope itself has a register or a variable declared by this name.
+    pub fn declares(&self, name: &str) -> bool {
+        let s = &self.all[self.open as usize];
+        s.registers.contains_key(name)
+            || s.ranges.contains_key(name)
+            || s.vectors.contains_key(name)
+            || (!name.is_empty() && s.variables.contains_key(name))
+    }
+
+    /// Whether a label stands at this place.
+    pub fn labelled(&self, at: u32) -> bool {
+        self.all.iter().any(|s| s.labels.values().any(|&l| l == at))
     }
 
     fn top(&mut self) -> &mut Scope<'a> {
@@ -121,25 +141,21 @@ impl<'a> Scopes<'a> {
     /// The register of this name, seen from the innermost open scope.
     pub fn find_register(&self, name: &str) -> Option<u32> {
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let digits = &name[stem.len()..];
-        let canonical = digits == "0" || !digits.starts_with('0');
-        let number = if canonical { digits.parse::<u32>().ok() } else { None };
+        // `%r1` is of `%r<2>`, `%r01` is not.
+        let number = |digits: &str| match digits.starts_with('0') && digits.len() > 1 {
+            true => None,
+            false => digits.parse::<u32>().ok(),
+        };
         let mut scope = Some(self.open);
         while let Some(s) = scope {
             let s = &self.all[s as usize];
             if let Some(&r) = s.registers.get(name) {
                 return Some(r);
             }
-            // A prefix may itself end in digits (`%r1<4>`): try every split.
-            if let Some(n) = number
-                && let Some(&(count, first)) = s.ranges.get(stem)
-                && n < count
-            {
-                return Some(first + n);
-            }
-            for cut in stem.len() + 1..name.len() {
+            // A prefix may itself end in digits (`%r1<4>`): try every split that leaves a number of 32 bits.
+            for cut in stem.len().max(name.len().saturating_sub(10))..name.len() {
                 if let Some(&(count, first)) = s.ranges.get(&name[..cut])
-                    && let Ok(n) = name[cut..].parse::<u32>()
+                    && let Some(n) = number(&name[cut..])
                     && n < count
                 {
                     return Some(first + n);
