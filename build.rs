@@ -7,6 +7,8 @@
 //! - `LOWBIT_PTX_TARGETS`: other targets than `80,89`, such as `80,90a`;
 //! - `LOWBIT_PTX_DIR`: take `<module>.<target>.ptx` from this folder instead of compiling (the layout that a build
 //!   leaves in `target/kernels`, or outside this repository in its `OUT_DIR/ptx`);
+//! - `LOWBIT_PTX_EXTERNAL`: a folder as for LOWBIT_PTX_DIR whose files are not embedded but read when a program runs: for
+//!   tools that change kernels many times (`cargo xtask mutants`);
 //! - `LOWBIT_REQUIRE_NVCC=1`: no nvcc is an error;
 //! - `DOCS_RS`: compile nothing.
 
@@ -23,6 +25,8 @@ use std::process::ExitCode;
 enum Source {
     Compiler(nvcc::Nvcc),
     Folder(PathBuf),
+    /// As `Folder`, and read at run time.
+    External(PathBuf),
     /// Nothing, and why.
     None(String),
 }
@@ -53,11 +57,13 @@ fn build() -> Result<(), String> {
     let manifest = path_of("CARGO_MANIFEST_DIR")?;
     let out = path_of("OUT_DIR")?;
     let kernels = manifest.join("kernels");
-    for path in ["build.rs", "build", "kernels"] {
+    let source = source(&manifest, &out)?;
+    let external = matches!(source, Source::External(_));
+    for path in ["build.rs", "build", "kernels"].into_iter().filter(|path| !external || *path != "kernels") {
         println!("cargo::rerun-if-changed={path}");
     }
     let targets = targets()?;
-    let (units, note) = match source(&manifest, &out)? {
+    let (units, note) = match source {
         Source::Compiler(nvcc) => {
             let parallel = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
             // In the repository one folder for all profiles and packages, so that each kernel is compiled once.
@@ -69,12 +75,15 @@ fn build() -> Result<(), String> {
             println!("cargo::rerun-if-changed={}", folder.display());
             (prebuilt(&kernels, &folder, &targets)?, format!("LOWBIT_PTX_DIR={}", folder.display()))
         }
+        Source::External(folder) => {
+            (prebuilt(&kernels, &folder, &targets)?, format!("LOWBIT_PTX_EXTERNAL={}", folder.display()))
+        }
         Source::None(why) => (Vec::new(), why),
     };
     if !units.is_empty() {
         println!("cargo::rustc-cfg=kernels_built");
     }
-    write_table(&out, &units, &note)
+    write_table(&out, &units, &note, external)
 }
 
 fn targets() -> Result<Vec<String>, String> {
@@ -96,6 +105,9 @@ fn source(manifest: &Path, out: &Path) -> Result<Source, String> {
     }
     if let Some(folder) = variable("LOWBIT_PTX_DIR") {
         return Ok(Source::Folder(PathBuf::from(folder)));
+    }
+    if let Some(folder) = variable("LOWBIT_PTX_EXTERNAL") {
+        return Ok(Source::External(PathBuf::from(folder)));
     }
     for name in nvcc::VARIABLES {
         println!("cargo::rerun-if-env-changed={name}");
@@ -134,7 +146,7 @@ fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<com
         for target in targets {
             let ptx = compile::ptx_path(folder, &module, target);
             if !ptx.is_file() {
-                return Err(format!("LOWBIT_PTX_DIR: {} is missing", ptx.display()));
+                return Err(format!("{} is missing", ptx.display()));
             }
             units.push(compile::Unit { module: module.clone(), target: target.clone(), ptx });
         }
@@ -142,15 +154,20 @@ fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<com
     Ok(units)
 }
 
-fn write_table(out: &Path, units: &[compile::Unit], note: &str) -> Result<(), String> {
+fn write_table(out: &Path, units: &[compile::Unit], note: &str, external: bool) -> Result<(), String> {
     let mut text = String::from("// Written by build.rs.\n");
     let _ = writeln!(text, "static BUILD_NOTE: &str = {note:?};\nstatic IMAGES: &[Image] = &[");
     for compile::Unit { module, target, ptx } in units {
+        if external {
+            let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: Ptx::File({ptx:?}) }},");
+            continue;
+        }
         let name = format!("{}.{target}.deflate", module.replace('/', "-"));
         let plain = std::fs::read(ptx).map_err(|error| format!("reading {}: {error}", ptx.display()))?;
         write(&out.join(&name), &miniz_oxide::deflate::compress_to_vec(&plain, 6))?;
         let deflated = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), {:?}))", format!("/{name}"));
-        let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, deflated: {deflated} }},");
+        let _ =
+            writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: Ptx::Deflated({deflated}) }},");
     }
     text.push_str("];\n");
     write(&out.join("images.rs"), text.as_bytes())

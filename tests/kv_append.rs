@@ -159,6 +159,16 @@ fn strided_rows() {
             device.append(&mut found, &step, rows(k_at), rows(v_at), prefill).unwrap();
             same(&found, &world, &format!("{format} strided"));
         }
+        // Keys in a fused projection, values on their own: each has its own stride.
+        let step = world.step(&[2, 0, 5]);
+        let (fused, v) = (hostile::<f16>(step.total_q * stride, 6), hostile::<f16>(step.total_q * row, 7));
+        let k: Vec<f16> = (0..step.total_q).flat_map(|r| fused[r * stride..][..row].to_vec()).collect();
+        let mut found = world.clone();
+        world.append(&step, &k, &v, false);
+        let (fused, v) =
+            (NewRows { data: &fused[..], skip: 0, stride }, NewRows { data: &v[..], skip: 0, stride: row });
+        device.append(&mut found, &step, fused, v, false).unwrap();
+        same(&found, &world, &format!("{format} two strides"));
     }
 }
 
@@ -248,6 +258,63 @@ fn degenerate_scales() {
     let device = Device::new();
     run::<f16>(&device, 2f32.powi(-24));
     run::<bf16>(&device, 2f32.powi(-133));
+}
+
+/// Values half way between two codes, in tokens and in channels: 0, 0.5 .. 15 for 4 bits, and to 127 for 8.
+#[test]
+fn ties_between_codes() {
+    let device = Device::new();
+    for (format, top) in [(KvFormat::kivi4(32), 15), (KvFormat::INT8, 127), (KvFormat::E4M3, 15)] {
+        let mut world = World::new(layout::<f16>(format, 1, 64, 32), 1, 100, 71);
+        for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten() {
+            scale.fill(0.0625);
+        }
+        let row = world.row();
+        let step = world.step(&[70]);
+        // Every 32 neighbours of a row or of a column hold both ends; of a row of int8 its first is the top.
+        let value = |token: usize, channel: usize| match top {
+            127 if channel == 0 => 127.0,
+            127 => ((7 * channel + 3 * token) % 127) as f32 + 0.5,
+            _ => ((token + channel) % 31) as f32 / 2.0,
+        };
+        let tokens: Vec<f16> = (0..70 * row).map(|at| f16::from_f32(value(at / row, at % row))).collect();
+        both(&device, &mut world, &step, &tokens, &tokens, true, &format!("{format} ties"));
+    }
+}
+
+/// bf16 numbers that f16 holds inexactly: the ends of a group are rounded before its scale is made of them.
+#[test]
+fn ends_of_groups_are_rounded_first() {
+    let device = Device::new();
+    let mut world = World::new(layout::<bf16>(KvFormat::kivi4(32), 1, 64, 32), 1, 100, 72);
+    let row = world.row();
+    let step = world.step(&[70]);
+    // 135 * 2^-25 is 67.5 units of f16: as 68 it gives a scale of 5 units, as it is one of 4.
+    let value = |at: usize| ((at / row + at % row) % 28 * 5) as f32 * 2f32.powi(-25);
+    let tokens: Vec<bf16> = (0..70 * row).map(|at| bf16::from_f32(value(at))).collect();
+    both(&device, &mut world, &step, &tokens, &tokens, true, "ends between two f16");
+}
+
+/// Keys below `ring_start` came with shared pages: they are not coded again, though a call could still reach them.
+#[test]
+fn keys_before_the_ring_start_stay() {
+    let device = Device::new();
+    let mut world = World::new(layout::<f16>(KvFormat::kivi4(32), 1, 64, 32), 1, 200, 73);
+    let row = world.row();
+    world.lens = vec![66];
+    world.ring_start = Some(vec![64]);
+    let step = world.step(&[5]);
+    let before = world.pages.clone();
+    both(&device, &mut world, &step, &noise(5 * row, 1), &noise(5 * row, 2), false, "shared pages");
+    // 66 to 70 store values; no key is coded.
+    let layout = &world.layout;
+    let record = layout.tile().bytes;
+    let touched: Vec<usize> = (0..before.len()).filter(|&at| world.pages[at] != before[at]).collect();
+    assert!(touched.iter().all(|at| at % layout.page_bytes() / record == 0), "one tile, of one page");
+    assert!(
+        touched.iter().map(|at| at / layout.page_bytes()).max()
+            == touched.iter().map(|at| at / layout.page_bytes()).min()
+    );
 }
 
 /// `ring_start` out of range or off the multiple is rounded down and reported.

@@ -1,8 +1,10 @@
 //! The vocabulary of quantized tensors: element types here, code formats and their arithmetic beside it.
 
+pub mod activation;
 mod element;
 mod fp8;
 mod ggml;
+pub mod outliers;
 mod scheme;
 mod transform;
 

@@ -127,7 +127,7 @@ fn extremes(scheme: Scheme, shape: Matrix, at: &impl Fn(usize, usize) -> f32) ->
     (low, high)
 }
 
-fn encode(code: Code, x: f32, scale: f32, min: f32) -> u8 {
+pub(crate) fn encode(code: Code, x: f32, scale: f32, min: f32) -> u8 {
     let top = code.top();
     match code {
         Code::Fp8(format) if x.is_nan() => format.encode(x),

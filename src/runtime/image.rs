@@ -14,19 +14,33 @@ pub struct Image {
     pub module: &'static str,
     /// The target without its prefix: `80` for `compute_80`.
     pub target: &'static str,
-    deflated: &'static [u8],
+    ptx: Ptx,
+}
+
+/// Where the text is.
+#[derive(Clone, Copy)]
+enum Ptx {
+    Deflated(&'static [u8]),
+    /// A file that is read when the text is asked for; see `LOWBIT_PTX_EXTERNAL` in the build script.
+    #[allow(dead_code)] // The build script writes one or the other.
+    File(&'static str),
 }
 
 impl Image {
     /// The PTX text; none if the image is damaged.
     pub fn ptx(&self) -> Option<String> {
-        let bytes = miniz_oxide::inflate::decompress_to_vec(self.deflated).ok()?;
-        String::from_utf8(bytes).ok()
+        match self.ptx {
+            Ptx::Deflated(bytes) => String::from_utf8(miniz_oxide::inflate::decompress_to_vec(bytes).ok()?).ok(),
+            Ptx::File(file) => std::fs::read_to_string(file).ok(),
+        }
     }
 
     /// Bytes that the image takes in the program.
     pub fn embedded_bytes(&self) -> usize {
-        self.deflated.len()
+        match self.ptx {
+            Ptx::Deflated(bytes) => bytes.len(),
+            Ptx::File(_) => 0,
+        }
     }
 }
 
@@ -79,7 +93,7 @@ mod tests {
     use super::*;
 
     const fn image(target: &'static str) -> Image {
-        Image { module: "a/b", target, deflated: &[] }
+        Image { module: "a/b", target, ptx: Ptx::Deflated(&[]) }
     }
 
     #[test]

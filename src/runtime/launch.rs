@@ -57,11 +57,13 @@ pub struct EntryRow {
 pub fn launch_table() -> Vec<EntryRow> {
     let families = [
         super::probe::ENTRIES.to_vec(), //
+        crate::ops::activation::entries(),
         crate::ops::attend::entries(),
         crate::ops::cast::entries(),
         crate::ops::ggml::entries(),
         crate::ops::kv::entries(),
         crate::ops::matmul::entries(),
+        crate::ops::outliers::entries(),
         crate::ops::quantize::entries(),
         crate::ops::transform::entries(),
     ];

@@ -8,6 +8,8 @@
 //! replace = "sanitize(v[i])"
 //! reason = "amax without abs"                # what is wrong now
 //! tests = ["quantize_kernels::every_scheme"] # [package/]target::path, in the order to try; target `lib`: unit tests
+//! target = "80"                              # optional: the image of a kernel that gets the edit; 89 if not said,
+//!                                            # which is what the software device takes unless a test says otherwise
 //! ```
 
 use std::path::PathBuf;
@@ -23,11 +25,17 @@ pub struct Mutant {
     pub replace: String,
     pub reason: String,
     pub tests: Vec<String>,
+    pub target: String,
 }
 
 impl Mutant {
     pub fn title(&self) -> String {
         format!("{}/{}", self.family, self.name)
+    }
+
+    /// Whether the edit is of a kernel, and not of a program that has to be built again.
+    pub fn is_kernel(&self) -> bool {
+        self.file.starts_with("kernels/")
     }
 
     /// By family, or by a part of the title.
@@ -97,6 +105,7 @@ fn parse(family: &str, text: &str, mutants: &mut Vec<Mutant>) -> Result<(), Stri
             replace: field("replace")?,
             reason: field("reason")?,
             tests,
+            target: entry.get("target").and_then(toml::Value::as_str).unwrap_or("89").to_string(),
         });
     }
     Ok(())

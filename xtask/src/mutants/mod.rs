@@ -9,6 +9,7 @@ mod report;
 mod scratch;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use list::{Mutant, TestName};
@@ -69,63 +70,86 @@ pub fn mutants(arguments: &[String]) -> Result<(), String> {
 
 fn run(selected: &[&Mutant], results: &mut Results) -> Result<(), String> {
     let start = Instant::now();
-    let mut scratch = Scratch::prepare()?;
-    let seconds = unmutated(&mut scratch, selected)?;
+    let scratch = Scratch::prepare()?;
+    let passing = unmutated(&scratch, selected)?;
     let mut bad = Vec::new();
     for (at, mutant) in selected.iter().enumerate() {
         let began = Instant::now();
-        let outcome = try_mutant(&mut scratch, mutant, &seconds)?;
+        let (text, outcome) = try_mutant(&scratch, mutant, &passing)?;
         let place = format!("[{}/{}] {}", at + 1, selected.len(), mutant.title());
         println!("{place}: {outcome} ({:.0} s)", began.elapsed().as_secs_f64());
         if !matches!(outcome, Outcome::Killed { .. }) {
             bad.push(mutant.title());
         }
-        results.record(mutant, &outcome)?;
+        results.record(mutant, &text, &outcome)?;
     }
     println!("{} killed, {} not, {:.0} s", selected.len() - bad.len(), bad.len(), start.elapsed().as_secs_f64());
     if bad.is_empty() { Ok(()) } else { Err(format!("not killed: {}", bad.join(", "))) }
 }
 
-/// The tests without any mutant: they must pass. Their times, in seconds.
-fn unmutated(scratch: &mut Scratch, selected: &[&Mutant]) -> Result<BTreeMap<String, f64>, String> {
-    let mut seconds = BTreeMap::new();
+/// A test of the unmutated tree.
+struct Passing {
+    program: PathBuf,
+    seconds: f64,
+}
+
+/// The tests without any mutant, by name: they must pass.
+fn unmutated(scratch: &Scratch, selected: &[&Mutant]) -> Result<BTreeMap<String, Passing>, String> {
+    scratch.compile(&["80", "89"])?;
+    scratch.keep_kernels()?;
+    let mut tests = BTreeMap::new();
     for name in selected.iter().flat_map(|mutant| &mutant.tests) {
-        if seconds.contains_key(name) {
+        if tests.contains_key(name) {
             continue;
         }
         let test = TestName::parse(name)?;
         let program = scratch.build(&test)?.map_err(|log| format!("the unmutated tree does not build:\n{log}"))?;
         let began = Instant::now();
         match scratch.run(&program, &test, 600.0)? {
-            Run::Passed => seconds.insert(name.clone(), began.elapsed().as_secs_f64()),
+            Run::Passed => {}
             Run::Failed(how) => return Err(format!("without any mutant, {name} fails: {how}")),
             Run::Missing => return Err(format!("there is no test {name}")),
         };
-        eprintln!("unmutated: {name}: {:.1} s", seconds[name]);
+        let seconds = began.elapsed().as_secs_f64();
+        eprintln!("unmutated: {name}: {seconds:.1} s");
+        tests.insert(name.clone(), Passing { program, seconds });
     }
-    scratch.keep_kernels()?;
-    Ok(seconds)
+    Ok(tests)
 }
 
-fn try_mutant(scratch: &mut Scratch, mutant: &Mutant, seconds: &BTreeMap<String, f64>) -> Result<Outcome, String> {
-    scratch.apply(mutant)?;
-    let mut outcome = Outcome::Survived;
+/// What came of a mutant, and the text of its file without the edit.
+fn try_mutant(
+    scratch: &Scratch,
+    mutant: &Mutant,
+    passing: &BTreeMap<String, Passing>,
+) -> Result<(String, Outcome), String> {
+    let text = scratch.apply(mutant)?;
+    let outcome = outcome(scratch, mutant, passing);
+    scratch.revert(mutant, &text)?;
+    Ok((text, outcome?))
+}
+
+fn outcome(scratch: &Scratch, mutant: &Mutant, passing: &BTreeMap<String, Passing>) -> Result<Outcome, String> {
+    // A kernel is read by the programs when they run; anything else is in them.
+    if mutant.is_kernel()
+        && let Err(log) = scratch.compile(&[&mutant.target])
+    {
+        return Ok(Outcome::DoesNotBuild(log));
+    }
     for name in &mutant.tests {
-        let test = TestName::parse(name)?;
-        let program = match scratch.build(&test)? {
-            Ok(program) => program,
-            Err(log) => {
-                outcome = Outcome::DoesNotBuild(log);
-                break;
-            }
+        let (test, passing) = (TestName::parse(name)?, passing.get(name).ok_or("a test was not run before")?);
+        let program = match mutant.is_kernel() {
+            true => passing.program.clone(),
+            false => match scratch.build(&test)? {
+                Ok(program) => program,
+                Err(log) => return Ok(Outcome::DoesNotBuild(log)),
+            },
         };
         // A kernel that waits for ever is caught too.
-        let limit = 60.0 + 10.0 * seconds.get(name).copied().unwrap_or(0.0);
+        let limit = 60.0 + 10.0 * passing.seconds;
         if let Run::Failed(how) = scratch.run(&program, &test, limit)? {
-            outcome = Outcome::Killed { test: name.clone(), how };
-            break;
+            return Ok(Outcome::Killed { test: name.clone(), how });
         }
     }
-    scratch.revert(mutant)?;
-    Ok(outcome)
+    Ok(Outcome::Survived)
 }

@@ -39,17 +39,18 @@ impl Results {
         Results { file, by_title: saved.unwrap_or_default() }
     }
 
-    pub fn record(&mut self, mutant: &Mutant, outcome: &Outcome) -> Result<(), String> {
+    pub fn record(&mut self, mutant: &Mutant, text: &str, outcome: &Outcome) -> Result<(), String> {
         let test = if let Outcome::Killed { test, .. } = outcome { Some(test) } else { None };
-        self.by_title.insert(mutant.title(), json!({ "of": hash(mutant), "killed_by": test }));
-        let text = Value::Object(self.by_title.clone()).to_string();
-        std::fs::write(&self.file, text).map_err(|error| format!("writing {}: {error}", self.file.display()))
+        self.by_title.insert(mutant.title(), json!({ "of": hash(mutant, text), "killed_by": test }));
+        let all = Value::Object(self.by_title.clone()).to_string();
+        std::fs::write(&self.file, all).map_err(|error| format!("writing {}: {error}", self.file.display()))
     }
 
     /// The test that killed the mutant as it and its file are now.
     fn killed_by(&self, mutant: &Mutant) -> Option<&str> {
         let result = self.by_title.get(&mutant.title())?;
-        if result["of"] == hash(mutant).as_str() { result["killed_by"].as_str() } else { None }
+        let text = std::fs::read_to_string(root().join(&mutant.file)).unwrap_or_default();
+        if result["of"] == hash(mutant, &text).as_str() { result["killed_by"].as_str() } else { None }
     }
 
     /// Writes `docs/mutants.md`.
@@ -79,9 +80,9 @@ impl Results {
     }
 }
 
-fn hash(mutant: &Mutant) -> String {
+/// Of the mutant and the text of its file.
+fn hash(mutant: &Mutant, text: &str) -> String {
     let mut hasher = DefaultHasher::new();
-    let source = std::fs::read(root().join(&mutant.file)).ok();
-    (&mutant.find, &mutant.replace, &mutant.tests, source).hash(&mut hasher);
+    (&mutant.find, &mutant.replace, &mutant.tests, text).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

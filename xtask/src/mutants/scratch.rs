@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::list::{Mutant, TestName};
 use crate::shell::{cargo, root, target};
-use crate::toolchain;
+use crate::{compile, nvcc, toolchain};
 
 pub struct Scratch {
     root: PathBuf,
@@ -90,6 +90,20 @@ impl Scratch {
         Ok(())
     }
 
+    fn kernels(&self) -> PathBuf {
+        self.target.join("kernels")
+    }
+
+    /// Compiles the kernels that have changed; or what nvcc said.
+    pub fn compile(&self, targets: &[&str]) -> Result<(), String> {
+        let nvcc = nvcc::run(&self.nvcc)?;
+        let targets: Vec<String> = targets.iter().map(|target| target.to_string()).collect();
+        let parallel = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let (kernels, out) = (self.tree.join("kernels"), self.kernels());
+        let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &out, targets: &targets, parallel };
+        compile::compile(&job).map(drop)
+    }
+
     /// Builds the test's program: its path, or what the compilers said.
     pub fn build(&self, test: &TestName) -> Result<Result<PathBuf, String>, String> {
         let mut command = cargo();
@@ -99,7 +113,8 @@ impl Scratch {
             target => command.args(["--test", target]),
         };
         command.arg("--target-dir").arg(&self.target).env_remove("CARGO_TARGET_DIR");
-        command.env("NVCC", &self.nvcc).env("LOWBIT_REQUIRE_NVCC", "1").stderr(Stdio::piped());
+        // Programs read the kernels when they run, so that a wrong kernel costs no build of them.
+        command.env("LOWBIT_PTX_EXTERNAL", self.kernels()).stderr(Stdio::piped());
         let output = command.output().map_err(|error| format!("cargo could not be started: {error}"))?;
         let messages = String::from_utf8_lossy(&output.stdout).into_owned();
         let messages = || messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -152,23 +167,25 @@ impl Scratch {
         Ok(Run::Failed(message.unwrap_or_else(|| format!("the test program ended with {status}"))))
     }
 
-    pub fn apply(&self, mutant: &Mutant) -> Result<(), String> {
-        let from = self.root.join(&mutant.file);
-        let text = mutant.applied_to(&io("reading", &from, fs::read_to_string(&from))?)?;
+    /// Applies the edit to the tree; returns the file's text before it. The repository may change during a run: the
+    /// tree is what counts.
+    pub fn apply(&self, mutant: &Mutant) -> Result<String, String> {
         let file = self.tree.join(&mutant.file);
-        io("writing", &file, fs::write(&file, text))
+        let text = io("reading", &file, fs::read_to_string(&file))?;
+        io("writing", &file, fs::write(&file, mutant.applied_to(&text)?))?;
+        Ok(text)
     }
 
-    pub fn revert(&self, mutant: &Mutant) -> Result<(), String> {
+    pub fn revert(&self, mutant: &Mutant, text: &str) -> Result<(), String> {
         let file = self.tree.join(&mutant.file);
-        io("restoring", &file, fs::copy(self.root.join(&mutant.file), &file))?;
-        restore(&self.kept, &self.target.join("kernels"))
+        io("restoring", &file, fs::write(&file, text))?;
+        restore(&self.kept, &self.kernels())
     }
 
     /// Remembers the PTX of the unmutated tree.
     pub fn keep_kernels(&self) -> Result<(), String> {
         let _ = fs::remove_dir_all(&self.kept);
-        copy_folder(&self.target.join("kernels"), &self.kept, &|_| true)
+        copy_folder(&self.kernels(), &self.kept, &|_| true)
     }
 }
 
