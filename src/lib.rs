@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cache;
+pub mod calibrate;
 pub mod error;
 pub mod format;
 pub mod ops;

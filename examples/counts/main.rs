@@ -6,6 +6,7 @@
 //! `ptx_per_unit` is lane instructions of PTX per unit.
 
 mod attention;
+mod codecs;
 mod elementwise;
 mod kv;
 mod matmul;
@@ -82,6 +83,7 @@ fn run() -> Outcome {
     client::set_modes(modes);
     let bench = Bench { kernels, stream: context.default_stream() };
     elementwise::run(&bench)?;
+    codecs::run(&bench)?;
     kv::run(&bench)?;
     matmul::run(&bench)?;
     attention::run(&bench)

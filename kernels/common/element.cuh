@@ -61,6 +61,12 @@ __device__ inline void load8(const T* p, int count, bool aligned, float (&v)[8])
     for (int i = 0; i < 8; ++i) v[i] = to_f32(raw.value[i]);
 }
 
+// 16 bytes in one store; written in C, the compiler takes it apart again where it knows the elements.
+__device__ inline void store16(void* p, const uint4& v) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+}
+
 template <typename T>
 __device__ inline void store8(T* p, int count, bool aligned, const float (&v)[8]) {
     Eight<T> raw;
@@ -70,7 +76,7 @@ __device__ inline void store8(T* p, int count, bool aligned, const float (&v)[8]
         constexpr int kWords = sizeof(raw) / 16;
         const uint4* words = reinterpret_cast<const uint4*>(&raw);
 #pragma unroll
-        for (int i = 0; i < kWords; ++i) reinterpret_cast<uint4*>(p)[i] = words[i];
+        for (int i = 0; i < kWords; ++i) store16(reinterpret_cast<uint4*>(p) + i, words[i]);
     } else {
 #pragma unroll
         for (int i = 0; i < 8; ++i)

@@ -22,10 +22,12 @@ struct Staged {
 
     __device__ inline uint8_t* header_of(int record) { return reinterpret_cast<uint8_t*>(header + record * Header); }
 
-    // Unit `u` of the text of all records; the two loads are apart so that a warp's are neighbours in each.
+    // Unit `at` of a record. Volatile, so that the two loads stay two: neighbours in each array, but not across both.
     __device__ inline uint32_t unit(int record, int at) const {
-        uint32_t value = code[record * Code + max(at - Header, 0)];
-        if (at < Header) value = header[record * Header + at];
+        const volatile uint16_t* codes = code;
+        const volatile uint16_t* headers = header;
+        uint32_t value = codes[record * Code + max(at - Header, 0)];
+        if (at < Header) value = headers[record * Header + at];
         return value;
     }
 

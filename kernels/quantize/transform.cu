@@ -6,7 +6,7 @@
 // Bounded by bytes.
 // 1. A block takes a strip of `lanes` eights of columns and walks down the rows, so that the vectors are read once a
 //    block and then held in registers. A warp holds 32 / lanes rows.
-// 2. The vectors reach the block's warps through shared memory, each eight as two float4 that lie `lanes` apart: a
+// 2. The vectors reach the block's warps through shared memory, each eight as two float4 in rows of their own: a
 //    quarter warp's 16-byte reads are neighbours.
 #include "common/element.cuh"
 #include "quantize/transform.cuh"
@@ -47,25 +47,36 @@ struct Vectors {
     float offset[8], smoothing[8];
 };
 
-__device__ inline Vectors load_vectors(const TransformMatrixParams& p, uint32_t col, int count) {
-    __shared__ float4 shared[4][32];
+__device__ inline Vectors load_vectors(const TransformMatrixParams& p) {
+    // Four more a row: the halves that neighbouring threads write lie in other banks.
+    __shared__ float4 shared[4][36];
     const uint32_t lane = threadIdx.x & (p.lanes - 1);
-    Vectors v;
-    if (threadIdx.x < p.lanes) {
-        float w[8] = {};
+    // Quarter `i` of the strip's columns by thread i: neighbours in memory.
+    const uint32_t first = blockIdx.x * p.lanes * 8 + 4 * threadIdx.x;
+    const int left = min(max(static_cast<int>(p.cols) - static_cast<int>(first), 0), 4);
 #pragma unroll
-        for (int which = 0; which < 2; ++which) {
-            const uint64_t vector = which == 0 ? p.transform.offset : p.transform.smoothing;
-            if (vector != 0) load_vector(vector, col, count, static_cast<float>(which), w);
-            shared[2 * which][lane] = make_float4(w[0], w[1], w[2], w[3]);
-            shared[2 * which + 1][lane] = make_float4(w[4], w[5], w[6], w[7]);
+    for (int which = 0; which < 2; ++which) {
+        const uint64_t vector = which == 0 ? p.transform.offset : p.transform.smoothing;
+        if (vector == 0 || threadIdx.x >= 2 * p.lanes) continue;
+        const float* from = reinterpret_cast<const float*>(vector) + first;
+        const float other = static_cast<float>(which);
+        float4 v = make_float4(other, other, other, other);
+        if (left == 4 && reinterpret_cast<uint64_t>(from) % 16 == 0) {
+            v = __ldg(reinterpret_cast<const float4*>(from));
+        } else {
+            if (left > 0) v.x = from[0];
+            if (left > 1) v.y = from[1];
+            if (left > 2) v.z = from[2];
+            if (left > 3) v.w = from[3];
         }
+        shared[2 * which + threadIdx.x % 2][threadIdx.x / 2] = v;
     }
     __syncthreads();
+    Vectors v = {};
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        reinterpret_cast<float4*>(v.offset)[half] = shared[half][lane];
-        reinterpret_cast<float4*>(v.smoothing)[half] = shared[2 + half][lane];
+        if (p.transform.offset != 0) reinterpret_cast<float4*>(v.offset)[half] = shared[half][lane];
+        if (p.transform.smoothing != 0) reinterpret_cast<float4*>(v.smoothing)[half] = shared[2 + half][lane];
     }
     return v;
 }
@@ -77,8 +88,8 @@ __device__ inline void transform(const TransformMatrixParams& p) {
     const uint64_t at = 8ull * (static_cast<uint64_t>(blockIdx.x) * p.lanes + lane);
     const uint32_t col = static_cast<uint32_t>(at);
     const int columns = at < p.cols ? static_cast<int>(min(p.cols - col, 8u)) : 0;
-    Vectors vector;
-    if ((t.offset | t.smoothing) != 0) vector = load_vectors(p, col, columns);
+    Vectors vector = {};
+    if ((t.offset | t.smoothing) != 0) vector = load_vectors(p);
     // All lanes of a warp stay to the last row of any, for the shuffles.
     for (uint64_t base = static_cast<uint64_t>(blockIdx.y) * rows; base < p.rows;
          base += static_cast<uint64_t>(gridDim.y) * rows) {

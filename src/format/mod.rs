@@ -1,6 +1,7 @@
 //! The vocabulary of quantized tensors: element types here, code formats and their arithmetic beside it.
 
 pub mod activation;
+mod codebook;
 mod element;
 mod fp8;
 mod ggml;
@@ -8,6 +9,7 @@ pub mod outliers;
 mod scheme;
 mod transform;
 
+pub use codebook::{Codebook, CodebookLengths, MAX_CODEBOOK_COLS, MAX_OUTLIER_SLOTS, Outliers, Spread, outlier_slots};
 pub use element::{DType, Element, Half16};
 pub use fp8::Fp8;
 pub use ggml::{GgmlType, IQ4_NL};

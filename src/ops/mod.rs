@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod attend;
 pub mod cast;
+pub mod codebook;
 pub mod ggml;
 pub mod kv;
 pub mod matmul;

@@ -60,6 +60,7 @@ pub fn launch_table() -> Vec<EntryRow> {
         crate::ops::activation::entries(),
         crate::ops::attend::entries(),
         crate::ops::cast::entries(),
+        crate::ops::codebook::entries(),
         crate::ops::ggml::entries(),
         crate::ops::kv::entries(),
         crate::ops::matmul::entries(),

@@ -5,6 +5,8 @@
 #[path = "../common/golden.rs"]
 mod golden;
 
+mod calibrate;
+mod codebook;
 mod ggml;
 mod transform;
 mod world;

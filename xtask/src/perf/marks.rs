@@ -71,6 +71,34 @@ pub const CASES: &[Case] = &[
     element("quantize_rows_f16_uint4", "per group, statistics", "LDG.E.128", 8),
     element("quantize_encode_f16_e4m3", "per tensor, codes", "STG.E.64", 8),
     element("quantize_decode_f16_int8", "per token", "STG.E.128", 8),
+    // ggml blocks: a thread's way from its load on; then the loop that stores the text of the blocks (0.3 passes an element
+    // at most). Rotated: no one path, as which parts of a transform are done is found at run time.
+    blocks("ggml_quantize_f16_q4_0", "LDG.E.128"),
+    blocks("ggml_quantize_f16_q4_1", "LDG.E.128"),
+    blocks("ggml_quantize_f16_q5_0", "LDG.E.128"),
+    blocks("ggml_quantize_f16_q5_1", "LDG.E.128"),
+    blocks("ggml_quantize_f16_q8_0", "LDG.E.128"),
+    blocks("ggml_quantize_f16_iq4_nl", "LDG.E.128"),
+    codec("ggml_quantize_f16_q4_0", "rotated by 128"),
+    codec("ggml_quantize_f16_q8_0", "rotated by 128"),
+    blocks("ggml_dequantize_f16_q4_0", "STG.E.128"),
+    blocks("ggml_dequantize_f16_q4_1", "STG.E.128"),
+    blocks("ggml_dequantize_f16_q5_0", "STG.E.128"),
+    blocks("ggml_dequantize_f16_q5_1", "STG.E.128"),
+    blocks("ggml_dequantize_f16_q8_0", "STG.E.128"),
+    blocks("ggml_dequantize_f16_iq4_nl", "STG.E.128"),
+    // Transforms and codebooks: loops over rows with parts chosen at run time.
+    codec("transform_f16", "rotated by 64"),
+    codec("transform_f16", "rotated by 128"),
+    codec("transform_f16", "offset and smoothing"),
+    codec("codebook_quantize_f16_nuq2_row", "per token, outliers"),
+    codec("codebook_quantize_f16_nuq3_row", "per token, outliers"),
+    codec("codebook_quantize_f16_nuq4_row", "per token, outliers"),
+    codec("codebook_quantize_f16_nuq4_norm", "rotated by 128"),
+    codec("codebook_quantize_f16_nuq4_channel", "per channel, outliers"),
+    codec("codebook_dequantize_f16_nuq2_row", "per token, outliers"),
+    codec("codebook_dequantize_f16_nuq3_row", "per token, outliers"),
+    codec("codebook_dequantize_f16_nuq4_row", "per token, outliers"),
     // Appending to the cache.
     append("append_float_d128"),
     append("append_int8_d128"),
@@ -112,6 +140,18 @@ pub const CASES: &[Case] = &[
 const fn element(kernel: &'static str, case: &'static str, marker: &'static str, per_lane: usize) -> Case {
     let step = Some(Step { marker, markers: 1, units: 32.0 * per_lane as f64 });
     Case { kernel, case, unit: "element", step, mark: Mark::None, sector_ratio: 1.05, conflict_free: true }
+}
+
+/// A quantizer or transform that touches each sector of its arguments once, and whose instructions are counted in PTX only.
+const fn codec(kernel: &'static str, case: &'static str) -> Case {
+    Case { kernel, case, unit: "element", step: None, mark: Mark::None, sector_ratio: 1.02, conflict_free: true }
+}
+
+/// ggml blocks: a thread has eight elements. Its shortest way leaves out the loop between blocks and global memory, which
+/// the count in PTX holds.
+const fn blocks(kernel: &'static str, marker: &'static str) -> Case {
+    let step = Some(Step { marker, markers: 1, units: 256.0 });
+    Case { step, ..codec(kernel, "blocks of 32") }
 }
 
 /// Appending a chunk to the cache: single tokens store pieces of tiles, chunks must reach 70 % of the ideal.
