@@ -1,18 +1,22 @@
 //! Statements to instructions ready to run: the row is found, operands are typed and become register slots, constants and special registers become
 //! registers too, labels become places, variables become addresses.
 
-use crate::exec::code::{Code, Origin, Preload, Roles};
+use crate::exec::code::{CallSite, Code, Origin, Preload, Roles};
 use crate::exec::regs::File;
 use crate::exec::{ABSENT, Inst, Mem};
 use crate::liveness::{Touch, allocate};
 use crate::module::{LoadError, LoadErrorKind};
 use crate::ptx::{Body, Function, Operand, Stmt, Unit};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
+mod call;
+mod graph;
 mod layout;
 mod operand;
 mod statement;
 
+use graph::Graph;
 pub use layout::{Layout, param_offsets};
 
 type Result<T> = std::result::Result<T, LoadError>;
@@ -25,6 +29,10 @@ pub struct Env<'a> {
     pub source: &'a str,
     /// [`Env::functions`] of the module.
     pub functions: HashMap<&'a str, &'a Function<'a>>,
+    /// Addresses of functions, as pointers to them hold them.
+    pub addresses: &'a HashMap<&'a str, u64>,
+    /// See [`Env::taken`].
+    pub taken: OnceCell<Vec<&'a Function<'a>>>,
     /// Addresses of `.global` and `.const` variables.
     pub globals: &'a HashMap<&'a str, u64>,
     /// Use the functions for any processor.
@@ -36,6 +44,11 @@ impl<'a> Env<'a> {
     pub fn functions(unit: &'a Unit<'a>) -> HashMap<&'a str, &'a Function<'a>> {
         let declared = unit.functions.iter().filter(|f| f.body.is_none());
         declared.chain(unit.functions.iter().filter(|f| f.body.is_some())).map(|f| (f.name, f)).collect()
+    }
+
+    /// The functions whose address the module takes.
+    fn taken(&self) -> &[&'a Function<'a>] {
+        self.taken.get_or_init(|| graph::taken(self.unit))
     }
 
     fn function(&self, name: &str) -> Option<&'a Function<'a>> {
@@ -109,11 +122,13 @@ enum Use {
     Decide,
 }
 
-/// Constants and special registers of a kernel, each once.
+/// Constants and special registers of a kernel, each once; and its calls.
 #[derive(Default)]
 struct Preloads {
     list: Vec<(File, Preload)>,
     known: HashMap<(File, Preload), u32>,
+    /// The calls, in the order of the text.
+    calls: Vec<CallSite>,
 }
 
 impl Preloads {
@@ -138,15 +153,17 @@ fn file_of(bits: u32) -> File {
 
 /// Decodes a kernel and the functions it calls.
 pub fn kernel<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Code> {
-    let functions = reachable(env, entry)?;
-    let layout = Layout::new(env, &functions)?;
+    let graph = Graph::new(env, entry)?;
+    let layout = Layout::new(env, &graph)?;
+    let functions = &graph.functions;
     let mut starts = HashMap::new();
     let mut at = 0;
-    for f in &functions {
+    for f in functions {
         starts.insert(f.name, at);
         at += body(f).stmts.len() as u32;
     }
     let mut preloads = Preloads::default();
+    let [frame, stack] = [Preload::Frame, Preload::Stack].map(|p| preloads.reg(File::R64, p));
     let mut code = Code {
         insts: Vec::new(),
         roles: Vec::new(),
@@ -156,14 +173,23 @@ pub fn kernel<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Code> {
         static_shared: layout.static_shared,
         dynamic_at: layout.dynamic_at,
         local_bytes: layout.local_bytes,
+        stack_bytes: layout.stack_bytes,
+        calls: Vec::new(),
+        frame: 0,
+        stack: 0,
+        ranges: Vec::new(),
+        taken: Vec::new(),
     };
     let mut drafts = Vec::new();
     for (n, f) in functions.iter().enumerate() {
-        let decoder = statement::Decoder { env, function: f, number: n, layout: &layout, starts: &starts };
+        let decoder =
+            statement::Decoder { env, function: f, number: n, graph: &graph, layout: &layout, starts: &starts };
         let start = starts[f.name];
         let list: Result<Vec<Draft>> = body(f).stmts.iter().map(|s| decoder.draft(s, start, &mut preloads)).collect();
         let list = list?;
+        let first = code.slots;
         let slots = slots(&list, body(f), &mut code.slots);
+        code.ranges.push(std::array::from_fn(|k| (first[k] as u32, code.slots[k] as u32)));
         drafts.push((list, slots));
     }
     // Constants stand behind all other registers of their file.
@@ -175,8 +201,12 @@ pub fn kernel<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Code> {
         code.preload.push((*file, *slot as u32, *value));
         *slot += 1;
     }
+    let slot_of = |r: Reg| if let Reg::Preload(n, _) = r { preload_slots[n as usize] } else { 0 };
+    (code.frame, code.stack) = (slot_of(frame), slot_of(stack));
+    code.calls = preloads.calls;
+    code.taken = graph.taken.iter().map(|&n| layout.target(env, &graph, &starts, n)).collect();
     debug_assert!(first.iter().zip(&code.slots).all(|(a, b)| a <= b));
-    for ((list, slots), f) in drafts.into_iter().zip(&functions) {
+    for ((list, slots), f) in drafts.into_iter().zip(functions) {
         for (draft, stmt) in list.into_iter().zip(&body(f).stmts) {
             let slot = |r: Reg| match r {
                 Reg::Own(n, ..) => slots[n as usize],
@@ -196,42 +226,6 @@ pub fn kernel<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Code> {
 
 fn body<'a>(f: &'a Function<'a>) -> &'a Body<'a> {
     f.body.as_ref().expect("only functions with a body are decoded")
-}
-
-/// The entry and every function that it may call, each once; a call of itself, however far round, is refused.
-fn reachable<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Vec<&'a Function<'a>>> {
-    let mut list = vec![entry];
-    let mut known = HashMap::from([(entry.name, State::Open)]);
-    // The functions under way, each with the statements still to be looked at.
-    let mut path = vec![(entry, body(entry).stmts.iter())];
-    while let Some((f, rest)) = path.last_mut() {
-        let Some(stmt) = rest.next() else {
-            known.insert(f.name, State::Done);
-            path.pop();
-            continue;
-        };
-        let Some((_, name, _)) = statement::call(stmt) else { continue };
-        match (known.get(name), env.function(name)) {
-            (Some(State::Done), _) => {}
-            (Some(State::Open), _) => {
-                return Err(refuse(stmt, LoadErrorKind::Unsupported, "recursion is not supported"));
-            }
-            (None, Some(g)) if g.body.is_some() => {
-                known.insert(name, State::Open);
-                list.push(g);
-                path.push((g, body(g).stmts.iter()));
-            }
-            _ if statement::builtin(name).is_some() => {}
-            _ => return Err(refuse(stmt, LoadErrorKind::Undefined, format!("function `{name}` is not defined"))),
-        }
-    }
-    Ok(list)
-}
-
-/// How far the search has come with a function.
-enum State {
-    Open,
-    Done,
 }
 
 /// Slots of a function's registers, behind those given out so far.

@@ -11,6 +11,7 @@ use crate::memory::{LaunchMemory, LaunchShape};
 use crate::ptx::{self, Function, Init, Space, Unit, Variable};
 use crate::report::{Fault, FaultKind, Report, Site};
 use crate::{LaunchStats, OutOfMemory};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,9 +146,18 @@ impl Module {
         let (kernels, codes) = (Vec::new(), Vec::new());
         let mut module =
             Module { device: device.clone(), text: text.clone(), files, kernels, codes, globals: Vec::new() };
-        let addresses = module.place(&unit)?;
+        let pointers = function_addresses(&unit);
+        let addresses = module.place(&unit, &pointers)?;
         let functions = Env::functions(&unit);
-        let env = Env { unit: &unit, source: &text, functions, globals: &addresses, base_tier };
+        let env = Env {
+            unit: &unit,
+            source: &text,
+            functions,
+            addresses: &pointers,
+            taken: OnceCell::new(),
+            globals: &addresses,
+            base_tier,
+        };
         let mut instructions = 0;
         for f in unit.functions.iter().filter(|f| f.entry && f.body.is_some()) {
             let code = decode::kernel(&env, f)?;
@@ -164,7 +174,11 @@ impl Module {
     }
 
     /// Gives module-level `.global` and `.const` variables their addresses and first values.
-    fn place<'a>(&mut self, unit: &Unit<'a>) -> Result<HashMap<&'a str, u64>, LoadError> {
+    fn place<'a>(
+        &mut self,
+        unit: &Unit<'a>,
+        functions: &HashMap<&'a str, u64>,
+    ) -> Result<HashMap<&'a str, u64>, LoadError> {
         let mut addresses = HashMap::new();
         let stored = |v: &&Variable<'a>| matches!(v.space, Space::Global | Space::Const);
         for v in unit.variables.iter().filter(stored) {
@@ -188,13 +202,15 @@ impl Module {
             for init in &v.init {
                 let bits = match *init {
                     Init::Bits(b) => b,
-                    Init::Address(name, _, offset) => match addresses.get(name) {
-                        Some(a) => a.wrapping_add(offset as u64),
-                        None => {
-                            let reason = format!("the initialiser names `{name}`, which has no address");
-                            return Err(refuse(reason, LoadErrorKind::Undefined));
+                    Init::Address(name, _, offset) => {
+                        match addresses.get(name).or_else(|| functions.get(name)).copied() {
+                            Some(a) => a.wrapping_add(offset as u64),
+                            None => {
+                                let reason = format!("the initialiser names `{name}`, which has no address");
+                                return Err(refuse(reason, LoadErrorKind::Undefined));
+                            }
                         }
-                    },
+                    }
                 };
                 bytes.extend_from_slice(&bits.to_le_bytes()[..v.element as usize]);
             }
@@ -240,6 +256,15 @@ impl Module {
         Listing { text: self.text.clone(), files: self.files.clone(), code }
     }
 }
+
+/// The addresses of a module's functions, as pointers to functions hold them: outside everything that loads and stores can reach.
+fn function_addresses<'a>(unit: &Unit<'a>) -> HashMap<&'a str, u64> {
+    let functions = unit.functions.iter().enumerate().filter(|(_, f)| !f.entry && f.body.is_some());
+    functions.map(|(n, f)| (f.name, FUNCTIONS + 16 * n as u64)).collect()
+}
+
+/// Address of a module's first function.
+const FUNCTIONS: u64 = 0x7a00_0000_0000;
 
 /// The first PTX ISA and target that this device does not run.
 fn supported(unit: &Unit<'_>, model: &Model) -> Result<(), LoadError> {
@@ -378,7 +403,7 @@ impl Device {
         let shape = LaunchShape {
             threads: setup.threads(),
             shared_bytes,
-            local_bytes: code.local_bytes,
+            local_bytes: code.local_bytes + code.stack_bytes,
             instructions: code.insts.len(),
             checks: config.checks,
             count: config.count,

@@ -327,6 +327,15 @@ fn refusals_name_line_and_text() {
     let e = refuse("wgmma.fence.sync.aligned;");
     assert_eq!((e.line, e.text.as_str()), (6, "wgmma.fence.sync.aligned;"));
     assert!(e.reason.contains("warpgroup"), "{e}");
+    let bulk = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1], 16, [%r2];";
+    let e = refuse(bulk);
+    assert_eq!((e.line, e.text.as_str()), (6, bulk));
+    assert!(e.reason.contains("bulk"), "{e}");
+    assert!(
+        refuse("wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%f1}, %rd1, %rd2;").reason.contains("warpgroup")
+    );
+    assert!(refuse("prefetch.tensormap [%rd1];").reason.contains("known are"));
+    assert!(refuse("tensormap.cp_fenceproxy.global.shared::cta [%rd1], [%rd2], 128;").reason.contains("tensor maps"));
     assert!(refuse("add.s31 %r1, %r2, %r3;").reason.contains("known are"));
     assert!(refuse("add.s32 %r1, %rd2, %r3;").reason.contains("64 bits"));
     assert!(refuse("add.s32 %r1, %r2;").reason.contains("operands"));

@@ -69,8 +69,10 @@ fn a_family_is_refused_or_known() {
     for op in [
         "wgmma.fence.sync.aligned",
         "tex.2d.v4.f32.s32",
-        "mbarrier.init.b64",
-        "wmma.load.a.sync.aligned.m16n16k16.row.f16",
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes",
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes",
+        "tensormap.replace.tile.global_address.global.b1024.b64",
+        "setmaxnreg.inc.sync.aligned.u32",
     ] {
         assert!(lookup(op).is_empty() && refused(op).is_some(), "{op}");
     }

@@ -224,6 +224,7 @@ fn refused(fault: Box<Fault>) -> CUresult {
 fn fault_code(kind: FaultKind) -> CUresult {
     match kind {
         FaultKind::Misaligned => CUresult::MISALIGNED_ADDRESS,
+        FaultKind::StackOverflow => CUresult::HARDWARE_STACK_ERROR,
         FaultKind::Assert => CUresult::ASSERT,
         FaultKind::Deadlock | FaultKind::Livelock => CUresult::LAUNCH_TIMEOUT,
         FaultKind::Trap | FaultKind::Launch => CUresult::LAUNCH_FAILED,

@@ -362,3 +362,20 @@ pub fn dp2a<const A_SIGNED: bool, const B_SIGNED: bool, const HI: bool>(a: u32, 
     let first = if HI { 2 } else { 0 };
     (0..2).fold(c, |sum, i| sum.wrapping_add(half(i).wrapping_mul(byte::<B_SIGNED>(b, first + i)) as u32))
 }
+
+/// `|a - b|` of each part of `width` bits: their sum, and the parts themselves. The signs say how the parts of a and b are read.
+#[inline(always)]
+pub fn absolute_differences(a: u32, b: u32, width: u32, signs: [bool; 2]) -> (u32, u32) {
+    let spare = 32 - width;
+    let part = |x: u32, at: u32, signed: bool| {
+        let x = x >> at << spare;
+        if signed { (x as i32 >> spare).into() } else { i64::from(x >> spare) }
+    };
+    let (mut sum, mut parts) = (0u32, 0);
+    for at in (0..32).step_by(width as usize) {
+        let difference = i64::abs(part(a, at, signs[0]) - part(b, at, signs[1])) as u32;
+        sum = sum.wrapping_add(difference);
+        parts |= (difference & (u32::MAX >> spare)) << at;
+    }
+    (sum, parts)
+}

@@ -31,6 +31,7 @@ pub mod mma;
 mod operand;
 pub mod round;
 pub mod soft64;
+pub mod wmma;
 
 /// A well-mixed function of two words (SplitMix64's finisher), for seeded choices.
 #[inline(always)]

@@ -46,13 +46,16 @@ pub const NAN64: u64 = 0xfff8_0000_0000_0000;
 /// NaN made canonical.
 #[inline(always)]
 pub fn canonical(x: f32) -> f32 {
-    if x.is_nan() { f32::from_bits(NAN32) } else { x }
+    // On the bits: the optimiser drops a choice between a float and another NaN.
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { NAN32 } else { bits })
 }
 
 /// NaN made canonical.
 #[inline(always)]
 pub fn canonical64(x: f64) -> f64 {
-    if x.is_nan() { f64::from_bits(NAN64) } else { x }
+    let bits = x.to_bits();
+    f64::from_bits(if bits & (u64::MAX >> 1) > 0x7ff0_0000_0000_0000 { NAN64 } else { bits })
 }
 
 /// `.ftz`: a subnormal becomes zero of its sign.

@@ -202,6 +202,14 @@ impl SharedRace {
         }
     }
 
+    /// A lane has seen a phase of the barrier object at this offset end: it knows what every warp, its own too, did before it arrived there.
+    pub(crate) fn waited(&mut self, offset: usize, warp: u32, lane: usize) {
+        self.strong(offset, warp, true, false, false);
+        let own = self.flags.get(&(offset as u64)).map_or(0, |flag| flag[warp as usize]);
+        let table = self.lanes[warp as usize].get_or_insert_with(|| Box::new([[0; 32]; 32]));
+        table[lane].iter_mut().for_each(|tick| *tick = (*tick).max(own));
+    }
+
     /// Whether the access `who` makes now conflicts with a remembered one.
     #[inline(always)]
     fn unordered(&self, r: Record, who: Actor) -> bool {

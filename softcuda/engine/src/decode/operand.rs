@@ -58,7 +58,10 @@ impl<'a> Decoder<'_, 'a> {
                 _ => Err(refuse(stmt, Undefined, format!("register `{name}` is not declared"))),
             },
             _ => {
-                let (address, _) = self.symbol(stmt, o)?;
+                let (address, space) = self.symbol(stmt, o)?;
+                if space == Space::Local && self.number != 0 {
+                    return Err(refuse(stmt, Unsupported, "the address of a function's variable needs a mov"));
+                }
                 if !matches!(ty.bits(), 32 | 64) {
                     return Err(refuse(stmt, Syntax, "an address has 32 or 64 bits"));
                 }
@@ -85,16 +88,18 @@ impl<'a> Decoder<'_, 'a> {
                     Declared::Global | Declared::Const => return Err(missing(declared.name)),
                 }
             }
-            Operand::Param(n) if self.number == 0 => (u64::from(self.layout.entry[*n as usize]), Space::Param),
-            Operand::Param(n) => (u64::from(self.layout.params[&(self.function.name.to_string(), *n)]), Space::Local),
-            Operand::Return(n) => (u64::from(self.layout.returns[&(self.function.name.to_string(), *n)]), Space::Local),
+            Operand::Param(n) => {
+                let space = if self.number == 0 { Space::Param } else { Space::Local };
+                (u64::from(self.layout.params[&(self.number, *n)]), space)
+            }
+            Operand::Return(n) => (u64::from(self.layout.returns[&(self.number, *n)]), Space::Local),
             Operand::Symbol(name) => {
                 if let Some(at) = self.layout.shared.get(*name) {
                     (u64::from(*at), Space::Shared)
                 } else if let Some(address) = self.env.globals.get(name) {
                     (*address, Space::Global)
-                } else if self.env.function(name).is_some() {
-                    return Err(refuse(stmt, Unsupported, "addresses of functions are not supported"));
+                } else if let Some(address) = self.env.addresses.get(name) {
+                    (*address, Space::Generic)
                 } else {
                     return Err(missing(name));
                 }
@@ -117,7 +122,7 @@ impl<'a> Decoder<'_, 'a> {
         let Operand::Address(inner) = operand else {
             return Err(refuse(stmt, Syntax, "an address stands in brackets"));
         };
-        let (base, offset) = match &**inner {
+        let (base, mut offset) = match &**inner {
             Operand::Offset(base, offset) => (&**base, *offset),
             base => (base, 0),
         };
@@ -129,8 +134,9 @@ impl<'a> Decoder<'_, 'a> {
                 if !matches!(reg.bits(), 32 | 64) {
                     return Err(refuse(stmt, Syntax, "an address has 32 or 64 bits"));
                 }
+                // Parameters of functions live in local memory.
                 if space == Space::Param && self.number != 0 {
-                    return Err(refuse(stmt, Unsupported, "parameters of functions by address are not supported"));
+                    space = Space::Local;
                 }
                 reg
             }
@@ -152,7 +158,12 @@ impl<'a> Decoder<'_, 'a> {
                 if !same {
                     return Err(refuse(stmt, Syntax, format!("the variable is not in .{space:?}").to_lowercase()));
                 }
-                preloads.reg(File::R64, Preload::Const(address))
+                if space == Space::Local && self.number != 0 {
+                    offset = offset.wrapping_add(address as i64);
+                    preloads.reg(File::R64, Preload::Frame)
+                } else {
+                    preloads.reg(File::R64, Preload::Const(address))
+                }
             }
         };
         draft.places[k] = Some((reg, Use::Decide));

@@ -1,15 +1,26 @@
 //! One statement to one instruction.
 
-use super::{Draft, Env, Layout, Preloads, Reg, Result, Use, file_of, is_label, no_mem, refuse};
+use super::{Draft, Env, Graph, Layout, Preloads, Reg, Result, Use, file_of, is_label, no_mem, refuse};
+use crate::exec::code::Preload;
 use crate::exec::regs::File;
 use crate::exec::{ABSENT, Exec, Inst, choose};
 use crate::isa::{self, Mods, OperandTy, Role, Row};
+use crate::memory::Space;
+use crate::memory::space::LOCAL_WINDOW;
 use crate::module::LoadErrorKind::{Syntax, Undefined, Unsupported};
 use crate::ptx::{Function, Operand, Stmt, Ty};
 use std::collections::HashMap;
 
-/// Results, name and arguments of a call.
-pub type Call<'s, 'a> = (&'s [Operand<'a>], &'a str, &'s [Operand<'a>]);
+/// The parts of a call.
+#[derive(Clone, Copy)]
+pub struct Call<'s, 'a> {
+    /// Results.
+    pub results: &'s [Operand<'a>],
+    /// A function's name, or a register with its address.
+    pub target: &'s Operand<'a>,
+    /// Arguments.
+    pub arguments: &'s [Operand<'a>],
+}
 
 /// The parts of a call statement.
 pub fn call<'s, 'a>(stmt: &'s Stmt<'a>) -> Option<Call<'s, 'a>> {
@@ -19,8 +30,8 @@ pub fn call<'s, 'a>(stmt: &'s Stmt<'a>) -> Option<Call<'s, 'a>> {
     let list = |o: Option<&'s Operand<'a>>| if let Some(Operand::List(l)) = o { Some(l.as_slice()) } else { None };
     let results = list(stmt.operands.first());
     let at = usize::from(results.is_some());
-    let Some(Operand::Symbol(name)) = stmt.operands.get(at) else { return None };
-    Some((results.unwrap_or(&[]), name, list(stmt.operands.get(at + 1)).unwrap_or(&[])))
+    let target = stmt.operands.get(at).filter(|o| matches!(o, Operand::Symbol(_) | Operand::Reg(_)))?;
+    Some(Call { results: results.unwrap_or(&[]), target, arguments: list(stmt.operands.get(at + 1)).unwrap_or(&[]) })
 }
 
 /// A function that the device itself provides.
@@ -36,6 +47,8 @@ pub struct Decoder<'d, 'a> {
     pub function: &'a Function<'a>,
     /// Its number in the kernel; 0 is the entry.
     pub number: usize,
+    /// The kernel and what it calls.
+    pub graph: &'d Graph<'a>,
     /// Where variables live.
     pub layout: &'d Layout,
     /// Where each function's instructions begin.
@@ -45,10 +58,12 @@ pub struct Decoder<'d, 'a> {
 impl<'a> Decoder<'_, 'a> {
     /// The instruction of a statement of the function that begins at `start`.
     pub fn draft(&self, stmt: &Stmt<'a>, start: u32, preloads: &mut Preloads) -> Result<Draft> {
-        let mut draft = if stmt.op == ".branchtargets" {
+        let mut draft = if stmt.op.starts_with('.') {
             self.blank(stmt, isa::nothing(), crate::Class::Control)
         } else if call(stmt).is_some() {
-            self.call(stmt)?
+            self.call(stmt, preloads)?
+        } else if let Some(draft) = self.frame_address(stmt, preloads)? {
+            draft
         } else if stmt.op.starts_with("mov.") && stmt.operands.iter().any(|o| matches!(o, Operand::Vector(_))) {
             self.pack(stmt, preloads)?
         } else if let Some(draft) = self.clock(stmt)? {
@@ -68,7 +83,7 @@ impl<'a> Decoder<'_, 'a> {
         Ok(draft)
     }
 
-    fn blank(&self, stmt: &Stmt<'a>, exec: Exec, class: crate::Class) -> Draft {
+    pub(super) fn blank(&self, stmt: &Stmt<'a>, exec: Exec, class: crate::Class) -> Draft {
         let inst = Inst {
             run: choose(exec.tiers, self.env.base_tier),
             o: [ABSENT; 6],
@@ -116,31 +131,35 @@ impl<'a> Decoder<'_, 'a> {
                 draft.inst.list = draft.targets.iter().map(|to| start + to).collect();
                 draft.falls = stmt.guard.is_some();
             }
+            "alloca" => draft.inst.offset = i64::from(self.layout.frames[self.number]),
             "ret" | "exit" | "trap" => draft.falls = stmt.guard.is_some(),
             _ => {}
         }
         Ok(())
     }
 
-    fn call(&self, stmt: &Stmt<'a>) -> Result<Draft> {
-        let (results, name, arguments) = call(stmt).expect("the caller looked");
-        if let Some(exec) = builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none())) {
-            let mut draft = self.blank(stmt, exec, crate::Class::Control);
-            // Local offsets of the arguments, then of the result.
-            let place = |o: &Operand<'a>| match o {
-                Operand::Var(v) => self.layout.vars.get(&(self.number, *v)).copied(),
-                _ => None,
-            };
-            let places: Option<Vec<u32>> = arguments.iter().chain(results).map(place).collect();
-            let places =
-                places.ok_or_else(|| refuse(stmt, Unsupported, "arguments of this call must be .param variables"))?;
-            draft.inst.list = places.into();
-            return Ok(draft);
+    /// `mov` or `cvta` of the name of a variable in a function's frame: a sum, because frames have no fixed place.
+    fn frame_address(&self, stmt: &Stmt<'a>, preloads: &mut Preloads) -> Result<Option<Draft>> {
+        let Some((Operand::Reg(d), source)) = stmt.operands.first().zip(stmt.operands.get(1)) else { return Ok(None) };
+        let generic = stmt.op.starts_with("cvta.local.");
+        let named = matches!(source, Operand::Var(_) | Operand::Param(_) | Operand::Return(_) | Operand::Offset(..));
+        if self.number == 0 || !named || !(generic || stmt.op.starts_with("mov.")) {
+            return Ok(None);
         }
-        let (_, exec, class) = self.row(stmt)?;
-        let mut draft = self.blank(stmt, exec, class);
-        draft.inst.target = self.starts[name];
-        Ok(draft)
+        let (address, space) = self.symbol(stmt, source)?;
+        if space != Space::Local {
+            return Ok(None);
+        }
+        let mut draft = self.blank(stmt, isa::frame_address(), crate::Class::Move);
+        draft.inst.offset = (address + if generic { LOCAL_WINDOW } else { 0 }) as i64;
+        let reg = self.reg(*d);
+        if !matches!(reg.bits(), 32 | 64) {
+            return Err(refuse(stmt, Syntax, "an address has 32 or 64 bits"));
+        }
+        draft.places[0] = Some((reg, Use::Write));
+        draft.places[1] = Some((preloads.reg(File::R64, Preload::Frame), Use::Read));
+        draft.inst.mem.register = reg.bits() as u8;
+        Ok(Some(draft))
     }
 
     /// `mov` from a register that changes while the kernel runs.
@@ -188,7 +207,7 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     /// The row of a statement, by spelling and number of operands.
-    fn row(&self, stmt: &Stmt<'a>) -> Result<((&'static Row, Mods), Exec, crate::Class)> {
+    pub(super) fn row(&self, stmt: &Stmt<'a>) -> Result<((&'static Row, Mods), Exec, crate::Class)> {
         let found = isa::lookup(stmt.op);
         if found.is_empty() {
             let mut reason = String::from("instruction not known");

@@ -4,7 +4,7 @@ use super::code::Code;
 use super::ctx::Ctx;
 use super::launch::LaunchInfo;
 use super::random::Random;
-use super::sync::{Arrival, BarrierKind, WARP_SYNC, kind};
+use super::sync::{Arrival, BarrierKind, CLUSTER, WARP_SYNC, kind};
 use super::warp::{self, State, Stop, Warp};
 use crate::config::Schedule;
 use crate::memory::{BlockMemory, Door, Wide};
@@ -18,6 +18,7 @@ pub struct Block {
     pub memory: Option<Box<BlockMemory>>,
     warps: Vec<Warp>,
     barriers: Vec<Barrier>,
+    cluster: ClusterBarrier,
     next: usize,
     /// Changes of memory by any block so far, as of this turn.
     epoch: u64,
@@ -39,6 +40,15 @@ struct Barrier {
     popc: u32,
     all: bool,
     any: bool,
+}
+
+/// The barrier of a cluster of one block: lanes by warp.
+#[derive(Default)]
+struct ClusterBarrier {
+    /// Arrived in this phase.
+    arrived: Vec<u32>,
+    /// The phase in which they arrived is over.
+    passed: Vec<u32>,
 }
 
 /// How a block's turn ended.
@@ -71,7 +81,8 @@ impl Block {
         }
         let barriers = vec![Barrier { waiting: vec![0; count as usize], all: true, ..Barrier::default() }; 16];
         let random = Random::new(launch.seed.wrapping_mul(0x1_0001) ^ number);
-        Block { number, memory: Some(memory), warps, barriers, next: 0, epoch: 0, clock: 0, random }
+        let cluster = ClusterBarrier { arrived: vec![0; count as usize], passed: vec![0; count as usize] };
+        Block { number, memory: Some(memory), warps, barriers, cluster, next: 0, epoch: 0, clock: 0, random }
     }
 
     /// Instructions executed so far.
@@ -185,6 +196,7 @@ impl Block {
                     for id in 0..16 {
                         self.complete(code, door, id)?;
                     }
+                    self.complete_cluster(door);
                     if self.warps[w].live == 0 {
                         return Ok(true);
                     }
@@ -205,6 +217,13 @@ impl Block {
         arrival: Arrival,
     ) -> Result<(), Box<Fault>> {
         let mask = self.warps[w].groups[g].mask;
+        if arrival.id == CLUSTER {
+            if arrival.arrive {
+                self.cluster.arrived[w] |= mask;
+            }
+            self.complete_cluster(door);
+            return Ok(());
+        }
         let barrier = &mut self.barriers[arrival.id as usize];
         if barrier.used && barrier.count != arrival.count {
             let group = &self.warps[w].groups[g];
@@ -277,6 +296,25 @@ impl Block {
         Ok(())
     }
 
+    /// Ends the phase of the cluster's barrier if every thread that lives has arrived, and lets those go on that wait for the end of theirs.
+    fn complete_cluster(&mut self, door: &mut Door<'_>) {
+        let ClusterBarrier { arrived, passed } = &mut self.cluster;
+        let full = self.warps.iter().zip(&*arrived).all(|(w, lanes)| w.live & !lanes == 0);
+        if full && arrived.iter().any(|lanes| *lanes != 0) {
+            arrived.iter_mut().zip(passed.iter_mut()).for_each(|(a, p)| *p |= std::mem::take(a));
+            door.barrier_passed(self.warps.iter().fold(0, |m, w| m | 1 << w.index));
+        }
+        for (warp, passed) in self.warps.iter_mut().zip(passed) {
+            for g in warp.groups.iter_mut().filter(|g| g.state == State::Barrier(CLUSTER)) {
+                if g.mask & !*passed == 0 {
+                    *passed &= !g.mask;
+                    g.state = State::Ready;
+                    g.pc += 1;
+                }
+            }
+        }
+    }
+
     /// Where every group of every warp stands.
     pub fn places(&self, code: &Code) -> Vec<String> {
         let mut lines = Vec::new();
@@ -286,6 +324,7 @@ impl Block {
                 let how = match g.state {
                     State::Ready => "runs".to_string(),
                     State::Waiting => "waits for lanes of its warp".to_string(),
+                    State::Barrier(CLUSTER) => "waits at the barrier of the cluster".to_string(),
                     State::Barrier(id) => format!("waits at barrier {id}"),
                 };
                 lines.push(format!("warp {} lanes {:#010x} at line {line}: {how}", w.index, g.mask));

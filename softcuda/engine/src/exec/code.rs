@@ -24,6 +24,56 @@ pub enum Preload {
     Const(u64),
     /// A special register.
     Special(Special),
+    /// Where the thread's present frame begins in local memory; calls move it.
+    Frame,
+    /// Where its local memory ends; `alloca` moves it.
+    Stack,
+}
+
+/// Bytes that a call copies between two frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Offset in the caller's frame.
+    pub caller: u32,
+    /// Offset in the callee's frame.
+    pub callee: u32,
+    /// Bytes.
+    pub size: u32,
+}
+
+/// A function that a call may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its address, as pointers to functions hold it.
+    pub address: u64,
+    /// Its first instruction.
+    pub at: u32,
+    /// Bytes of its frame.
+    pub frame: u32,
+}
+
+/// What a call instruction does besides going there.
+#[derive(Clone, Debug)]
+pub struct CallSite {
+    /// Number of the function that calls.
+    pub function: usize,
+    /// Bytes of its frame: the callee's begins behind.
+    pub frame: u32,
+    /// Copied when it begins.
+    pub arguments: Vec<Run>,
+    /// Copied back when it ends.
+    pub results: Vec<Run>,
+    /// The caller may be called again before it ends, so its registers are put aside.
+    pub saves: bool,
+    /// Where it goes; a call through a pointer may go to any of [`Code::taken`].
+    pub target: Option<Target>,
+}
+
+impl CallSite {
+    /// Where it may go.
+    pub fn targets<'c>(&'c self, code: &'c Code) -> &'c [Target] {
+        self.target.as_ref().map_or(&code.taken, std::slice::from_ref)
+    }
 }
 
 /// Where an instruction stands in the text.
@@ -51,6 +101,18 @@ pub struct Code {
     pub static_shared: u32,
     /// Where dynamic shared memory begins.
     pub dynamic_at: u32,
-    /// Local bytes of a thread.
+    /// Local bytes of a thread that the text fixes.
     pub local_bytes: u32,
+    /// Bytes behind them for recursion and `alloca`.
+    pub stack_bytes: u32,
+    /// `Inst::mods` of a call is a place in here.
+    pub calls: Vec<CallSite>,
+    /// Functions that pointers may hold.
+    pub taken: Vec<Target>,
+    /// 64-bit register of [`Preload::Frame`].
+    pub frame: u32,
+    /// 64-bit register of [`Preload::Stack`].
+    pub stack: u32,
+    /// By function: the first of its registers of each file, and the one behind the last.
+    pub ranges: Vec<[(u32, u32); 3]>,
 }

@@ -1,6 +1,7 @@
 //! Running decoded kernels: warps of 32 lanes, blocks that can be suspended, grids over worker threads.
 
 mod block;
+mod call;
 pub mod code;
 mod ctx;
 mod grid;
@@ -8,6 +9,7 @@ pub mod host;
 mod inst;
 mod launch;
 pub mod lift;
+mod printf;
 mod random;
 pub mod regs;
 mod shadow;

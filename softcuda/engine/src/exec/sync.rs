@@ -73,7 +73,7 @@ pub enum BarrierKind {
 /// The lanes of a group arrive at a barrier.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Arrival {
-    /// Barrier number, 0 to 15.
+    /// Barrier number, 0 to 15, or [`CLUSTER`].
     pub id: u32,
     /// Threads awaited; 0 for all of the block.
     pub count: u32,
@@ -82,6 +82,9 @@ pub struct Arrival {
     /// Predicates of a reduction.
     pub yes: u32,
 }
+
+/// The barrier of the cluster, at which threads arrive and wait in two steps.
+pub const CLUSTER: u32 = 16;
 
 /// The kind that `mods` of a barrier row holds.
 pub fn kind(mods: u32) -> BarrierKind {

@@ -4,6 +4,7 @@
 //! where the two join; this reconverges as early as compilers lay code out for, and needs no graph. A group that goes round for long while others
 //! wait gives way to them. The adversarial schedule picks groups at random, for a few instructions at a time.
 
+use super::call;
 use super::code::{Code, Preload};
 use super::ctx::Ctx;
 use super::inst::{ABSENT, Flow};
@@ -13,7 +14,7 @@ use super::regs::{File, Regs};
 use super::shadow::Shadow;
 use super::taint;
 use crate::config::Schedule;
-use crate::report::FaultKind;
+use std::cmp::Reverse;
 
 /// Lanes at one place.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct Group {
     pub pc: u32,
     /// The lanes.
     pub mask: u32,
-    /// Where the calls it is in return to.
+    /// Where the calls it is in return to. A deeper group runs first: its lanes have to come back to where the others are.
     pub calls: Vec<u32>,
     /// Whether it can run.
     pub state: State,
@@ -51,6 +52,8 @@ pub struct Warp {
     pub live: u32,
     /// The groups; disjoint, together the live lanes.
     pub groups: Vec<Group>,
+    /// What calls have put aside, by lane; empty before the first.
+    pub stacks: Vec<Vec<u64>>,
     /// Instructions that the present group has run while others were ready.
     held: u32,
     /// For the search for endless rounds.
@@ -97,6 +100,7 @@ impl Warp {
             index,
             live: 0,
             groups: Vec::new(),
+            stacks: Vec::new(),
             held: 0,
             round: Round::default(),
             random: Random::new(0),
@@ -126,6 +130,8 @@ impl Warp {
             let value = match preload {
                 Preload::Const(v) => [v; 32],
                 Preload::Special(s) => s.value(launch, block, self.index),
+                Preload::Frame => [0; 32],
+                Preload::Stack => [u64::from(code.local_bytes + code.stack_bytes); 32],
             };
             match file {
                 File::R32 => self.regs.r32[slot as usize] = value.map(|v| v as u32),
@@ -139,6 +145,7 @@ impl Warp {
         self.held = 0;
         self.round = Round::default();
         self.random = Random::new(launch.seed ^ (block << 8) ^ u64::from(self.index));
+        self.stacks.clear();
         self.groups.clear();
         self.groups.push(Group { pc: 0, mask: self.live, calls: Vec::new(), state: State::Ready });
     }
@@ -176,7 +183,7 @@ impl Warp {
             let last = list().filter(|g| ready(&g)).max_by_key(|g| g.1.pc);
             return last.map(|g| (g.0, PATIENCE / 4));
         }
-        let first = list().filter(|g| ready(&g)).min_by_key(|g| g.1.pc);
+        let first = list().filter(|g| ready(&g)).min_by_key(|g| (Reverse(g.1.calls.len()), g.1.pc));
         first.map(|g| (g.0, u32::MAX))
     }
 
@@ -405,18 +412,13 @@ fn turn(c: &mut Ctx<'_, '_>, code: &Code, g: usize, pc: u32, active: u32, flow: 
             }
             Some(Stop::Barrier(g))
         }
-        Flow::Call => {
-            groups[g].calls.push(pc + 1);
-            groups[g].pc = i.target;
-            if groups[g].calls.len() > 64 {
-                c.fail(i, active, FaultKind::Unsupported, "calls nested more than 64 deep");
-                return Some(Stop::Fault);
-            }
-            None
-        }
+        Flow::Call => match call::enter(c, code, g, pc) {
+            Some(()) => None,
+            None => Some(Stop::Fault),
+        },
         Flow::Return => match groups[g].calls.pop() {
             Some(back) => {
-                groups[g].pc = back;
+                call::leave(c, code, g, back);
                 None
             }
             None => Some(exit(c, g)),

@@ -14,6 +14,10 @@ pub fn rows() -> Vec<Row> {
         row("atom{.relaxed|.acquire|.release|.acq_rel}{.cta|.cluster|.gpu|.sys}{.global|.shared|.shared::cta|.shared::cluster}.cas.(b16|b32|b64|u32|u64|s32|s64) d, [a], b, c", "9.7.13.5", Atomic, |m| atomic(m, true)),
         row("atom.(global|shared).(relaxed|acquire|release|acq_rel){.cta|.cluster|.gpu|.sys}.(and|or|xor|exch|add|inc|dec|min|max).(b32|b64|u32|u64|s32|s64|f32|f64) d, [a], b", "9.7.13.5", Atomic, |m| atomic(m, true)),
         row("atom.(global|shared).(relaxed|acquire|release|acq_rel){.cta|.cluster|.gpu|.sys}.cas.(b16|b32|b64) d, [a], b, c", "9.7.13.5", Atomic, |m| atomic(m, true)),
+        // The scope without an ordering behind the space, as compilers write block- and system-wide atomics.
+        row("atom.(global|shared).(cta|cluster|gpu|sys).(and|or|xor|exch|add|inc|dec|min|max){.noftz}.(b32|b64|u32|u64|s32|s64|f16|f16x2|bf16|bf16x2|f32|f64) d, [a], b", "9.7.13.5", Atomic, |m| atomic(m, true)),
+        row("atom.(global|shared).(cta|cluster|gpu|sys).cas.(b16|b32|b64) d, [a], b, c", "9.7.13.5", Atomic, |m| atomic(m, true)),
+        row("red.(global|shared).(cta|cluster|gpu|sys).(and|or|xor|add|inc|dec|min|max){.noftz}.(b32|b64|u32|u64|s32|s64|f16|f16x2|bf16|bf16x2|f32|f64) [a], b", "9.7.13.7", Atomic, |m| atomic(m, false)),
         // The ordering behind the operation, as the headers of cooperative groups write it.
         row("atom{.global|.shared}.(and|or|xor|exch|add|inc|dec|min|max).(relaxed|acquire|release|acq_rel){.cta|.cluster|.gpu|.sys}.(b32|b64|u32|u64|s32|s64|f32|f64) d, [a], b", "9.7.13.5", Atomic, |m| atomic(m, true)),
         row("red{.global|.shared}.(and|or|xor|add|inc|dec|min|max).(relaxed|release){.cta|.cluster|.gpu|.sys}.(b32|b64|u32|u64|s32|s64|f32|f64) [a], b", "9.7.13.7", Atomic, |m| atomic(m, false)),

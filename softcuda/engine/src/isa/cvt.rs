@@ -25,6 +25,7 @@ pub fn rows() -> Vec<Row> {
         row("cvt.(rni|rzi|rmi|rpi){.ftz}{.sat}.f32.f32 d:0, a:1",                                                 "9.7.9.21", Cvt, integral),
         row("cvt.(rni|rzi|rmi|rpi){.sat}.f64.f64 d:0, a:1",                                                       "9.7.9.21", Cvt, integral),
         row("cvt.(rni|rzi|rmi|rpi).f16.f16 d:0, a:1",                                                             "9.7.9.21", Cvt, integral),
+        row("cvt.(rni|rzi|rmi|rpi).bf16.bf16 d:0, a:1",                                                           "9.7.9.21", Cvt, integral).since(90),
         row("cvt{.ftz}{.sat}.(f32|f64).(f16|bf16) d:0, a:1",                                                      "9.7.9.21", Cvt, widen),
         row("cvt.(rn|rz|rm|rp){.relu}{.satfinite}{.ftz}{.sat}.(f16|bf16).(f32|f64) d:0, a:1",                     "9.7.9.21", Cvt, narrow),
         row("cvt.(rn|rz){.relu}{.satfinite}.(f16x2|bf16x2).f32 d:0, a:1, b:1",                                    "9.7.9.21", Cvt, pair),
@@ -216,9 +217,13 @@ fn integral(m: &Mods) -> Option<Exec> {
                 if sat { round::saturate64(y) } else { y }
             })
         }),
-        _ => exec!(|c, i| {
+        Ty::F16 => exec!(|c, i| {
             let round = mods::round_of(i.mods);
             lift1(c, i, |x: u16| F16::nearest(cvt::integral(F16::widen(x), round)))
+        }),
+        _ => exec!(|c, i| {
+            let round = mods::round_of(i.mods);
+            lift1(c, i, |x: u16| Bf16::nearest(cvt::integral(Bf16::widen(x), round)))
         }),
     };
     Some(exec.with(mods::pack(m)))

@@ -2,8 +2,9 @@
 
 use super::row::{Mods, Row, row};
 use crate::arith::mma::{Accumulator, Element, Mma, Operands, Register};
+use crate::arith::wmma;
 use crate::count::Class::{Memory, Mma as MmaClass, Warp};
-use crate::exec::regs::Regs;
+use crate::exec::regs::{File, Regs};
 use crate::exec::{Ctx, Exec, Flow, Inst, Taint, exec};
 use crate::fragment;
 use crate::report::FaultKind;
@@ -26,6 +27,15 @@ pub fn rows() -> Vec<Row> {
         row("mma.sync.aligned.m16n8k32.row.col{.satfinite}.s32.(s8|u8).(s8|u8).s32 d:4xb32, a:4xb32, b:2xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
         row("mma.sync.aligned.m16n8k32.row.col{.satfinite}.s32.(s4|u4).(s4|u4).s32 d:4xb32, a:2xb32, b:1xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
         row("mma.sync.aligned.m16n8k64.row.col{.satfinite}.s32.(s4|u4).(s4|u4).s32 d:4xb32, a:4xb32, b:2xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m8n8k16.row.col{.satfinite}.s32.(s8|u8).(s8|u8).s32 d:2xb32, a:1xb32, b:1xb32, c:2xb32",    "9.7.14.5.13", MmaClass, half_rows),
+        row("mma.sync.aligned.m8n8k32.row.col{.satfinite}.s32.(s4|u4).(s4|u4).s32 d:2xb32, a:1xb32, b:1xb32, c:2xb32",    "9.7.14.5.13", MmaClass, half_rows),
+        row("mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.(xor|and).popc d:2xb32, a:1xb32, b:1xb32, c:2xb32",          "9.7.14.5.13", MmaClass, |m| Some(product_bits(m))),
+        row("mma.sync.aligned.m16n8k128.row.col.s32.b1.b1.s32.(xor|and).popc d:4xb32, a:2xb32, b:1xb32, c:4xb32",         "9.7.14.5.13", MmaClass, |m| Some(product_bits(m))),
+        row("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.(xor|and).popc d:4xb32, a:4xb32, b:2xb32, c:4xb32",         "9.7.14.5.13", MmaClass, |m| Some(product_bits(m))),
+        row("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64{.rn} d:2xf64, a:1xf64, b:1xf64, c:2xf64",                    "9.7.14.5.13", MmaClass, |_| Some(product_f64(8, 4))),
+        row("mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64{.rn} d:4xf64, a:2xf64, b:1xf64, c:4xf64",                   "9.7.14.5.13", MmaClass, |_| Some(product_f64(16, 4))).since(90),
+        row("mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64{.rn} d:4xf64, a:4xf64, b:2xf64, c:4xf64",                   "9.7.14.5.13", MmaClass, |_| Some(product_f64(16, 8))).since(90),
+        row("mma.sync.aligned.m16n8k16.row.col.f64.f64.f64.f64{.rn} d:4xf64, a:8xf64, b:4xf64, c:4xf64",                  "9.7.14.5.13", MmaClass, |_| Some(product_f64(16, 16))).since(90),
         row("ldmatrix.sync.aligned.m8n8.x1{.trans}{.shared|.shared::cta}.b16 d:1xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 1))),
         row("ldmatrix.sync.aligned.m8n8.x2{.trans}{.shared|.shared::cta}.b16 d:2xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 2))),
         row("ldmatrix.sync.aligned.m8n8.x4{.trans}{.shared|.shared::cta}.b16 d:4xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 4))),
@@ -47,7 +57,7 @@ pub fn rows() -> Vec<Row> {
 
 /// Runs `f` when all 32 lanes are here; waits while some are elsewhere.
 #[inline(always)]
-fn whole(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(&mut Ctx<'_, '_>, &Inst) -> Flow) -> Flow {
+pub fn whole(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(&mut Ctx<'_, '_>, &Inst) -> Flow) -> Flow {
     if c.mask == u32::MAX {
         return f(c, i);
     }
@@ -122,6 +132,88 @@ fn multiply(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
         c.warp.regs.put::<u32>(*slot, c.mask, from);
     }
     Flow::Next
+}
+
+/// The eight-row shapes of integers: those of sixteen rows with nothing in the lower ones.
+fn half_rows(m: &Mods) -> Option<Exec> {
+    let name = if m.has("m8n8k16") { "m16n8k16" } else { "m16n8k32" };
+    let parts = m.parts.iter().map(|p| if p.starts_with("m8n8") { name } else { *p }).collect();
+    let mods = mma(&Mods { parts })?.mods;
+    Some(exec!(|c, i| whole(c, i, multiply_half)).with(mods).taint(Taint::Own))
+}
+
+fn multiply_half(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
+    let Some(mma) = instruction(i.mods) else {
+        return c.fail(i, c.mask, FaultKind::Bug, "an mma that the row should have refused");
+    };
+    let register = |k: usize, n: usize| &c.warp.regs.r32[i.list[i.o[k] as usize + n] as usize];
+    let zero = &[0; 32];
+    let operands = Operands {
+        a: [register(1, 0), zero, zero, zero],
+        b: [register(2, 0); 2],
+        c: [register(3, 0), register(3, 1), zero, zero],
+    };
+    let mut out = [[0; 32]; 4];
+    mma.run(&operands, c.launch.numerics.mma, 0, &mut out);
+    taint_all(c, i);
+    for (from, slot) in out[..2].iter().zip(&i.list) {
+        c.warp.regs.put::<u32>(*slot, c.mask, from);
+    }
+    Flow::Next
+}
+
+/// The slots of operand `k` of a product, whose operands d, a, b, c follow one another in `list`.
+fn operand(i: &Inst, k: usize) -> &[u32] {
+    let end = if k == 3 { i.list.len() } else { i.o[k + 1] as usize };
+    &i.list[i.o[k] as usize..end]
+}
+
+/// A product of f64; `mods`: rows, and columns of A.
+pub fn product_f64(rows: u32, k: u32) -> Exec {
+    exec!(|c, i| whole(c, i, |c, i| {
+        let take = |k: usize| -> Vec<_> { operand(i, k).iter().map(|s| c.warp.regs.r64[*s as usize]).collect() };
+        let out = wmma::product_f64((i.mods >> 8) as usize, (i.mods & 0xff) as usize, &take(1), &take(2), &take(3));
+        taint_all(c, i);
+        for (register, slot) in out.iter().zip(&i.list) {
+            c.warp.regs.put::<u64>(*slot, c.mask, register);
+        }
+        Flow::Next
+    }))
+    .with(rows << 8 | k)
+    .taint(Taint::Own)
+}
+
+/// A product of bits; `mods` 1 is `.and`.
+pub fn product_bits(m: &Mods) -> Exec {
+    exec!(|c, i| whole(c, i, |c, i| {
+        let take = |k: usize| -> Vec<_> { operand(i, k).iter().map(|s| c.warp.regs.r32[*s as usize]).collect() };
+        let out = wmma::product_bits(i.mods != 0, &take(1), &take(2), &take(3));
+        taint_all(c, i);
+        for (register, slot) in out.iter().zip(&i.list) {
+            c.warp.regs.put::<u32>(*slot, c.mask, register);
+        }
+        Flow::Next
+    }))
+    .with(u32::from(m.has("and")))
+    .taint(Taint::Own)
+}
+
+/// If anything that a product reads is unwritten in some lane, all of its result is.
+pub fn taint_all(c: &mut Ctx<'_, '_>, i: &Inst) {
+    if !c.launch.init {
+        return;
+    }
+    let file =
+        if c.launch.code.roles[c.pc as usize].writes.iter().any(|w| w.0 == File::R64) { File::R64 } else { File::R32 };
+    let shadow = &mut c.warp.regs.shadow;
+    let dirty = i.list[i.o[1] as usize..].iter().fold(0, |m, s| m | shadow.dirty(file, *s));
+    for slot in operand(i, 0) {
+        if dirty == 0 {
+            shadow.clean(file, *slot, u32::MAX);
+        } else {
+            (0..32).for_each(|l| shadow.set(file, *slot, l, u64::MAX));
+        }
+    }
 }
 
 // `mods` of the matrix moves: the number of matrices, and 8 for `.trans`.

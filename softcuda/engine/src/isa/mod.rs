@@ -1,6 +1,7 @@
 //! The instructions: one row each, in the notation of the manual. What the rest of the engine knows of an instruction it takes from here.
 
 mod atom;
+mod cluster;
 mod cmp;
 mod control;
 mod cvt;
@@ -9,6 +10,7 @@ mod half;
 mod int;
 mod logic;
 mod matrix;
+mod mbarrier;
 mod mem;
 mod misc;
 mod mods;
@@ -16,12 +18,16 @@ mod mov;
 mod refused;
 mod row;
 mod special;
+mod stack;
 mod sync;
+mod video;
 mod warp;
+mod wmma;
 
+pub use control::indirect_call;
 pub use mem::{count as vector_count, nothing};
 pub use misc::clock;
-pub use mov::{pack, unpack};
+pub use mov::{frame_address, pack, unpack};
 pub use refused::refused;
 pub use row::{Mods, OperandTy, Role, Row};
 
@@ -42,9 +48,14 @@ pub static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
         cvt::rows(),
         control::rows(),
         sync::rows(),
+        cluster::rows(),
+        mbarrier::rows(),
         atom::rows(),
         warp::rows(),
+        wmma::rows(),
         matrix::rows(),
+        stack::rows(),
+        video::rows(),
         misc::rows(),
     ]
     .into_iter()

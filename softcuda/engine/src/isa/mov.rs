@@ -160,3 +160,16 @@ pub fn unpack() -> Exec {
     })
     .taint(Taint::Unpack)
 }
+
+/// `mov d, variable` in a function: the frame's place in `o[1]` plus `offset`.
+pub fn frame_address() -> Exec {
+    exec!(|c, i| {
+        let out = c.warp.regs.r64[i.o[1] as usize].map(|a| a.wrapping_add(i.offset as u64));
+        if i.mem.register == 64 {
+            c.warp.regs.put::<u64>(i.o[0], c.mask, &out);
+        } else {
+            c.warp.regs.put::<u32>(i.o[0], c.mask, &out.map(|a| a as u32));
+        }
+        Flow::Next
+    })
+}

@@ -1,11 +1,9 @@
 //! Instructions that exist and are not executed, with the reason, so that the load error is honest.
 
 #[rustfmt::skip] // One family a line.
-const REFUSED: [(&str, &str); 18] = [
+const REFUSED: [(&str, &str); 13] = [
     ("wgmma", "asynchronous warpgroup matrix products (sm_90a)"),
     ("tcgen05", "fifth-generation tensor cores (sm_100a)"),
-    ("wmma", "fragments of wmma have no documented layout; use mma"),
-    ("mbarrier", "barrier objects in shared memory"),
     ("cp", "bulk and tensor copies"),
     ("tensormap", "tensor maps"),
     ("tex", "textures"),
@@ -16,10 +14,7 @@ const REFUSED: [(&str, &str); 18] = [
     ("sured", "surfaces"),
     ("suq", "surfaces"),
     ("multimem", "multi-device memory"),
-    ("mapa", "thread-block clusters"),
-    ("getctarank", "thread-block clusters"),
     ("setmaxnreg", "register reallocation (sm_90a)"),
-    ("alloca", "allocation on the stack"),
 ];
 
 /// Why a spelling is refused, if it belongs to a family that is.

@@ -25,6 +25,8 @@ pub struct Row {
     pub build: fn(&Mods) -> Option<Exec>,
     /// Mnemonic.
     pub name: &'static str,
+    /// The oldest target that has it, 80 for everything that `sm_80` has.
+    pub since: u32,
     slots: Vec<Slot>,
     /// Operands in order; `|` and optional ones have a place of their own.
     pub operands: Vec<OperandSpec>,
@@ -137,7 +139,7 @@ pub fn row(syntax: &'static str, section: &'static str, class: Class, build: fn(
         slots.push(Slot { alternatives, optional });
         rest = &rest[end + 1..];
     }
-    Row { syntax, section, class, build, name, slots, operands: operands(tail) }
+    Row { syntax, section, class, build, name, since: 80, slots, operands: operands(tail) }
 }
 
 fn operands(tail: &'static str) -> Vec<OperandSpec> {
@@ -187,6 +189,11 @@ fn operand(word: &'static str, optional: bool, piped: bool) -> OperandSpec {
 }
 
 impl Row {
+    /// The row, of targets from `sm_<target>` on.
+    pub fn since(self, target: u32) -> Row {
+        Row { since: target, ..self }
+    }
+
     /// The modifiers of a spelling, or `None` if this row does not have it. `parts` are what follows the mnemonic, split at the dots.
     pub fn matches(&self, parts: &[&str]) -> Option<Mods> {
         let mut matched = Vec::with_capacity(self.slots.len());

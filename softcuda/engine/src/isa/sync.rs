@@ -23,6 +23,9 @@ pub fn rows() -> Vec<Row> {
             Flow::Next
         })).with(sync::WARP_SYNC))),
         row("membar.(cta|gl|sys)",                                           "9.7.13.4", Sync, |m| Some(fence(m))),
+        row("fence.mbarrier_init.release.cluster",                           "9.7.13.4", Sync, |_| Some(fence_of(0))).since(90),
+        row("fence.proxy.alias",                                                  "9.7.13.4", Sync, |_| Some(fence_of(0))),
+        row("fence.proxy.async{.global|.shared::cta|.shared::cluster}",           "9.7.13.4", Sync, |_| Some(fence_of(0))).since(90),
         row("fence{.sc|.acq_rel|.acquire|.release}.(cta|cluster|gpu|sys)",   "9.7.13.4", Sync, |m| Some(fence(m))),
     ]
 }
@@ -37,11 +40,14 @@ fn barrier(kind: BarrierKind, aligned: bool, first: u32) -> Exec {
 }
 
 fn fence(m: &Mods) -> Exec {
-    let scope = match m.which(&["cta", "sys"]) {
+    fence_of(match m.which(&["cta", "sys"]) {
         Some("cta") => 0,
         Some(_) => 2,
         None => 1,
-    };
+    })
+}
+
+fn fence_of(scope: u32) -> Exec {
     exec!(|c, i| {
         let scope = [Scope::Cta, Scope::Gpu, Scope::Sys][i.mods as usize];
         c.door.fence(c.warp.index, c.mask, scope);

@@ -82,4 +82,37 @@ impl Door<'_> {
         }
         Ok(())
     }
+
+    /// Copies a run of bytes between two frames of each lane's stack, with what is known of them: `(bases, offset)` of source and target.
+    pub(crate) fn move_local(
+        &mut self,
+        warp: u32,
+        mask: u32,
+        (from, from_offset): (&[u64; 32], u32),
+        (to, to_offset): (&[u64; 32], u32),
+        size: u32,
+    ) {
+        let (local, init) = (&self.block.local, self.launch.shape().checks.init);
+        for lane in lanes(mask) {
+            let start = (warp as usize * 32 + lane) * local.each;
+            let source = start + from[lane] as usize + from_offset as usize;
+            let target = start + to[lane] as usize + to_offset as usize;
+            for k in 0..size as usize {
+                local.bytes.store(target + k, 1, local.bytes.load(source + k, 1));
+                if init {
+                    local.init.store(target + k, 1, local.init.missing(source + k, 1));
+                }
+            }
+        }
+    }
+
+    /// Nobody has written the `size` bytes from each lane's base.
+    pub(crate) fn forget_local(&mut self, warp: u32, mask: u32, base: &[u64; 32], size: u32) {
+        let local = &self.block.local;
+        if size != 0 && self.launch.shape().checks.init {
+            for lane in lanes(mask) {
+                local.init.clear((warp as usize * 32 + lane) * local.each + base[lane] as usize, size as usize);
+            }
+        }
+    }
 }

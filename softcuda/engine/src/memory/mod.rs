@@ -8,10 +8,12 @@
 //! | `global.rs`, `shared.rs`, `local.rs`, `param.rs` | one state space each |
 //! | `async_copy.rs` | `cp.async`: bytes that land late |
 //! | `atomic.rs` | the arithmetic of `atom` and `red` |
+//! | `barrier.rs` | barrier objects in shared memory |
 
 mod access;
 mod async_copy;
 mod atomic;
+mod barrier;
 mod bytes;
 mod global;
 mod launch;
@@ -25,5 +27,6 @@ pub use crate::report::Site;
 pub(crate) use access::lanes;
 pub use access::{Access, Door, Order, Scope, Space, Wide};
 pub use atomic::{AtomOp, AtomTy, apply};
+pub use barrier::{MAX_COUNT, Object};
 pub use launch::{BlockMemory, LaunchMemory, LaunchShape};
 pub use space::GlobalSpace;

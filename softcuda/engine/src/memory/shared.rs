@@ -169,7 +169,7 @@ impl Door<'_> {
 
     /// Alignment, bounds and unfinished copies; the anchor's offset.
     #[inline(always)]
-    fn check_shared(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<usize, Box<Fault>> {
+    pub(crate) fn check_shared(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<usize, Box<Fault>> {
         let pattern = Pattern::of(&mut self.patterns[a.site.pc as usize], a, addr);
         let limit = self.block.shared.len as u64;
         let Some(start) = pattern.offset_in(addr[pattern.first], 0, limit) else {
@@ -196,7 +196,7 @@ impl Door<'_> {
 
     /// Tells the race detector of an access by the lanes of `mask`. `same(lane, old)` says that a lane's store leaves the bytes as they are.
     #[inline(always)]
-    fn race_shared(
+    pub(crate) fn race_shared(
         &mut self,
         a: &Access,
         kind: AccessKind,

@@ -98,6 +98,19 @@ pub struct Body<'a> {
     pub vars: Vec<Variable<'a>>,
     /// The instructions in order.
     pub stmts: Vec<Stmt<'a>>,
+    /// What indirect calls pass.
+    pub prototypes: Vec<Prototype<'a>>,
+}
+
+/// A `.callprototype`.
+#[derive(Debug)]
+pub struct Prototype<'a> {
+    /// Its place in [`Body::stmts`].
+    pub at: u32,
+    /// Results.
+    pub returns: Vec<Variable<'a>>,
+    /// Parameters.
+    pub params: Vec<Variable<'a>>,
 }
 
 /// One register.

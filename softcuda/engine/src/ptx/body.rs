@@ -5,7 +5,7 @@ use super::lex::Kind;
 use super::parse::{Building, Parser, Result, space};
 use super::registers::{Maker, registers};
 use super::scope::Scopes;
-use super::{Body, Function, Operand, Space, Stmt, Ty, Variable};
+use super::{Body, Function, Operand, Prototype, Space, Stmt, Ty, Variable};
 
 /// Registers that one function may declare: 20 times what the largest kernel seen does.
 const REGISTERS: u64 = 1 << 20;
@@ -162,10 +162,23 @@ impl<'a> Parser<'a> {
                 Ok(())
             }
             ".pragma" => self.skip_past(b';'),
-            // The targets of `brx.idx`, kept as a statement that does nothing.
-            ".branchtargets" => {
+            // The targets of `brx.idx` and of `call`, kept as a statement that does nothing.
+            ".branchtargets" | ".calltargets" => {
                 let stmt = Stmt { line: t.line, text: "", guard: None, op: t.text, operands: Vec::new(), loc: None };
                 self.operands(stmt, t.at, b)
+            }
+            // The same for what an indirect call passes: `.callprototype (results) _ (parameters);`
+            ".callprototype" => {
+                let returns = if self.is(b'(') { self.parameters()? } else { Vec::new() };
+                self.ident()?;
+                let params = if self.is(b'(') { self.parameters()? } else { Vec::new() };
+                // `.noreturn`, `.abi_preserve N`
+                self.skip_past(b';')?;
+                let at = b.body.stmts.len() as u32;
+                b.body.prototypes.push(Prototype { at, returns, params });
+                let stmt = Stmt { line: t.line, text: "", guard: None, op: t.text, operands: Vec::new(), loc: None };
+                b.body.stmts.push(stmt);
+                Ok(())
             }
             other => Err(self.refuse(format!("`{other}` is not a directive known in a body"))),
         }

@@ -52,6 +52,8 @@ pub enum FaultKind {
     BarrierDivergence,
     /// A member mask that does not name the lane itself, lanes that wait for each other, a value from a lane that is not there.
     WarpSync,
+    /// A barrier object that is not initialised, or at which more threads arrive than it awaits.
+    BarrierObject,
     /// No thread can go on.
     Deadlock,
     /// Threads go round without any change of memory, or past the instruction limit.
@@ -60,6 +62,8 @@ pub enum FaultKind {
     Trap,
     /// A failed `assert`.
     Assert,
+    /// Calls or `alloca` beyond the end of a thread's stack.
+    StackOverflow,
     /// The launch itself is not allowed: grid, block, shared memory, parameters.
     Launch,
     /// Something this device does not do.

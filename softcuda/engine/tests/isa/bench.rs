@@ -1,8 +1,10 @@
 //! Runs one instruction on given operands: a kernel whose thread i takes the operands of example i.
 
+use super::coverage::{Executed, forms, one_statement_a_line};
 use softcuda_engine::isa::{Mods, OperandTy, Role, Row, lookup};
 use softcuda_engine::ptx::Ty;
-use softcuda_engine::{Checks, Class, Config, Device, Launch, Module};
+use softcuda_engine::{Checks, Class, Config, Device, Launch, Model, Module};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 /// One example.
@@ -144,26 +146,34 @@ pub fn kernel(
 pub struct Bench {
     device: Device,
     module: Module,
+    forms: HashMap<u32, String>,
     input: u64,
     output: u64,
 }
 
 impl Bench {
     pub fn new(kernels: &str, base_tier: bool) -> Bench {
-        let device = Device::new(Config { checks: Checks::NONE, threads: 1, ..Config::default() });
-        let text = format!(".version 8.5\n.target sm_89\n.address_size 64\n{kernels}");
+        let model = Model::by_name("sm_90").expect("a known name");
+        let device = Device::new(Config { checks: Checks::NONE, threads: 1, model, ..Config::default() });
+        let text = one_statement_a_line(&format!(".version 8.5\n.target sm_90\n.address_size 64\n{kernels}"));
         let module = Module::load_for(&device, &text, base_tier).unwrap_or_else(|e| panic!("{e}"));
         let (input, output) = (device.alloc(256 * 8).unwrap(), device.alloc(256 * 2).unwrap());
-        Bench { device, module, input, output }
+        Bench { device, module, forms: forms(&text), input, output }
     }
 
     /// Results, 32 of each operand written.
     pub fn run(&self, kernel: &str, input: &[[u64; 32]]) -> [[u64; 32]; 2] {
+        self.run_counted(kernel, input, &mut Executed::default())
+    }
+
+    /// [`Bench::run`], noting what was executed.
+    fn run_counted(&self, kernel: &str, input: &[[u64; 32]], executed: &mut Executed) -> [[u64; 32]; 2] {
         let bytes: Vec<u8> = input.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
         self.device.write(self.input, &bytes).unwrap();
         let params: Vec<u8> = [self.input, self.output].iter().flat_map(|p| p.to_le_bytes()).collect();
         let launch = Launch { grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, params: &params, cooperative: false };
-        self.device.launch(&self.module, kernel, launch).unwrap_or_else(|r| panic!("{r}"));
+        let stats = self.device.launch(&self.module, kernel, launch).unwrap_or_else(|r| panic!("{r}"));
+        executed.add(&self.forms, &stats, "examples");
         let mut out = [0u8; 512];
         self.device.read(self.output, &mut out).unwrap();
         let word = |n: usize| u64::from_le_bytes(out[8 * n..8 * n + 8].try_into().unwrap());
@@ -172,7 +182,7 @@ impl Bench {
 }
 
 /// The results of up to 32 examples of one key.
-pub fn run(cases: &[Case]) -> Vec<[u64; 2]> {
+pub fn run(cases: &[Case], executed: &mut Executed) -> Vec<[u64; 2]> {
     let first = &cases[0];
     let reads = |row: &Row| row.operands.iter().filter(|o| o.role == Role::Read).count();
     let optional = |row: &Row| row.operands.iter().filter(|o| o.role == Role::Read && o.optional).count();
@@ -187,6 +197,6 @@ pub fn run(cases: &[Case]) -> Vec<[u64; 2]> {
     let column = |k: usize| std::array::from_fn(|i| cases.get(i).and_then(|c| c.args.get(k)).copied().unwrap_or(0));
     let mut input: Vec<[u64; 32]> = (0..first.args.len()).map(column).collect();
     input.resize(8, [0; 32]);
-    let out = bench.run("k", &input);
+    let out = bench.run_counted("k", &input, executed);
     (0..cases.len()).map(|i| [out[0][i], out[1][i]]).collect()
 }

@@ -57,6 +57,11 @@ pub fn cases() -> Vec<Case> {
         case("rcp.rn.f32", "9.7.3.13", &[f(3.0)], 0x3eaa_aaab),
         case("rcp.rn.f64", "9.7.3.13", &[d(3.0)], d(1.0 / 3.0)),
         case("sqrt.rn.f32", "9.7.3.15", &[f(2.0)], 0x3fb5_04f3),
+        case("mul.ftz.f32", "9.7.3.5", &[TINY, f(1e30)], 0),
+        case("sub.ftz.f32", "9.7.3.4", &[f(1.5), TINY], f(1.5)),
+        case("fma.rn.ftz.f32", "9.7.3.6", &[f(2.0), f(3.0), TINY], f(6.0)),
+        case("sqrt.rn.f32", "9.7.3.15", &[f(-2.0)], NAN),
+        case("sqrt.rn.f32", "9.7.3.15", &[0x7f81_8fed], NAN),
         case("sqrt.rn.f64", "9.7.3.15", &[d(2.0)], d(std::f64::consts::SQRT_2)),
     ]
 }

@@ -35,5 +35,6 @@ pub fn cases() -> Vec<Case> {
         case("min.bf16x2", "9.7.4.7", &[two(b(1.0), b(5.0)), two(b(2.0), b(4.0))], two(b(1.0), b(4.0))),
         case("max.f16x2", "9.7.4.8", &[two(h(1.0), h(5.0)), two(h(2.0), h(4.0))], two(h(2.0), h(5.0))),
         case("max.NaN.bf16", "9.7.4.8", &[0x7fc0, b(2.0)], 0x7fff),
+        case("min.NaN.bf16", "9.7.4.7", &[b(1.0), 0x7fc0], 0x7fff),
     ]
 }

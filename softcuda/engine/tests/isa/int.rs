@@ -1,6 +1,6 @@
 //! Integer and extended-precision arithmetic (PTX ISA 9.7.1, 9.7.2).
 
-use super::bench::{Case, case, s};
+use super::bench::{Case, case, s, two};
 
 #[rustfmt::skip] // One example a line.
 pub fn cases() -> Vec<Case> {
@@ -86,5 +86,20 @@ pub fn cases() -> Vec<Case> {
         case("mad.hi.cc.u32", "9.7.2.5", &[0x10000, 0x10000, 5], 6),
         case("madc.hi.u32", "9.7.2.6", &[0x10000, 0x20000, 1], 3),
         case("madc.lo.cc.u32", "9.7.2.6", &[3, 4, 1], 13),
+        case("rem.u64", "9.7.1.9", &[u64::MAX, 10], 5),
+        case("min.s64", "9.7.1.12", &[u64::MAX, 1], u64::MAX),
+        case("min.s32.relu", "9.7.1.12", &[s(-5), s(7)], 0),
+        case("min.s16x2.relu", "9.7.1.12", &[two(0xfffe, 5), two(3, 4)], two(0, 4)),
+        case("max.s32.relu", "9.7.1.13", &[s(-5), s(-7)], 0),
+        case("max.s16x2.relu", "9.7.1.13", &[two(0xfffe, 5), two(0xffff, 4)], two(0, 5)),
+        case("mapa.shared::cluster.u32", "9.7.9.23", &[40, 0], 40),
+        case("mapa.u64", "9.7.9.23", &[1 << 40, 0], 1 << 40),
+        case("getctarank.shared::cluster.u32", "9.7.9.24", &[40], 0),
+        case("getctarank.u64", "9.7.9.24", &[40], 0),
+        case("vabsdiff4.u32.u32.u32", "9.7.18.3", &[0x01ff_0005, 0x0300_0a04, 99], 0x02ff_0a01),
+        case("vabsdiff4.s32.s32.s32", "9.7.18.3", &[0x0000_00ff, 0x0000_0001, 99], 2),
+        case("vabsdiff4.u32.u32.u32.add", "9.7.18.3", &[0x01ff_0005, 0x0300_0a04, 100], 100 + 2 + 255 + 10 + 1),
+        case("vabsdiff2.u32.u32.u32", "9.7.18.2", &[0x0001_ffff, 0x0003_0000, 99], 0x0002_ffff),
+        case("vabsdiff2.u32.u32.u32.add", "9.7.18.2", &[0x0001_0005, 0x0003_000a, 100], 107),
     ]
 }

@@ -1,7 +1,7 @@
 //! Instructions that are more than a function of a lane's registers, each in a small kernel of one warp: memory, atomics, exchange between lanes,
 //! barriers, control. What thread i stored at `out[i]` must be what the closure says.
 
-use softcuda_engine::isa::{ROWS, lookup};
+use super::coverage::{Executed, forms, one_statement_a_line};
 use softcuda_engine::{Config, Device, Launch, Module};
 
 /// A kernel body and the word that each lane must have stored.
@@ -25,49 +25,47 @@ fn text(body: &str) -> String {
     )
 }
 
-fn run(program: &Program) -> Result<Vec<u32>, String> {
+fn run(program: &Program, executed: &mut Executed) -> Result<Vec<u32>, String> {
     let model = softcuda_engine::Model::by_name("sm_90").expect("a known name");
     let device = Device::new(Config { threads: 1, model, ..Config::default() });
-    let module = Module::load(&device, &text(program.body)).map_err(|e| e.to_string())?;
+    let text = one_statement_a_line(&text(program.body));
+    let module = Module::load(&device, &text).map_err(|e| e.to_string())?;
     let (out, data) = (device.alloc(128).expect("memory"), device.alloc(1024).expect("memory"));
     device.fill(out, &[0], 128).expect("in range");
     let words: Vec<u8> = (0..256u32).flat_map(|i| (1000 + i).to_le_bytes()).collect();
     device.write(data, &words).expect("in range");
     let params: Vec<u8> = [out, data].iter().flat_map(|p| p.to_le_bytes()).collect();
     let launch = Launch { grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, params: &params, cooperative: false };
-    device.launch(&module, "k", launch).map_err(|r| r.to_string())?;
+    let stats = device.launch(&module, "k", launch).map_err(|r| r.to_string())?;
+    executed.add(&forms(&text), &stats, &format!("programs {}", program.section));
     let mut bytes = [0u8; 128];
     device.read(out, &mut bytes).expect("in range");
     Ok(bytes.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
-#[test]
-fn programs_store_what_the_manual_says() {
+/// Runs all programs; what is wrong.
+pub fn execute(executed: &mut Executed) -> Vec<String> {
     let mut wrong = Vec::new();
     for p in all() {
         let want: Vec<u32> = (0..32).map(p.want).collect();
-        match run(&p) {
+        match run(&p, executed) {
             Ok(got) if got == want => {}
             Ok(got) => wrong.push(format!("{}: {}\n got {got:x?}\nwant {want:x?}", p.section, p.body)),
             Err(e) => wrong.push(format!("{}: {}\n{e}", p.section, p.body)),
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let trap = p("9.7.19.4", "setp.eq.u32 %p1, %r0, 5; @%p1 trap;", |_| 0);
+    match run(&trap, executed) {
+        Err(e) if e.contains("thread 5") && e.contains("trap") => executed.note("trap", "programs 9.7.19.4"),
+        other => wrong.push(format!("trap: {other:?}")),
+    }
+    wrong
 }
 
 #[test]
-fn every_other_row_is_in_a_program() {
-    let mut used = Vec::new();
-    for p in all() {
-        for statement in p.body.replace(": ", ";").split([';', '{', '}', '\n']) {
-            let word = statement.trim().trim_start_matches(['@', '!']);
-            let op = word.split_whitespace().find(|w| !w.starts_with('%')).unwrap_or_default();
-            used.extend(lookup(op).iter().filter(|(row, mods)| (row.build)(mods).is_some()).map(|r| r.0.syntax));
-        }
-    }
-    let others = ROWS.iter().filter(|r| !super::bench::is_lane_row(r));
-    let missing: Vec<&str> = others.map(|r| r.syntax).filter(|s| !used.contains(s)).collect();
-    assert!(missing.is_empty(), "rows in no program:\n{}", missing.join("\n"));
+fn programs_store_what_the_manual_says() {
+    let wrong = execute(&mut Executed::default());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn p(section: &'static str, body: &'static str, want: fn(u32) -> u32) -> Program {
@@ -113,6 +111,7 @@ fn all() -> Vec<Program> {
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 16, %r1; and.b32 %r4, %r0, 15; cp.async.ca.shared.global.L2::128B [%r2], [%d2], 16, %r4; cp.async.wait_all; ld.shared.u32 %r3, [%r2]; st.global.u32 [%d1], %r3;", |l| match l & 15 { 0 => 0, 1 => 0xe8, _ => 1000 }),
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 8, %r1; cp.async.ca.shared.global.L2::cache_hint [%r2], [%d2], 4, %d2; cp.async.ca.shared.global.L2::cache_hint [%r2+4], [%d2+4], 4, 0, %d2; cp.async.wait_all; ld.shared.v2.u32 {%r3, %r4}, [%r2]; add.u32 %r3, %r3, %r4; st.global.u32 [%d1], %r3;", |_| 1000),
         p("9.7.9.25", "setp.eq.u32 %p1, %r0, 0; @%p1 cp.async.ca.shared.global [buf+16], [words+4], 4; cp.async.wait_all; bar.warp.sync -1; ld.shared.u32 %r1, [buf+16]; st.global.u32 [%d1], %r1;", |_| 22),
+        p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 32, %r1; cp.async.cg.shared.global.L2::128B [%r2], [%d2], 16; cp.async.cg.shared.global.L2::cache_hint [%r2+16], [%d2+16], 16, %d2; cp.async.wait_all; ld.shared.u32 %r3, [%r2+12]; ld.shared.u32 %r4, [%r2+28]; add.u32 %r3, %r3, %r4; st.global.u32 [%d1], %r3;", |_| 1003 + 1007),
         // 9.7.13.5: atomics give the old value, lanes in order of their numbers here.
         p("9.7.13.5", "atom.global.add.u32 %r1, [%d0], 1; bar.warp.sync -1; st.global.u32 [%d1], %r1;", |l| l),
         p("9.7.13.5", "mov.u32 %r1, buf; st.shared.u32 [%r1], 0; bar.warp.sync -1; atom.shared.max.s32 %r2, [%r1], %r0; bar.warp.sync -1; ld.shared.u32 %r3, [%r1]; st.global.u32 [%d1], %r3;", |_| 31),
@@ -121,6 +120,9 @@ fn all() -> Vec<Program> {
         p("9.7.13.7", "red.global.add.u32 [%d1], %r0; red.global.relaxed.gpu.or.b32 [%d1], 0x100; red.relaxed.gpu.global.add.s32 [%d1], 1;", |l| (l | 0x100) + 1),
         p("9.7.13.7", "atom.add.release.gpu.u32 %r1, [%d1], %r0; red.global.add.release.gpu.u32 [%d1], 5;", |l| l + 5),
         p("9.7.13.7", "mov.f32 %f1, 0f3FC00000; red.global.add.f32 [%d1], %f1; red.global.add.f32 [%d1], %f1;", |_| 3f32.to_bits()),
+        p("9.7.13.5", "st.global.u32 [%d1], 7; atom.global.sys.cas.b32 %r1, [%d1], 7, 8; red.global.gpu.add.u32 [%d1], 1;", |_| 9),
+        p("9.7.13.5", "mov.u32 %r1, buf; st.shared.u32 [%r1], 50; bar.warp.sync -1; atom.shared.min.u32 %r2, [%r1], %r0; bar.warp.sync -1; ld.shared.u32 %r3, [%r1]; st.global.u32 [%d1], 5; atom.global.max.s32 %r4, [%d1], %r0; atom.relaxed.global.cas.b32 %r5, [%d1], 5, 100; red.global.add.u32 [%d1], %r3;", |l| if l <= 5 { 100 } else { l }),
+        p("9.7.13.5", "st.global.u32 [%d1], 0x3f803c00; mov.b16 %h1, 0x4000; atom.add.noftz.f16 %h2, [%d1], %h1; atom.add.noftz.bf16x2 %r1, [%d1], 0x3f800000;", |_| 0x4000_4200),
         // 9.7.9.6: shuffles.
         p("9.7.9.6", "shfl.sync.bfly.b32 %r1, %r0, 5, 31, -1; st.global.u32 [%d1], %r1;", |l| l ^ 5),
         p("9.7.9.6", "shfl.sync.up.b32 %r1|%p1, %r0, 3, 0, -1; selp.u32 %r2, 100, 0, %p1; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |l| if l >= 3 { l - 3 + 100 } else { l }),
@@ -134,11 +136,18 @@ fn all() -> Vec<Program> {
         p("9.7.13.10", "mov.b64 %d3, 9; match.all.sync.b64 %r1|%p1, %d3, -1; match.all.sync.b32 %r2|%p2, %r0, -1; selp.u32 %r3, 1, 0, %p1; selp.u32 %r4, 2, 0, %p2; add.u32 %r3, %r3, %r4; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.u32 [%d1], %r1;", |_| 0),
         p("9.7.13.11", "setp.ge.u32 %p1, %r0, 30; @!%p1 bra E; activemask.b32 %r1; st.global.u32 [%d1], %r1; E:", |l| if l >= 30 { 0xc000_0000 } else { 0 }),
         p("9.7.13.12", "redux.sync.add.u32 %r1, %r0, -1; redux.sync.max.s32 %r2, %r0, -1; redux.sync.xor.b32 %r3, %r0, 0xffffffff; mad.lo.u32 %r1, %r2, 1000, %r1; add.u32 %r1, %r1, %r3; st.global.u32 [%d1], %r1;", |_| 496 + 31_000),
+        p("9.7.13.12", "redux.sync.max.u32 %r1, %r0, -1; st.global.u32 [%d1], %r1;", |_| 31),
         p("9.7.13.15", "elect.sync %r1|%p1, 0xffffffff; selp.u32 %r2, 7, 0, %p1; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |l| if l == 0 { 7 } else { 0 }),
         // 9.7.13.1 to 9.7.13.4: barriers and fences.
         p("9.7.13.1", "setp.lt.u32 %p1, %r0, 9; bar.sync 0; bar.red.popc.u32 %r1, 1, %p1; bar.red.and.pred %p2, 1, %p1; barrier.sync 2; barrier.red.popc.u32 %r2, 3, 32, !%p1; barrier.red.or.pred %p3, 3, %p1; selp.u32 %r3, 1000, 0, %p2; selp.u32 %r4, 2000, 0, %p3; mad.lo.u32 %r1, %r2, 100, %r1; add.u32 %r1, %r1, %r3; add.u32 %r1, %r1, %r4; st.global.u32 [%d1], %r1;", |_| 9 + 2300 + 2000),
         p("9.7.13.1", "bar.arrive 4, 64; bar.sync 4, 64; barrier.arrive 5, 64; barrier.cta.sync.aligned 5, 64; st.global.u32 [%d1], 1;", |_| 1),
         p("9.7.13.4", "membar.gl; membar.cta; fence.acq_rel.gpu; fence.sc.sys; bar.warp.sync -1; st.global.u32 [%d1], 1;", |_| 1),
+        p("9.7.13.4", "fence.mbarrier_init.release.cluster; fence.proxy.alias; fence.proxy.async; fence.proxy.async.global; st.global.u32 [%d1], 1;", |_| 1),
+        p("9.7.13.3", "barrier.cluster.arrive.relaxed; barrier.cluster.wait; barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned; st.global.u32 [%d1], 1;", |_| 1),
+        // Barrier objects: bytes that are expected keep the phase open; who drops out is not awaited again.
+        p("9.7.13.15", "setp.eq.u32 %p1, %r0, 0; @!%p1 bra W; mbarrier.init.shared::cta.b64 [buf], 2; mbarrier.arrive_drop.noComplete.shared.b64 %d3, [buf], 1; mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [buf], 16; mbarrier.arrive.release.cta.shared::cta.b64 %d4, [buf]; mbarrier.test_wait.shared.b64 %p2, [buf], %d4; mbarrier.complete_tx.shared::cta.b64 [buf], 16; mbarrier.try_wait.shared.b64 %p3, [buf], %d4; mbarrier.arrive_drop.expect_tx.shared.b64 %d5, [buf], 4; mbarrier.try_wait.parity.shared.b64 %p4, [buf], 1, 100; selp.u32 %r1, 1, 0, %p2; selp.u32 %r2, 10, 0, %p3; selp.u32 %r3, 100, 0, %p4; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; mbarrier.pending_count.b64 %r4, %d4; mad.lo.u32 %r1, %r4, 1000, %r1; st.global.u32 [%d1], %r1; W:", |l| if l == 0 { 1010 } else { 0 }),
+        // 9.7.17: room on the stack, given back.
+        p("9.7.17", "add.u32 %r1, %r0, 1; mul.lo.u32 %r1, %r1, 4; stacksave.u64 %d3; alloca.u32 %r2, %r1; st.local.u32 [%r2], %r0; alloca.u32 %r3, 4, 64; st.local.u32 [%r3], 9; and.b32 %r5, %r3, 63; ld.local.u32 %r4, [%r2]; stackrestore.u64 %d3; stacksave.u64 %d4; sub.u64 %d4, %d4, %d3; cvt.u32.u64 %r6, %d4; add.u32 %r4, %r4, %r5; add.u32 %r4, %r4, %r6; st.global.u32 [%d1], %r4;", |l| l),
         // 9.7.12: control.
         p("9.7.12", "setp.eq.u32 %p1, %r0, 3; @%p1 exit; bra.uni N; trap; N: T: .branchtargets X, Y; and.b32 %r1, %r0, 1; brx.idx %r1, T; X: st.global.u32 [%d1], 5; ret; Y: st.global.u32 [%d1], 6;", |l| if l == 3 { 0 } else { 5 + (l & 1) }),
         p("9.7.12.5", "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %r0; call.uni (b), twice, (a); ld.param.b32 %r1, [b]; } st.global.u32 [%d1], %r1;", |l| 2 * l),
@@ -154,9 +163,21 @@ fn all() -> Vec<Program> {
         p("9.7.14", "mov.b32 %r1, 0x3c3c3c3c; mov.b32 %r2, 0; mma.sync.aligned.m16n8k16.row.col.f16.e5m2.e5m2.f16 {%r2, %r3}, {%r1, %r1}, {%r1}, {%r2, %r2}; mma.sync.aligned.m16n8k32.row.col.f16.e5m2.e5m2.f16 {%r2, %r3}, {%r1, %r1, %r1, %r1}, {%r1, %r1}, {%r2, %r3}; st.global.u32 [%d1], %r2;", |_| h(48.0) << 16 | h(48.0)),
         p("9.7.14", "mov.b32 %r1, 0x01010101; mov.b32 %r2, 0xffffffff; mov.b32 %r3, 0; mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r4, %r5, %r6, %r7}, {%r1, %r1}, {%r2}, {%r3, %r3, %r3, %r3}; mma.sync.aligned.m16n8k32.row.col.satfinite.s32.u8.s8.s32 {%r4, %r5, %r6, %r7}, {%r2, %r2, %r2, %r2}, {%r1, %r1}, {%r4, %r5, %r6, %r7}; st.global.u32 [%d1], %r6;", |_| 32 * 255 - 16),
         p("9.7.14", "mov.b32 %r1, 0x11111111; mov.b32 %r2, 0xffffffff; mov.b32 %r3, 0; mma.sync.aligned.m16n8k32.row.col.s32.s4.s4.s32 {%r4, %r5, %r6, %r7}, {%r1, %r1}, {%r2}, {%r3, %r3, %r3, %r3}; mma.sync.aligned.m16n8k64.row.col.s32.u4.s4.s32 {%r4, %r5, %r6, %r7}, {%r2, %r2, %r2, %r2}, {%r1, %r1}, {%r4, %r5, %r6, %r7}; st.global.u32 [%d1], %r7;", |_| 64 * 15 - 32),
+        p("9.7.14", "mov.b32 %r1, 0x3f803f80; mov.f32 %f0, 0f40400000; mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1, %f2, %f3, %f4}, {%r1, %r1, %r1, %r1}, {%r1, %r1}, {%f0, %f0, %f0, %f0}; st.global.f32 [%d1], %f3;", |_| 19f32.to_bits()),
+        p("9.7.14", "mov.b32 %r1, 0x02fe02fe; mov.b32 %r2, 0x01010303; mov.b32 %r3, %r0; mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r4, %r5, %r6, %r7}, {%r1, %r1, %r1, %r1}, {%r2, %r2}, {%r3, %r3, %r3, %r3}; st.global.u32 [%d1], %r5;", |l| l),
+        p("9.7.14", "mov.b32 %r1, 0x01010101; mov.b32 %r2, 0xfefefefe; mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%r4, %r5}, {%r1}, {%r2}, {%r0, %r0}; st.global.u32 [%d1], %r4;", |l| l.wrapping_sub(32)),
+        p("9.7.14", "mov.b32 %r1, 0x11111111; mov.b32 %r2, 0x22222222; mma.sync.aligned.m8n8k32.row.col.satfinite.s32.u4.s4.s32 {%r4, %r5}, {%r1}, {%r2}, {%r0, %r0}; st.global.u32 [%d1], %r5;", |l| l + 64),
+        p("9.7.14", "mov.b32 %r1, 0x000000ff; mov.b32 %r2, 0x0000000f; mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.and.popc {%r4, %r5}, {%r1}, {%r2}, {%r0, %r0}; mma.sync.aligned.m16n8k128.row.col.s32.b1.b1.s32.xor.popc {%r6, %r7, %r8, %r9}, {%r1, %r1}, {%r2}, {%r4, %r4, %r4, %r4}; mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%r10, %r11, %r12, %r13}, {%r1, %r1, %r1, %r1}, {%r2, %r2}, {%r9, %r9, %r9, %r9}; st.global.u32 [%d1], %r13;", |l| l + 16 + 16 + 32),
+        p("9.7.14", "{ .reg .f64 %g<16>; mov.f64 %g0, 0d3FF0000000000000; mov.f64 %g1, 0d4000000000000000; mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%g2, %g3}, {%g0}, {%g1}, {%g0, %g0}; mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64 {%g4, %g5, %g6, %g7}, {%g0, %g0}, {%g1}, {%g3, %g3, %g3, %g3}; mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 {%g8, %g9, %g10, %g11}, {%g0, %g0, %g0, %g0}, {%g1, %g1}, {%g7, %g7, %g7, %g7}; mma.sync.aligned.m16n8k16.row.col.f64.f64.f64.f64 {%g12, %g13, %g14, %g15}, {%g0, %g0, %g0, %g0, %g0, %g0, %g0, %g0}, {%g1, %g1, %g1, %g1}, {%g11, %g11, %g11, %g11}; cvt.rzi.u32.f64 %r1, %g14; st.global.u32 [%d1], %r1; }", |_| 1 + 8 + 8 + 16 + 32),
+        // One lane's element of A and one of B: the sum stands where the tables of the manual put it.
+        p("9.7.14", "{ .reg .f64 %g<8>; setp.eq.u32 %p1, %r0, 13; setp.eq.u32 %p2, %r0, 21; selp.f64 %g0, 0d4008000000000000, 0d0000000000000000, %p1; selp.f64 %g1, 0d4014000000000000, 0d0000000000000000, %p2; mov.f64 %g2, 0d0000000000000000; mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%g3, %g4}, {%g0}, {%g1}, {%g2, %g2}; cvt.rzi.u32.f64 %r1, %g4; st.global.u32 [%d1], %r1; }", |l| if l == 4 * 3 + 2 { 15 } else { 0 }),
+        // wmma with other types of C than of D: f16 to f32 and back. All ones: 16 products and C = 2.
+        p("9.7.14", "mov.b32 %r1, 0x3c003c00; mov.b32 %r2, 0x40004000; { .reg .f32 %x<8>; wmma.mma.sync.aligned.row.col.m16n16k16.f32.f16 {%x0, %x1, %x2, %x3, %x4, %x5, %x6, %x7}, {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}, {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}, {%r2, %r2, %r2, %r2}; wmma.mma.sync.aligned.row.col.m16n16k16.f16.f32 {%r4, %r5, %r6, %r7}, {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}, {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}, {%x0, %x1, %x2, %x3, %x4, %x5, %x6, %x7}; } st.global.u32 [%d1], %r7;", |_| h(34.0) << 16 | h(34.0)),
+        p("9.7.14", "wmma.load.c.sync.aligned.row.m8n8k32.global.s32 {%r1, %r2}, [%d2], 8; wmma.load.c.sync.aligned.col.m8n8k128.global.s32 {%r3, %r4}, [%d2], 16; sub.u32 %r1, %r2, %r1; sub.u32 %r3, %r4, %r3; mad.lo.u32 %r1, %r3, 100, %r1; st.global.u32 [%d1], %r1;", |_| 1 + 1600),
     ];
     for (body, want) in [
-        ("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r8}, [%r1]; st.global.u32 [%d1], %r8;", (|l| fragment(l, false)) as fn(u32) -> u32),
+        ("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r8, %r9}, [%r1]; st.global.u32 [%d1], %r9;", (|l| fragment(l, true) + 1000 * 65537) as fn(u32) -> u32),
+        ("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r8}, [%r1]; st.global.u32 [%d1], %r8;", |l| fragment(l, false)),
         ("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%r8}, [%r1]; st.global.u32 [%d1], %r8;", |l| fragment(l, true)),
         ("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r8, %r9}, [%r1]; st.global.u32 [%d1], %r9;", |l| fragment(l, false) + 1000 * 65537),
         ("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r8, %r9, %r10, %r11}, [%r1]; st.global.u32 [%d1], %r11;", |l| fragment(l, true) + 3000 * 65537),

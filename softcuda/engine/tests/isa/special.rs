@@ -31,5 +31,6 @@ pub fn cases() -> Vec<Case> {
         case("ex2.approx.f16", "9.7.4.10", &[h(3.0)], h(8.0)),
         case("ex2.approx.f16x2", "9.7.4.10", &[two(h(-1.0), h(2.0))], two(h(0.5), h(4.0))),
         case("ex2.approx.ftz.bf16", "9.7.4.10", &[b(3.0)], b(8.0)),
+        case("div.approx.ftz.f32", "9.7.3.8", &[f(6.0), f(2.0)], f(3.0)),
     ]
 }
