@@ -119,8 +119,9 @@ impl Oracle {
             };
             return integer(v, to);
         }
-        if to == Ty::F16 && from == Ty::F16 {
-            return self.f16.round(integral(x, direction(&mods.parts)), 0.0, Direction::Nearest).into();
+        if to == from {
+            let table = if to == Ty::F16 { &self.f16 } else { &self.bf16 };
+            return table.round(integral(x, direction(&mods.parts)), 0.0, Direction::Nearest).into();
         }
         let saturate = |x: f64| if mods.has("sat") { saturated(x) } else { x };
         match to {
