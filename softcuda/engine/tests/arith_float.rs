@@ -190,6 +190,10 @@ fn flush_to_zero_takes_subnormal_inputs_and_results_and_keeps_signs() {
             assert_eq!(round::mul(f(a), f(b), mode).to_bits(), expected as u32, "mul {rounding:?} {a:#x} {b:#x}");
             let expected = flushed(ORACLE32.div(fa, fb, direction));
             assert_eq!(round::div(f(a), f(b), mode).to_bits(), expected as u32, "div {rounding:?} {a:#x} {b:#x}");
+            let expected = flushed(ORACLE32.div(1.0f32.to_bits() as u64, fa, direction));
+            assert_eq!(round::rcp(f(a), mode).to_bits(), expected as u32, "rcp {rounding:?} {a:#x}");
+            let expected = flushed(ORACLE32.sqrt(fa, direction));
+            assert_eq!(round::sqrt(f(a), mode).to_bits(), expected as u32, "sqrt {rounding:?} {a:#x}");
         }
     }
     assert_eq!(round::abs(f32::from_bits(0x8000_0001), true).to_bits(), 0);

@@ -116,7 +116,7 @@ fn nesting_and_length_have_limits() {
     let text = format!("{HEAD}.global .b32 x[] = {};", "{".repeat(1_000_000));
     refused("initialisers", &text, Syntax, "nested more than");
     let text = kernel(&format!("mov.b32 {{{}%r1}}, %r1;", "%r1,".repeat(200_000)));
-    refused("a vector of 200000", &text, Unsupported, "elements of 16 and 32 bits");
+    refused("a vector of 200000", &text, Syntax, "not a vector of 200001");
     refused("a name of a megabyte", &kernel(&format!("mov.b32 %r{}, 1;", "1".repeat(1 << 20))), Syntax, "");
     refused(
         "a megabyte of modifiers",
@@ -148,6 +148,9 @@ fn nesting_and_length_have_limits() {
     let text = format!(".func a();\n{cycle}.visible .entry k() {{ call a; ret; }}");
     // Ends when the stack is full.
     runs("a cycle of calls", &format!("{HEAD}{text}"));
+    // So does this one, whose frames are the registers that every call puts aside.
+    let wide = ".func a() { .reg .b64 %x<2000>; mov.b64 %x1999, 1; call a; ret; }";
+    runs("a cycle of wide calls", &format!("{HEAD}{wide}.visible .entry k() {{ call a; ret; }}"));
     refused("an unknown function", &kernel("call nobody;"), Undefined, "not defined");
     let twice = call("a".into(), "");
     refused("a function twice", &format!("{HEAD}{twice}{twice}"), Syntax, "defined twice, the first time in line 4");

@@ -179,8 +179,8 @@ impl<'a> Decoder<'_, 'a> {
     /// `mov d, {a, b}` and `mov {a, b}, d`.
     fn pack(&self, stmt: &Stmt<'a>, preloads: &mut Preloads) -> Result<Draft> {
         let ty = stmt.op.strip_prefix("mov.").and_then(Ty::by_name);
-        let Some(ty) = ty.filter(|t| matches!(t.bits(), 32 | 64)) else {
-            return Err(refuse(stmt, Unsupported, "packs and unpacks of 32 and 64 bits are supported"));
+        let Some(ty) = ty.filter(|t| matches!(t.bits(), 16 | 32 | 64)) else {
+            return Err(refuse(stmt, Unsupported, "packs and unpacks of 16, 32 and 64 bits are supported"));
         };
         let [d, a] = stmt.operands.as_slice() else { return Err(refuse(stmt, Syntax, "mov has two operands")) };
         let (list, whole, exec, used) = match (d, a) {
@@ -188,12 +188,13 @@ impl<'a> Decoder<'_, 'a> {
             (whole, Operand::Vector(list)) => (list, whole, isa::pack(), Use::Read),
             _ => return Err(refuse(stmt, Syntax, "one side of a pack is a vector")),
         };
-        let element = ty.bits() / list.len().max(1) as u32;
-        if !matches!(element, 16 | 32) {
-            return Err(refuse(stmt, Unsupported, "elements of 16 and 32 bits are supported in packs"));
-        }
+        let part = match (ty.bits(), list.len()) {
+            (16, 2) | (32, 4) => Ty::B8,
+            (32, 2) | (64, 4) => Ty::B16,
+            (64, 2) => Ty::B32,
+            (bits, n) => return Err(refuse(stmt, Syntax, format!("{bits} bits are not a vector of {n}"))),
+        };
         let mut draft = self.blank(stmt, exec, crate::Class::Move);
-        let part = if element == 16 { Ty::B16 } else { Ty::B32 };
         for o in list {
             let reg = self.value(stmt, o, part, used, false, preloads)?;
             draft.elements.push((reg, used));
@@ -201,7 +202,7 @@ impl<'a> Decoder<'_, 'a> {
         let other = if used == Use::Write { Use::Read } else { Use::Write };
         let reg = self.value(stmt, whole, ty, other, false, preloads)?;
         draft.places[0] = Some((reg, other));
-        draft.inst.mem.element = element as u8;
+        draft.inst.mem.element = part.bits() as u8;
         draft.inst.mem.register = ty.bits() as u8;
         Ok(draft)
     }

@@ -15,10 +15,12 @@ pub fn enter(c: &mut Ctx<'_, '_>, code: &Code, g: usize, pc: u32) -> Option<()> 
     let targets = site.targets(code);
     let mask = c.warp.groups[g].mask;
     let bases = c.warp.regs.r64[code.frame as usize];
+    let registers: u32 = ranges(code, site).iter().map(|(first, end)| end - first).sum();
     for l in lanes(mask) {
         let target = &targets[c.targets[l] as usize];
         let end = bases[l] + u64::from(site.frame) + u64::from(target.frame);
-        if end > c.warp.regs.r64[code.stack as usize][l] || c.warp.groups[g].calls.len() >= NESTED {
+        let saved = c.warp.stacks.get(l).map_or(0, Vec::len) + registers as usize;
+        if end > c.warp.regs.r64[code.stack as usize][l] || saved > SAVED || c.warp.groups[g].calls.len() >= NESTED {
             let what = format!("calls nested too deep: {end} bytes of stack in use by thread");
             c.fail(i, 1 << l, FaultKind::StackOverflow, what);
             return None;
@@ -52,6 +54,8 @@ pub fn enter(c: &mut Ctx<'_, '_>, code: &Code, g: usize, pc: u32) -> Option<()> 
 
 /// Calls that may be under way at once.
 const NESTED: usize = 4096;
+/// Registers that a lane may have put aside: 512 KB, the local memory that a device gives a thread.
+const SAVED: usize = 64 << 10;
 
 /// Group `g` returns to `back`.
 pub fn leave(c: &mut Ctx<'_, '_>, code: &Code, g: usize, back: u32) {
@@ -67,11 +71,20 @@ pub fn leave(c: &mut Ctx<'_, '_>, code: &Code, g: usize, back: u32) {
     c.warp.groups[g].pc = back;
 }
 
+/// The slots that the caller's registers have in each file, if the call puts them aside.
+fn ranges(code: &Code, site: &CallSite) -> [(u32, u32); 3] {
+    if site.saves { code.ranges[site.function] } else { [(0, 0); 3] }
+}
+
 /// The registers of the caller, file by file.
 fn slots(code: &Code, site: &CallSite) -> impl DoubleEndedIterator<Item = (File, u32)> {
-    let ranges = if site.saves { code.ranges[site.function] } else { [(0, 0); 3] };
     let file = |(file, (first, end)): (File, (u32, u32))| (first..end).map(move |slot| (file, slot));
-    [File::R32, File::R64, File::Pred].into_iter().zip(ranges).flat_map(file).collect::<Vec<_>>().into_iter()
+    [File::R32, File::R64, File::Pred]
+        .into_iter()
+        .zip(ranges(code, site))
+        .flat_map(file)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn get(regs: &Regs, file: File, slot: u32, lane: usize) -> u64 {

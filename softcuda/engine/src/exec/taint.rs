@@ -180,8 +180,9 @@ fn lane(c: &Ctx<'_, '_>, i: &Inst, roles: &Roles, l: usize) -> u64 {
         Taint::Pack => {
             let element = u32::from(i.mem.element);
             let file = if element == 64 { File::R64 } else { File::R32 };
+            let keep = u64::MAX >> (64 - element);
             let parts = i.list.iter().enumerate();
-            parts.fold(0, |m, (k, s)| m | regs.shadow.bits(file, *s, l).wrapping_shl(k as u32 * element))
+            parts.fold(0, |m, (k, s)| m | (regs.shadow.bits(file, *s, l) & keep).wrapping_shl(k as u32 * element))
         }
         _ => all,
     }

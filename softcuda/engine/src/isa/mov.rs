@@ -125,11 +125,13 @@ fn space_test(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(u64) -> bool) -> Flow {
 pub fn pack() -> Exec {
     exec!(|c, i| {
         let bits = u32::from(i.mem.element);
+        // Bytes live in registers of 16 bits, which may hold more than a byte.
+        let keep = u64::MAX >> (64 - bits);
         let mut out = [0u64; 32];
         for (k, slot) in i.list.iter().enumerate() {
             let part = c.warp.regs.widened(*slot, bits == 64);
             for l in 0..32 {
-                out[l] |= part[l] << (k as u32 * bits);
+                out[l] |= (part[l] & keep) << (k as u32 * bits);
             }
         }
         if i.mem.register == 64 {

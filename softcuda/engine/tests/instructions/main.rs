@@ -10,4 +10,5 @@ mod matrix;
 mod modes;
 #[path = "../oracle/mod.rs"]
 mod oracle;
+mod small_matrix;
 mod table;

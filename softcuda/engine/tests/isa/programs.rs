@@ -153,6 +153,8 @@ fn all() -> Vec<Program> {
         p("9.7.12.5", "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %r0; call.uni (b), twice, (a); ld.param.b32 %r1, [b]; } st.global.u32 [%d1], %r1;", |l| 2 * l),
         p("9.7.12.5", "setp.lt.u32 %p1, %r0, 7; mov.u32 %r1, 1; @!%p1 bra E; { .param .b32 a; .param .b32 b; st.param.b32 [a], %r0; call (b), twice, (a); ld.param.b32 %r1, [b]; } E: st.global.u32 [%d1], %r1;", |l| if l < 7 { 2 * l } else { 1 }),
         p("9.7.19", "griddepcontrol.wait; griddepcontrol.launch_dependents; nanosleep.u32 10; pmevent 1; brkpt; st.global.u32 [%d1], 1;", |_| 1),
+        p("9.7.9.3", "{ .reg .b8 %c<4>; .reg .b16 %w; mov.b32 {%c0, %c1, %c2, %c3}, 0x12345678; mov.b16 %w, {%c1, 0}; mov.b16 {%c1, _}, %w; mov.b32 %r1, {%c3, %c2, %c1, %c0}; st.global.u32 [%d1], %r1; }", |_| 0x7856_3412),
+        p("9.7.9.3", "{ .reg .b8 %c; cvt.rzi.s8.f32 %c, 0fC0000000; mov.b16 %h2, {%c, %c}; mov.b32 %r1, {%h2, 0}; st.global.u32 [%d1], %r1; }", |_| 0xfefe),
         p("9.7.9.3", "mov.b32 {%h1, %h2}, 0x12345678; mov.b32 %r1, {%h2, %h1}; mov.b64 %d3, {%r1, 7}; mov.b64 {%r2, _}, %d3; st.global.u32 [%d1], %r2;", |_| 0x5678_1234),
         p("9.7.2", "add.cc.u32 %r1, 0xffffffff, %r0; addc.cc.u32 %r2, 0xffffffff, 0; addc.u32 %r3, 0, 0; sub.cc.u32 %r4, 0, %r0; subc.u32 %r5, 10, 0; mad.lo.u32 %r3, %r5, 16, %r3; st.global.u32 [%d1], %r3;", |l| if l == 0 { 160 } else { 145 }),
         // 9.7.14: one-hot products and moves of matrices; the full maps are tested with the fragments.
