@@ -1,12 +1,14 @@
 // What a fuzz target does with its input; tests replay the corpus with it.
 
-use softcuda_engine::{Config, Device, FaultKind, Launch, LoadError, Module, Schedule};
+use softcuda_engine::{Config, Device, FaultKind, Launch, LoadError, Model, Module, Schedule};
 
 /// A device on which nothing takes long.
 fn device(input: &[u8]) -> Device {
     let seed = input.len() as u64;
     let schedule = if seed.is_multiple_of(2) { Schedule::InOrder } else { Schedule::Adversarial };
-    Device::new(Config { threads: 1, instruction_limit: 20_000, seed, schedule, ..Config::default() })
+    // The newest model, on which nothing is refused for its age.
+    let model = Model::by_name("sm_90").expect("a known name");
+    Device::new(Config { threads: 1, instruction_limit: 20_000, seed, schedule, model, ..Config::default() })
 }
 
 /// Loads a module, or says why not.

@@ -149,7 +149,9 @@ fn nesting_and_length_have_limits() {
     // Ends when the stack is full.
     runs("a cycle of calls", &format!("{HEAD}{text}"));
     // So does this one, whose frames are the registers that every call puts aside.
-    let wide = ".func a() { .reg .b64 %x<2000>; mov.b64 %x1999, 1; call a; ret; }";
+    let (set, used): (String, String) =
+        (0..2_000).map(|n| (format!("mov.b64 %x{n}, %clock64;\n"), format!("xor.b64 %x0, %x0, %x{n};\n"))).unzip();
+    let wide = format!(".func a() {{ .reg .b64 %x<2000>; {set} call a; {used} st.local.b64 [0], %x0; ret; }}");
     runs("a cycle of wide calls", &format!("{HEAD}{wide}.visible .entry k() {{ call a; ret; }}"));
     refused("an unknown function", &kernel("call nobody;"), Undefined, "not defined");
     let twice = call("a".into(), "");

@@ -8,6 +8,9 @@ pub trait Values {
     fn text(&mut self, address: u64) -> Option<String>;
 }
 
+/// Characters that a width or a precision may ask for: what C requires of an implementation (7.21.6.1), more are not padded.
+const LONGEST: usize = 4095;
+
 /// One conversion: `%`, flags, width, precision, length, letter.
 struct Spec {
     minus: bool,
@@ -68,7 +71,7 @@ fn spec<'f>(text: &'f str, values: &mut impl Values, used: &mut u32) -> Option<(
         Some(value)
     };
     let width = number(&mut rest)?;
-    (s.minus, s.width) = (s.minus || width < 0, width.unsigned_abs() as usize);
+    (s.minus, s.width) = (s.minus || width < 0, (width.unsigned_abs() as usize).min(LONGEST));
     if let Some(after) = rest.strip_prefix('.') {
         rest = after;
         s.precision = usize::try_from(number(&mut rest)?).ok();
@@ -138,12 +141,12 @@ impl Spec {
 
     /// At least as many digits as the precision says.
     fn digits(&self, text: String) -> String {
-        let least = self.precision.unwrap_or(1);
+        let least = self.precision.unwrap_or(1).min(LONGEST);
         if least == 0 && text == "0" { String::new() } else { format!("{text:0>least$}") }
     }
 
     fn float(&self, letter: char, x: f64) -> String {
-        let precision = self.precision.unwrap_or(6);
+        let precision = self.precision.unwrap_or(6).min(LONGEST);
         match letter {
             'f' => format!("{x:.precision$}"),
             'e' => scientific(x, precision),
@@ -224,6 +227,18 @@ mod tests {
         check("%.3d|%6.3d|%-8d|%*d|%-*d|", &[5, 5, 5, 4, 5, 4, 5], "005|   005|5       |   5|5   |");
         check("%5c|%-3c|%s|%6s|%-5s|%.2s|%p", &[97, 98, 1, 2, 1, 2, 255], "    a|b  |one|   two|one  |tw|0xff");
         check("100%% %", &[], "100% ");
+    }
+
+    #[test]
+    fn wide_fields_end_somewhere() {
+        let length = |format: &str, values: &[u64]| formatted(format, &mut List(values.to_vec())).unwrap().0.len();
+        assert_eq!(length("%99999d|%.99999x", &[1, 1]), 2 * LONGEST + 1);
+        assert_eq!(length("%*d|%-*d", &[i32::MIN as u32 as u64, 1, i32::MAX as u64, 1]), 2 * LONGEST + 1);
+        let f = f64::to_bits;
+        assert_eq!(length("%.99999f", &[f(1.0)]), 2 + LONGEST);
+        assert_eq!(length("%.99999e", &[f(1.0)]), 2 + LONGEST + 4);
+        assert_eq!(length("%.99999g|%#.99999g", &[f(1.0), f(1.0)]), 2 + 1 + LONGEST);
+        assert_eq!(length("%.2147483647s", &[1]), 3);
     }
 
     #[test]
