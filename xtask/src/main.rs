@@ -4,6 +4,7 @@
 mod compile;
 mod demo;
 mod foreign;
+mod isa;
 mod limits;
 mod model;
 mod mutants;
@@ -30,6 +31,8 @@ cargo xtask COMMAND
   profile [ARGS] -- COMMAND
                        runs any command on softcuda and prints the hottest PTX lines of its kernels; --top N,
                        --kernel TEXT, --json FILE
+  isa [--forms]        writes docs/isa.md, the instructions that softcuda executes and the tests of each; --forms prints
+                       the same for every form found in kernels of third parties
   foreign              NVIDIA's Python bindings and numba's compiler on softcuda (a part of `test`)
   toolchain            nvcc and friends from pinned wheels, into target/toolchain; nothing to do if they are there
   model                the default model file, into target/model
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Some("perf") => perf::perf(rest),
         Some("mutants") => mutants::mutants(rest),
         Some("profile") => profile::profile(rest),
+        Some("isa") => isa::isa(rest),
         Some("foreign") => no_arguments(rest).and_then(|()| foreign::run_all()),
         Some("toolchain") => no_arguments(rest).and_then(|()| toolchain::install()).map(drop),
         Some("model") => no_arguments(rest).and_then(|()| model::fetch()).map(|file| println!("{}", file.display())),

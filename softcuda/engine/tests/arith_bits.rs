@@ -56,7 +56,7 @@ fn prmt_picks_bytes() {
 
 #[test]
 fn prmt_modes_follow_the_table_of_the_isa() {
-    // 9.7.9.8, source bytes of d.b3 d.b2 d.b1 d.b0 for selector 0..3.
+    // 9.7.9.7, source bytes of d.b3 d.b2 d.b1 d.b0 for selector 0..3.
     let table: [(PrmtMode, [[u8; 4]; 4]); 6] = [
         (PrmtMode::F4e, [[3, 2, 1, 0], [4, 3, 2, 1], [5, 4, 3, 2], [6, 5, 4, 3]]),
         (PrmtMode::B4e, [[5, 6, 7, 0], [6, 7, 0, 1], [7, 0, 1, 2], [0, 1, 2, 3]]),

@@ -130,7 +130,7 @@ impl Scratch {
             let is_named = kind == "lib" || message["target"]["name"] == test.target.as_str();
             (is_kind && is_named).then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
         };
-        let program = messages().filter_map(|message| wanted(&message)).last();
+        let program = messages().filter_map(|message| wanted(&message)).next_back();
         program.map(Ok).ok_or_else(|| format!("cargo built no program for {}", test.target))
     }
 

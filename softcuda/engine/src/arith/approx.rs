@@ -467,3 +467,9 @@ pub fn rcp64(x: f64) -> f64 {
 pub fn rsqrt64(x: f64) -> f64 {
     round::canonical64(flush64(upper(1.0 / flush64(upper(x)).sqrt())))
 }
+
+/// `rsqrt.approx.f64`: the root and the quotient, each rounded.
+#[inline(always)]
+pub fn rsqrt_f64(x: f64) -> f64 {
+    round::canonical64(1.0 / x.sqrt())
+}

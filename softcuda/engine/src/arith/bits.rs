@@ -289,7 +289,7 @@ pub fn lop3(a: u32, b: u32, c: u32, lut: u8) -> u32 {
     (by_b(0) & !a) | (by_b(4) & a)
 }
 
-/// How `prmt` reads its selector (9.7.9.8).
+/// How `prmt` reads its selector (9.7.9.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PrmtMode {
     /// Four nibbles: byte index 0..7 and, in bit 3, replicate that byte's sign.
@@ -325,7 +325,7 @@ impl PrmtMode {
     }
 }
 
-/// `prmt.b32`: four bytes picked from `b:a` (9.7.9.8).
+/// `prmt.b32`: four bytes picked from `b:a` (9.7.9.7).
 #[inline(always)]
 pub fn prmt(a: u32, b: u32, c: u32, mode: PrmtMode) -> u32 {
     let source = ((b as u64) << 32) | a as u64;

@@ -277,3 +277,10 @@ pub fn f32_to_tf32(x: f32, round: Tf32Rounding, relu: bool, satfinite: bool) -> 
     let negative = bits >> 31 == 1;
     if negative && relu { 0 } else { magnitude | bits & 0x8000_0000 }
 }
+
+/// `cvt.pack`: a and b, each saturated to so many bits, a above b, both below what c has.
+pub fn pack(a: i32, b: i32, c: u32, bits: u32, signed: bool) -> u32 {
+    let (min, max) = if signed { (-1 << (bits - 1), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+    let field = |x: i32| x.clamp(min, max) as u32 & ((1 << bits) - 1);
+    (u64::from(c) << (2 * bits)) as u32 | field(a) << bits | field(b)
+}

@@ -1,4 +1,4 @@
-//! Conversions (PTX ISA 9.7.9.21).
+//! Conversions (PTX ISA 9.7.9.21, 9.7.9.22).
 //!
 //! Source and destination registers may be wider than their types: the source's low bits count, an integer result is extended to the
 //! destination's width. `Inst::mem` holds the widths of the registers at hand.
@@ -9,8 +9,8 @@ use crate::arith::cvt::{self, Int, Tf32Rounding};
 use crate::arith::fp8::{E4m3, E5m2};
 use crate::arith::half::{self, Bf16, F16, Half};
 use crate::arith::round::{self, Rounding};
-use crate::count::Class::Cvt;
-use crate::exec::lift::{lift1, lift2};
+use crate::count::Class::{Cvt, Int as IntClass};
+use crate::exec::lift::{lift1, lift2, lift3};
 use crate::exec::{Ctx, Exec, Flow, Inst, Taint, exec, lane1, lane2};
 use crate::ptx::Ty;
 
@@ -29,10 +29,12 @@ pub fn rows() -> Vec<Row> {
         row("cvt{.ftz}{.sat}.(f32|f64).(f16|bf16) d:0, a:1",                                                      "9.7.9.21", Cvt, widen),
         row("cvt.(rn|rz|rm|rp){.relu}{.satfinite}{.ftz}{.sat}.(f16|bf16).(f32|f64) d:0, a:1",                     "9.7.9.21", Cvt, narrow),
         row("cvt.(rn|rz){.relu}{.satfinite}.(f16x2|bf16x2).f32 d:0, a:1, b:1",                                    "9.7.9.21", Cvt, pair),
-        row("cvt.rn.satfinite{.relu}.(e4m3x2|e5m2x2).f32 d:b16, a:1, b:1",                                        "9.7.9.21", Cvt, small_pair),
-        row("cvt.rn.satfinite{.relu}.(e4m3x2|e5m2x2).(f16x2|bf16x2) d:b16, a:b32",                                "9.7.9.21", Cvt, small_from_half),
-        row("cvt.rn{.relu}.f16x2.(e4m3x2|e5m2x2) d:b32, a:b16",                                                   "9.7.9.21", Cvt, small_to_half),
+        row("cvt.rn.satfinite{.relu}.(e4m3x2|e5m2x2).f32 d:b16, a:1, b:1",                                        "9.7.9.21", Cvt, small_pair).since(89),
+        row("cvt.rn.satfinite{.relu}.(e4m3x2|e5m2x2).(f16x2|bf16x2) d:b16, a:b32",                                "9.7.9.21", Cvt, small_from_half).since(89),
+        row("cvt.rn{.relu}.f16x2.(e4m3x2|e5m2x2) d:b32, a:b16",                                                   "9.7.9.21", Cvt, small_to_half).since(89),
         row("cvt.(rn|rz|rna){.satfinite}{.relu}.tf32.f32 d:b32, a:1",                                             "9.7.9.21", Cvt, tf32),
+        row("cvt.pack.sat.(u16|s16).s32 d:b32, a:s32, b:s32",                                                     "9.7.9.22", IntClass, saturated_pair),
+        row("cvt.pack.sat.(u8|s8|u4|s4|u2|s2).s32.b32 d:b32, a:s32, b:s32, c:b32",                                "9.7.9.22", IntClass, saturated_into),
     ]
 }
 
@@ -359,4 +361,26 @@ fn tf32(m: &Mods) -> Option<Exec> {
         })
         .with(mods::pack(m) & 0xff | round << TO),
     )
+}
+
+/// Bits of the type that `cvt.pack` saturates to, and 1 above them if it is signed.
+fn pack_type(m: &Mods) -> Option<u32> {
+    let name = m.which(&["u16", "s16", "u8", "s8", "u4", "s4", "u2", "s2"])?;
+    Some(name[1..].parse::<u32>().ok()? | u32::from(name.starts_with('s')) << 8)
+}
+
+fn saturated_pair(m: &Mods) -> Option<Exec> {
+    let pair = exec!(|c, i| {
+        let (bits, signed) = (i.mods & 0xff, i.mods >> 8 != 0);
+        lift2(c, i, |a: i32, b: i32| cvt::pack(a, b, 0, bits, signed))
+    });
+    Some(pair.with(pack_type(m)?))
+}
+
+fn saturated_into(m: &Mods) -> Option<Exec> {
+    let into = exec!(|c, i| {
+        let (bits, signed) = (i.mods & 0xff, i.mods >> 8 != 0);
+        lift3(c, i, |a: i32, b: i32, z: u32| cvt::pack(a, b, z, bits, signed))
+    });
+    Some(into.with(pack_type(m)?))
 }

@@ -46,11 +46,11 @@ const PLAIN: HalfMode = HalfMode { ftz: false, sat: false, relu: false };
 pub fn rows() -> Vec<Row> {
     vec![
         row("add{.rn}{.ftz}{.sat}.(f16|f16x2) d, a, b",        "9.7.4.1", Half, |m| Some(two!(m, add))),
-        row("add{.rn}.(bf16|bf16x2) d, a, b",                  "9.7.4.1", Half, |m| Some(two!(m, add))),
+        row("add{.rn}.(bf16|bf16x2) d, a, b",                  "9.7.4.1", Half, |m| Some(two!(m, add))).since(90),
         row("sub{.rn}{.ftz}{.sat}.(f16|f16x2) d, a, b",        "9.7.4.2", Half, |m| Some(two!(m, sub))),
-        row("sub{.rn}.(bf16|bf16x2) d, a, b",                  "9.7.4.2", Half, |m| Some(two!(m, sub))),
+        row("sub{.rn}.(bf16|bf16x2) d, a, b",                  "9.7.4.2", Half, |m| Some(two!(m, sub))).since(90),
         row("mul{.rn}{.ftz}{.sat}.(f16|f16x2) d, a, b",        "9.7.4.3", Half, |m| Some(two!(m, mul))),
-        row("mul{.rn}.(bf16|bf16x2) d, a, b",                  "9.7.4.3", Half, |m| Some(two!(m, mul))),
+        row("mul{.rn}.(bf16|bf16x2) d, a, b",                  "9.7.4.3", Half, |m| Some(two!(m, mul))).since(90),
         row("fma.rn{.ftz}{.sat}.(f16|f16x2) d, a, b, c",       "9.7.4.4", Half, |m| Some(fma(m))),
         row("fma.rn{.ftz}.relu.(f16|f16x2) d, a, b, c",        "9.7.4.4", Half, |m| Some(fma(m))),
         row("fma.rn{.relu}.(bf16|bf16x2) d, a, b, c",          "9.7.4.4", Half, |m| Some(fma(m))),

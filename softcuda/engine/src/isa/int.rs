@@ -30,7 +30,7 @@ macro_rules! packed {
 #[rustfmt::skip] // One instruction a line.
 pub fn rows() -> Vec<Row> {
     vec![
-        row("add.(u16x2|s16x2) d, a, b",                      "9.7.1.1", Int, |m| packed!(m.ty(), |a: i32, b: i32| a + b)),
+        row("add.(u16x2|s16x2) d, a, b",                      "9.7.1.1", Int, |m| packed!(m.ty(), |a: i32, b: i32| a + b)).since(90),
         row("add.(u16|u32|u64|s16|s32|s64) d, a, b",          "9.7.1.1", Int, |m| by_int!(m.ty(), T => lane2!(T, |a: T, b: T| a.plus(b)))),
         row("add.sat.s32 d, a, b",                            "9.7.1.1", Int, |_| Some(lane2!(i32, |a: i32, b: i32| a.saturating_add(b)))),
         row("sub.(u16|u32|u64|s16|s32|s64) d, a, b",          "9.7.1.2", Int, |m| by_int!(m.ty(), T => lane2!(T, |a: T, b: T| a.minus(b)))),
@@ -50,12 +50,12 @@ pub fn rows() -> Vec<Row> {
         row("abs.(s16|s32|s64) d, a",                         "9.7.1.10", Int, |m| match m.ty() { Ty::S16 => Some(lane1!(i16, i16::wrapping_abs)), Ty::S32 => Some(lane1!(i32, i32::wrapping_abs)), _ => Some(lane1!(i64, i64::wrapping_abs)) }),
         row("neg.(s16|s32|s64) d, a",                         "9.7.1.11", Int, |m| by_int!(m.ty(), T => lane1!(T, |a: T| a.wrapping_neg()))),
         row("min.(u16|u32|u64|s16|s32|s64) d, a, b",          "9.7.1.12", Int, |m| by_int!(m.ty(), T => lane2!(T, |a: T, b: T| a.min(b)))),
-        row("min.(u16x2|s16x2) d, a, b",                      "9.7.1.12", Int, |m| packed!(m.ty(), |a: i32, b: i32| a.min(b))),
-        row("min.relu.(s16x2|s32) d, a, b",                   "9.7.1.12", Int, |m| if m.ty() == Ty::S32 { Some(lane2!(i32, |a: i32, b: i32| a.min(b).max(0))) } else { packed!(m.ty(), |a: i32, b: i32| a.min(b).max(0)) }),
+        row("min.(u16x2|s16x2) d, a, b",                      "9.7.1.12", Int, |m| packed!(m.ty(), |a: i32, b: i32| a.min(b))).since(90),
+        row("min.relu.(s16x2|s32) d, a, b",                   "9.7.1.12", Int, |m| if m.ty() == Ty::S32 { Some(lane2!(i32, |a: i32, b: i32| a.min(b).max(0))) } else { packed!(m.ty(), |a: i32, b: i32| a.min(b).max(0)) }).since(90),
         row("min.(s16x2|s32).relu d, a, b",                   "9.7.1.12", Int, |m| if m.ty() == Ty::S32 { Some(lane2!(i32, |a: i32, b: i32| a.min(b).max(0))) } else { packed!(m.ty(), |a: i32, b: i32| a.min(b).max(0)) }).since(90),
         row("max.(u16|u32|u64|s16|s32|s64) d, a, b",          "9.7.1.13", Int, |m| by_int!(m.ty(), T => lane2!(T, |a: T, b: T| a.max(b)))),
-        row("max.(u16x2|s16x2) d, a, b",                      "9.7.1.13", Int, |m| packed!(m.ty(), |a: i32, b: i32| a.max(b))),
-        row("max.relu.(s16x2|s32) d, a, b",                   "9.7.1.13", Int, |m| if m.ty() == Ty::S32 { Some(lane2!(i32, |a: i32, b: i32| a.max(b).max(0))) } else { packed!(m.ty(), |a: i32, b: i32| a.max(b).max(0)) }),
+        row("max.(u16x2|s16x2) d, a, b",                      "9.7.1.13", Int, |m| packed!(m.ty(), |a: i32, b: i32| a.max(b))).since(90),
+        row("max.relu.(s16x2|s32) d, a, b",                   "9.7.1.13", Int, |m| if m.ty() == Ty::S32 { Some(lane2!(i32, |a: i32, b: i32| a.max(b).max(0))) } else { packed!(m.ty(), |a: i32, b: i32| a.max(b).max(0)) }).since(90),
         row("max.(s16x2|s32).relu d, a, b",                   "9.7.1.13", Int, |m| if m.ty() == Ty::S32 { Some(lane2!(i32, |a: i32, b: i32| a.max(b).max(0))) } else { packed!(m.ty(), |a: i32, b: i32| a.max(b).max(0)) }).since(90),
         row("popc.(b32|b64) d:u32, a",                        "9.7.1.14", Int, |m| by_width!(m.ty(), T => lane1!(T => u32, |a: T| a.count_ones()))),
         row("clz.(b32|b64) d:u32, a",                         "9.7.1.15", Int, |m| by_width!(m.ty(), T => lane1!(T => u32, |a: T| a.leading_zeros()))),

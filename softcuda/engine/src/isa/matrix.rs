@@ -19,10 +19,10 @@ pub fn rows() -> Vec<Row> {
         row("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 d:2xb32, a:4xb32, b:2xb32, c:2xb32",                       "9.7.14.5.13", MmaClass, mma),
         row("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 d:4xf32, a:2xb32, b:1xb32, c:4xf32",                      "9.7.14.5.13", MmaClass, mma),
         row("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 d:4xf32, a:4xb32, b:2xb32, c:4xf32",                      "9.7.14.5.13", MmaClass, mma),
-        row("mma.sync.aligned.m16n8k16.row.col.f32.(e4m3|e5m2).(e4m3|e5m2).f32 d:4xf32, a:2xb32, b:1xb32, c:4xf32",       "9.7.14.5.13", MmaClass, mma),
-        row("mma.sync.aligned.m16n8k16.row.col.f16.(e4m3|e5m2).(e4m3|e5m2).f16 d:2xb32, a:2xb32, b:1xb32, c:2xb32",       "9.7.14.5.13", MmaClass, mma),
-        row("mma.sync.aligned.m16n8k32.row.col.f32.(e4m3|e5m2).(e4m3|e5m2).f32 d:4xf32, a:4xb32, b:2xb32, c:4xf32",       "9.7.14.5.13", MmaClass, mma),
-        row("mma.sync.aligned.m16n8k32.row.col.f16.(e4m3|e5m2).(e4m3|e5m2).f16 d:2xb32, a:4xb32, b:2xb32, c:2xb32",       "9.7.14.5.13", MmaClass, mma),
+        row("mma.sync.aligned.m16n8k16.row.col.f32.(e4m3|e5m2).(e4m3|e5m2).f32 d:4xf32, a:2xb32, b:1xb32, c:4xf32",       "9.7.14.5.13", MmaClass, mma).since(89),
+        row("mma.sync.aligned.m16n8k16.row.col.f16.(e4m3|e5m2).(e4m3|e5m2).f16 d:2xb32, a:2xb32, b:1xb32, c:2xb32",       "9.7.14.5.13", MmaClass, mma).since(89),
+        row("mma.sync.aligned.m16n8k32.row.col.f32.(e4m3|e5m2).(e4m3|e5m2).f32 d:4xf32, a:4xb32, b:2xb32, c:4xf32",       "9.7.14.5.13", MmaClass, mma).since(89),
+        row("mma.sync.aligned.m16n8k32.row.col.f16.(e4m3|e5m2).(e4m3|e5m2).f16 d:2xb32, a:4xb32, b:2xb32, c:2xb32",       "9.7.14.5.13", MmaClass, mma).since(89),
         row("mma.sync.aligned.m16n8k16.row.col{.satfinite}.s32.(s8|u8).(s8|u8).s32 d:4xb32, a:2xb32, b:1xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
         row("mma.sync.aligned.m16n8k32.row.col{.satfinite}.s32.(s8|u8).(s8|u8).s32 d:4xb32, a:4xb32, b:2xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
         row("mma.sync.aligned.m16n8k32.row.col{.satfinite}.s32.(s4|u4).(s4|u4).s32 d:4xb32, a:2xb32, b:1xb32, c:4xb32",   "9.7.14.5.13", MmaClass, mma),
@@ -39,9 +39,9 @@ pub fn rows() -> Vec<Row> {
         row("ldmatrix.sync.aligned.m8n8.x1{.trans}{.shared|.shared::cta}.b16 d:1xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 1))),
         row("ldmatrix.sync.aligned.m8n8.x2{.trans}{.shared|.shared::cta}.b16 d:2xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 2))),
         row("ldmatrix.sync.aligned.m8n8.x4{.trans}{.shared|.shared::cta}.b16 d:4xb32, [a]",                               "9.7.14.5.14", Memory, |m| Some(ldmatrix(m, 4))),
-        row("stmatrix.sync.aligned.m8n8.x1{.trans}{.shared|.shared::cta}.b16 [a], b:1xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 1))),
-        row("stmatrix.sync.aligned.m8n8.x2{.trans}{.shared|.shared::cta}.b16 [a], b:2xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 2))),
-        row("stmatrix.sync.aligned.m8n8.x4{.trans}{.shared|.shared::cta}.b16 [a], b:4xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 4))),
+        row("stmatrix.sync.aligned.m8n8.x1{.trans}{.shared|.shared::cta}.b16 [a], b:1xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 1))).since(90),
+        row("stmatrix.sync.aligned.m8n8.x2{.trans}{.shared|.shared::cta}.b16 [a], b:2xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 2))).since(90),
+        row("stmatrix.sync.aligned.m8n8.x4{.trans}{.shared|.shared::cta}.b16 [a], b:4xb32",                               "9.7.14.5.15", Memory, |m| Some(stmatrix(m, 4))).since(90),
         row("movmatrix.sync.aligned.m8n8.trans.b16 d:b32, a:b32",                                                         "9.7.14.5.16", Warp, |_| Some(exec!(|c, i| {
             whole(c, i, |c, i| {
                 if c.launch.init {

@@ -1,4 +1,4 @@
-//! Everything else (PTX ISA 9.7.13.14 griddepcontrol, 9.7.19 miscellaneous), and the registers that change while a kernel runs.
+//! Everything else (PTX ISA 9.7.13.13 griddepcontrol, 9.7.19 miscellaneous), and the registers that change while a kernel runs.
 
 use super::mem::nothing;
 use super::row::{Row, row};
@@ -10,10 +10,10 @@ use crate::exec::{Exec, exec};
 pub fn rows() -> Vec<Row> {
     vec![
         // One kernel runs at a time: what it depends on is complete.
-        row("griddepcontrol.(launch_dependents|wait)", "9.7.13.14", Misc, |_| Some(nothing())),
-        row("brkpt",                                   "9.7.19.1", Misc, |_| Some(nothing())),
-        row("nanosleep.u32 a",                         "9.7.19.2", Misc, |_| Some(exec!(|_c, _i| Flow::Yield))),
-        row("pmevent{.mask} a:u32",                    "9.7.19.3", Misc, |_| Some(nothing())),
+        row("griddepcontrol.(launch_dependents|wait)", "9.7.13.13", Misc, |_| Some(nothing())).hint().since(90),
+        row("brkpt",                                   "9.7.19.1", Misc, |_| Some(nothing())).hint(),
+        row("nanosleep.u32 a",                         "9.7.19.2", Misc, |_| Some(exec!(|_c, _i| Flow::Yield))).hint(),
+        row("pmevent{.mask} a:u32",                    "9.7.19.3", Misc, |_| Some(nothing())).hint(),
     ]
 }
 

@@ -28,8 +28,8 @@ pub use control::indirect_call;
 pub use mem::{count as vector_count, nothing};
 pub use misc::clock;
 pub use mov::{frame_address, pack, unpack};
-pub use refused::refused;
-pub use row::{Mods, OperandTy, Role, Row};
+pub use refused::{REFUSED, refused};
+pub use row::{Mods, OperandTy, Result, Role, Row};
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -19,8 +19,8 @@ pub fn rows() -> Vec<Row> {
         }))),
         // Packs and unpacks stand here too: `mov.b32 d, {a, b}` and `mov.b32 {a, b}, d` are decoded to `pack` and `unpack`.
         row("mov.(b16|b32|b64|u16|u32|u64|s16|s32|s64|f32|f64) d, a",      "9.7.9.3", Move, |m| by_width!(m.ty(), T => lane1!(T, |a: T| a).taint(Taint::Copy))),
-        row("prmt.b32{.f4e|.b4e|.rc8|.ecl|.ecr|.rc16} d, a, b, c",         "9.7.9.8", Move, prmt),
-        row("isspacep.(global|const|local|param|shared|shared::cta|shared::cluster) p, a:u64", "9.7.9.20", Compare, isspacep),
+        row("prmt.b32{.f4e|.b4e|.rc8|.ecl|.ecr|.rc16} d, a, b, c",         "9.7.9.7", Move, prmt),
+        row("isspacep.(global|const|local|param|shared|shared::cta|shared::cluster) p, a:u64", "9.7.9.19", Compare, isspacep),
         row("cvta.to.(global|const|local|param|shared|shared::cta|shared::cluster).(u32|u64) d, a", "9.7.9.20", Move, |m| cvta(m, true)),
         row("cvta.(global|const|local|param|shared|shared::cta|shared::cluster).(u32|u64) d, a",    "9.7.9.20", Move, |m| cvta(m, false)),
     ]

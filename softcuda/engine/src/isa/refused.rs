@@ -1,7 +1,8 @@
 //! Instructions that exist and are not executed, with the reason, so that the load error is honest.
 
+/// Mnemonics and reasons. Rows go first: of `cp`, the copies of `cp.async` are executed.
 #[rustfmt::skip] // One family a line.
-const REFUSED: [(&str, &str); 13] = [
+pub const REFUSED: [(&str, &str); 13] = [
     ("wgmma", "asynchronous warpgroup matrix products (sm_90a)"),
     ("tcgen05", "fifth-generation tensor cores (sm_100a)"),
     ("cp", "bulk and tensor copies"),

@@ -27,9 +27,24 @@ pub struct Row {
     pub name: &'static str,
     /// The oldest target that has it, 80 for everything that `sm_80` has.
     pub since: u32,
+    /// What its results are to the ISA's.
+    pub result: Result,
     slots: Vec<Slot>,
     /// Operands in order; `|` and optional ones have a place of their own.
     pub operands: Vec<OperandSpec>,
+}
+
+/// What an instruction's results are to what the ISA says of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Result {
+    /// The only ones that it allows.
+    Exact,
+    /// Within its bound: the rounded value, or that moved by a seeded error.
+    Approximate,
+    /// A sum whose order and rounding it leaves open, as [`MmaMode`](crate::MmaMode) says.
+    Sum,
+    /// It asks for nothing that a program could see.
+    Hint,
 }
 
 #[derive(Debug)]
@@ -139,7 +154,17 @@ pub fn row(syntax: &'static str, section: &'static str, class: Class, build: fn(
         slots.push(Slot { alternatives, optional });
         rest = &rest[end + 1..];
     }
-    Row { syntax, section, class, build, name, since: 80, slots, operands: operands(tail) }
+    Row { syntax, section, class, build, name, since: 80, result: result(head, class), slots, operands: operands(tail) }
+}
+
+fn result(head: &str, class: Class) -> Result {
+    if head.contains(".approx") || head.contains(".full") {
+        Result::Approximate
+    } else if class == Class::Mma && !head.contains(".s32") && !head.contains(".f64") {
+        Result::Sum
+    } else {
+        Result::Exact
+    }
 }
 
 fn operands(tail: &'static str) -> Vec<OperandSpec> {
@@ -192,6 +217,11 @@ impl Row {
     /// The row, of targets from `sm_<target>` on.
     pub fn since(self, target: u32) -> Row {
         Row { since: target, ..self }
+    }
+
+    /// The row, of an instruction without effect.
+    pub fn hint(self) -> Row {
+        Row { result: Result::Hint, ..self }
     }
 
     /// The modifiers of a spelling, or `None` if this row does not have it. `parts` are what follows the mnemonic, split at the dots.

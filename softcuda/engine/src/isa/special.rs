@@ -55,6 +55,7 @@ pub fn rows() -> Vec<Row> {
         row("rcp.approx.ftz.f64 d, a",              "9.7.3.14", Special, |_| Some(lane1!(f64, approx::rcp64))),
         row("sqrt.approx{.ftz}.f32 d, a",           "9.7.3.15", Special, |m| one!(m, approx::sqrt)),
         row("rsqrt.approx{.ftz}.f32 d, a",          "9.7.3.16", Special, |m| one!(m, approx::rsqrt)),
+        row("rsqrt.approx.f64 d, a",                "9.7.3.16", Special, |_| Some(lane1!(f64, approx::rsqrt_f64))),
         row("rsqrt.approx.ftz.f64 d, a",            "9.7.3.17", Special, |_| Some(lane1!(f64, approx::rsqrt64))),
         row("sin.approx{.ftz}.f32 d, a",            "9.7.3.18", Special, |m| one!(m, approx::sin)),
         row("cos.approx{.ftz}.f32 d, a",            "9.7.3.19", Special, |m| one!(m, approx::cos)),
@@ -66,7 +67,7 @@ pub fn rows() -> Vec<Row> {
         }))),
         row("tanh.approx.(f16|f16x2|bf16|bf16x2) d, a",  "9.7.4.9", Special, |m| Some(tanh(m))),
         row("ex2.approx.(f16|f16x2) d, a",          "9.7.4.10", Special, |m| Some(ex2(m))),
-        row("ex2.approx.ftz.(bf16|bf16x2) d, a",    "9.7.4.10", Special, |m| Some(ex2(m))),
+        row("ex2.approx.ftz.(bf16|bf16x2) d, a",    "9.7.4.10", Special, |m| Some(ex2(m))).since(90),
     ]
 }
 

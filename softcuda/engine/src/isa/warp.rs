@@ -22,14 +22,14 @@ pub fn rows() -> Vec<Row> {
         }))),
         row("redux.sync.(add|min|max).(u32|s32) d, a, m:u32",                  "9.7.13.12", Warp, redux),
         row("redux.sync.(and|or|xor).b32 d, a, m:u32",                         "9.7.13.12", Warp, redux),
-        row("elect.sync d:u32|p, m:u32",                                       "9.7.13.15", Warp, |_| Some(exec!(|c, i| {
+        row("elect.sync d:u32|p, m:u32",                                       "9.7.13.14", Warp, |_| Some(exec!(|c, i| {
             members(c, i, i.o[2], |c, i, set| {
                 let leader = set.trailing_zeros();
                 c.warp.regs.put::<u32>(i.o[0], set, &[leader; 32]);
                 c.warp.regs.put_pred(i.o[1], set, 1 << leader);
                 Flow::Next
             })
-        }))),
+        }))).since(90),
     ]
 }
 

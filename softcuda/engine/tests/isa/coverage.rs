@@ -1,12 +1,13 @@
 //! Which forms (a mnemonic with all its modifiers) the tests execute. A form counts when at least one lane ran it, not when it was only loaded.
 //!
-//! `cargo xtask isa --forms` prints the table; `SOFTCUDA_WRITE` makes [`every_form_and_every_row_is_executed`] write it to the target folder.
+//! `cargo xtask isa --forms` prints the table; docs/isa.md has the rows. `SOFTCUDA_WRITE` makes [`every_form_and_every_row_is_executed`] write it to the target folder.
 
-use super::corpus::{self, config, programs};
+use super::corpus::programs::{self, Program};
+use super::corpus::{self, config};
 use softcuda_engine::LaunchStats;
 use softcuda_engine::isa::{ROWS, Row, lookup};
 use softcuda_engine::ptx;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
@@ -14,7 +15,7 @@ use std::sync::LazyLock;
 const FORMS: &str = include_str!("../data/forms.txt");
 
 /// Forms, each with the tests that ran it and how many lanes did.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Executed(pub BTreeMap<String, BTreeMap<String, u64>>);
 
 impl Executed {
@@ -32,18 +33,10 @@ impl Executed {
         *self.0.entry(form.to_string()).or_default().entry(test.to_string()).or_default() += 1;
     }
 
-    #[allow(dead_code)]
-    /// The tests that ran a form of a row, the one that ran it most first.
-    pub fn of_row(&self, row: &Row) -> Vec<String> {
-        let mut tests: BTreeMap<&str, u64> = BTreeMap::new();
-        for (form, by_test) in &self.0 {
-            if runs(form, row) {
-                by_test.iter().for_each(|(test, lanes)| *tests.entry(test).or_default() += lanes);
-            }
-        }
-        let mut tests: Vec<(&str, u64)> = tests.into_iter().collect();
-        tests.sort_by_key(|(test, lanes)| (std::cmp::Reverse(*lanes), *test));
-        tests.into_iter().map(|t| t.0.to_string()).collect()
+    /// The tests that ran a form of a row.
+    pub fn of_row(&self, row: &Row) -> BTreeSet<&str> {
+        let forms = self.0.iter().filter(|(form, _)| runs(form, row));
+        forms.flat_map(|(_, by_test)| by_test.keys().map(String::as_str)).collect()
     }
 }
 
@@ -52,20 +45,32 @@ fn runs(form: &str, row: &Row) -> bool {
     lookup(form).iter().any(|(r, mods)| r.syntax == row.syntax && (r.build)(mods).is_some())
 }
 
-/// Everything that the tests of this program execute.
-pub static EXECUTED: LazyLock<Executed> = LazyLock::new(|| {
+/// What the examples and programs execute that are PTX in the first place.
+static WRITTEN: LazyLock<Executed> = LazyLock::new(|| {
     let mut executed = Executed::default();
     super::execute_examples(&mut executed);
     super::programs::execute(&mut executed);
     super::moves::execute(&mut executed);
+    executed
+});
+
+/// Those, and the corpus as `programs` has it.
+fn with_corpus(programs: fn(&str) -> Vec<Program>) -> Executed {
+    let mut executed = WRITTEN.clone();
     for theme in corpus::themes() {
-        for program in programs::of(theme.module) {
+        for program in programs(theme.module) {
             // What is wrong with results is another test's to say.
             let _ = corpus::run(&theme, &program, &config(&program.target), &mut executed);
         }
     }
     executed
-});
+}
+
+/// Everything that the tests of this program execute.
+static EXECUTED: LazyLock<Executed> = LazyLock::new(|| with_corpus(programs::of));
+
+/// The same with the PTX that is kept, whichever compiler there is.
+pub static KEPT: LazyLock<Executed> = LazyLock::new(|| with_corpus(programs::kept));
 
 /// The text with every statement on a line of its own, because counts are kept by line.
 pub fn one_statement_a_line(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! Conversions (PTX ISA 9.7.9.21).
+//! Conversions (PTX ISA 9.7.9.21, 9.7.9.22).
 
 use super::bench::{Case, b, case, d, f, h, s, two};
 
@@ -7,6 +7,15 @@ const AT: &str = "9.7.9.21";
 #[rustfmt::skip] // One example a line.
 pub fn cases() -> Vec<Case> {
     vec![
+        // 9.7.9.22: a above b; what does not fit is the nearest that does; narrow pairs push c up.
+        case("cvt.pack.sat.u16.s32", "9.7.9.22", &[0x1_0000, s(-1)], 0xffff_0000),
+        case("cvt.pack.sat.s16.s32", "9.7.9.22", &[s(-40_000), 40_000], 0x8000_7fff),
+        case("cvt.pack.sat.u8.s32.b32", "9.7.9.22", &[300, 5, 0x1234_5678], 0x5678_ff05),
+        case("cvt.pack.sat.s8.s32.b32", "9.7.9.22", &[s(-1), s(-300), 0x1234_5678], 0x5678_ff80),
+        case("cvt.pack.sat.u4.s32.b32", "9.7.9.22", &[3, 99, 0x1234_5678], 0x3456_783f),
+        case("cvt.pack.sat.s4.s32.b32", "9.7.9.22", &[s(-9), 1, 0x1234_5678], 0x3456_7881),
+        case("cvt.pack.sat.u2.s32.b32", "9.7.9.22", &[2, 7, 0x1234_5678], 0x2345_678b),
+        case("cvt.pack.sat.s2.s32.b32", "9.7.9.22", &[s(-7), s(-1), 0], 0xb),
         case("cvt.u64.u32", AT, &[0xffff_ffff], 0xffff_ffff),
         case("cvt.s64.s32", AT, &[s(-5)], -5i64 as u64),
         case("cvt.u32.u64", AT, &[0x1_2345_6789], 0x2345_6789),

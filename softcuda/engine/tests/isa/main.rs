@@ -26,6 +26,7 @@ mod moves;
 mod nvcc;
 #[path = "../oracle/mod.rs"]
 mod oracle;
+mod page;
 mod programs;
 mod properties;
 mod special;

@@ -93,18 +93,19 @@ const MATRICES: &str = "mov.u32 %r1, buf; and.b32 %r2, %r0, 7; mul.lo.u32 %r2, %
 fn all() -> Vec<Program> {
     let mut list = vec![
         // 9.7.9: loads and stores in every space, vectors, extension.
-        p("9.7.9.9", "mul.wide.u32 %d3, %r0, 4; add.s64 %d3, %d2, %d3; ld.global.u32 %r1, [%d3]; st.global.u32 [%d1], %r1;", |l| 1000 + l),
-        p("9.7.9.9", "ld.u32 %r1, [%d2+8]; st.u32 [%d1], %r1;", |_| 1002),
-        p("9.7.9.9", "ld.global.L2::cache_hint.v2.u32 {%r1, %r2}, [%d2+8], %d2; add.u32 %r1, %r1, %r2; st.global.L2::cache_hint.u32 [%d1], %r1, %d2;", |_| 2005),
-        p("9.7.9.9", "ld.relaxed.gpu.global.u32 %r1, [%d2]; ld.global.acquire.gpu.b32 %r2, [%d2+4]; ld.volatile.global.u32 %r3, [%d2+8]; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.release.gpu.u32 [%d1], %r1;", |_| 3003),
-        p("9.7.9.9", "st.global.u32 [%d1], 0x80ff7f01; ld.global.s8 %r1, [%d1+3]; ld.global.u8 %r2, [%d1+3]; ld.global.s16 %h1, [%d1+2]; cvt.s32.s16 %r3, %h1; sub.u32 %r1, %r2, %r1; st.global.v2.u16 [%d1], {%h1, %h1};", |_| 0x80ff_80ff),
-        p("9.7.9.9", "ld.const.u32 %r1, [constants+4]; ld.global.u64 %d3, [pointer]; ld.u32 %r2, [%d3]; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |_| 155),
-        p("9.7.9.9", "st.local.v4.u32 [mine], {%r0, %r0, 5, 6}; ld.local.v2.u32 {%r1, %r2}, [mine+8]; mov.u64 %d3, mine; cvta.local.u64 %d3, %d3; ld.u32 %r3, [%d3+4]; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.u32 [%d1], %r1;", |l| l + 11),
-        p("9.7.9.9", "mov.u64 %d3, out; ld.param.u64 %d4, [%d3]; sub.u64 %d4, %d1, %d4; cvt.u32.u64 %r1, %d4; st.global.u32 [%d1], %r1;", |l| 4 * l),
-        p("9.7.9.10", "ld.global.nc.v4.u32 {%r1, _, %r2, _}, [%d2]; ld.global.nc.L1::no_allocate.L2::128B.u32 %r3, [%d2+4]; ld.global.nc.L2::cache_hint.u32 %r4, [%d2], %d2; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; add.u32 %r1, %r1, %r4; st.global.u32 [%d1], %r1;", |_| 4003),
-        p("9.7.9.11", "ldu.global.v2.u32 {%r1, %r2}, [%d2]; st.global.u32 [%d1], %r2;", |_| 1001),
-        p("9.7.9.12", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 4, %r1; st.volatile.shared.u32 [%r2], %r0; bar.warp.sync -1; xor.b32 %r3, %r0, 1; mad.lo.u32 %r2, %r3, 4, %r1; ld.volatile.shared.u32 %r4, [%r2]; st.global.u32 [%d1], %r4;", |l| l ^ 1),
+        p("9.7.9.8", "mul.wide.u32 %d3, %r0, 4; add.s64 %d3, %d2, %d3; ld.global.u32 %r1, [%d3]; st.global.u32 [%d1], %r1;", |l| 1000 + l),
+        p("9.7.9.8", "ld.u32 %r1, [%d2+8]; st.u32 [%d1], %r1;", |_| 1002),
+        p("9.7.9.8", "ld.global.L2::cache_hint.v2.u32 {%r1, %r2}, [%d2+8], %d2; add.u32 %r1, %r1, %r2; st.global.L2::cache_hint.u32 [%d1], %r1, %d2;", |_| 2005),
+        p("9.7.9.8", "ld.relaxed.gpu.global.u32 %r1, [%d2]; ld.global.acquire.gpu.b32 %r2, [%d2+4]; ld.volatile.global.u32 %r3, [%d2+8]; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.release.gpu.u32 [%d1], %r1;", |_| 3003),
+        p("9.7.9.8", "st.global.u32 [%d1], 0x80ff7f01; ld.global.s8 %r1, [%d1+3]; ld.global.u8 %r2, [%d1+3]; ld.global.s16 %h1, [%d1+2]; cvt.s32.s16 %r3, %h1; sub.u32 %r1, %r2, %r1; st.global.v2.u16 [%d1], {%h1, %h1};", |_| 0x80ff_80ff),
+        p("9.7.9.8", "ld.const.u32 %r1, [constants+4]; ld.global.u64 %d3, [pointer]; ld.u32 %r2, [%d3]; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |_| 155),
+        p("9.7.9.8", "st.local.v4.u32 [mine], {%r0, %r0, 5, 6}; ld.local.v2.u32 {%r1, %r2}, [mine+8]; mov.u64 %d3, mine; cvta.local.u64 %d3, %d3; ld.u32 %r3, [%d3+4]; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.u32 [%d1], %r1;", |l| l + 11),
+        p("9.7.9.8", "mov.u64 %d3, out; ld.param.u64 %d4, [%d3]; sub.u64 %d4, %d1, %d4; cvt.u32.u64 %r1, %d4; st.global.u32 [%d1], %r1;", |l| 4 * l),
+        p("9.7.9.9", "ld.global.nc.v4.u32 {%r1, _, %r2, _}, [%d2]; ld.global.nc.L1::no_allocate.L2::128B.u32 %r3, [%d2+4]; ld.global.nc.L2::cache_hint.u32 %r4, [%d2], %d2; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; add.u32 %r1, %r1, %r4; st.global.u32 [%d1], %r1;", |_| 4003),
+        p("9.7.9.10", "ldu.global.v2.u32 {%r1, %r2}, [%d2]; st.global.u32 [%d1], %r2;", |_| 1001),
+        p("9.7.9.11", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 4, %r1; st.volatile.shared.u32 [%r2], %r0; bar.warp.sync -1; xor.b32 %r3, %r0, 1; mad.lo.u32 %r2, %r3, 4, %r1; ld.volatile.shared.u32 %r4, [%r2]; st.global.u32 [%d1], %r4;", |l| l ^ 1),
         p("9.7.9.15", "prefetch.global.L2 [%d2]; prefetchu.L1 [%d2]; applypriority.global.L2::evict_normal [%d2], 128; st.global.u32 [%d1], 1;", |_| 1),
+        p("9.7.9.17", "discard.global.L2 [%d2], 128; st.global.u32 [%d2], 4; bar.warp.sync -1; ld.global.u32 %r1, [%d2]; st.global.u32 [%d1], %r1;", |_| 4),
         p("9.7.9.18", "createpolicy.fractional.L2::evict_first.b64 %d3, 1.0; createpolicy.cvt.L2.b64 %d3, %d3; createpolicy.range.global.L2::evict_last.b64 %d3, [%d2], 64, 128; st.global.u32 [%d1], 1;", |_| 1),
         // cp.async: 16 bytes, 4 bytes with the rest zero, by groups.
         p("9.7.9.25", "mov.u32 %r1, buf; mad.lo.u32 %r2, %r0, 16, %r1; mul.wide.u32 %d3, %r0, 16; add.s64 %d3, %d2, %d3; cp.async.cg.shared.global [%r2], [%d3], 16; cp.async.commit_group; cp.async.wait_group 0; ld.shared.u32 %r3, [%r2+12]; st.global.u32 [%d1], %r3;", |l| 1003 + 4 * l),
@@ -117,9 +118,16 @@ fn all() -> Vec<Program> {
         p("9.7.13.5", "mov.u32 %r1, buf; st.shared.u32 [%r1], 0; bar.warp.sync -1; atom.shared.max.s32 %r2, [%r1], %r0; bar.warp.sync -1; ld.shared.u32 %r3, [%r1]; st.global.u32 [%d1], %r3;", |_| 31),
         p("9.7.13.5", "atom.relaxed.gpu.global.cas.b32 %r1, [%d2], 1000, %r0; atom.global.relaxed.gpu.exch.b32 %r1, [%d1], 9; atom.global.relaxed.gpu.cas.b32 %r2, [%d1], 9, 12;", |_| 12),
         p("9.7.13.5", "st.global.u32 [%d1], 0x3c003c00; atom.global.add.noftz.f16x2 %r1, [%d1], 0x40004200;", |_| h(3.0) << 16 | h(4.0)),
-        p("9.7.13.7", "red.global.add.u32 [%d1], %r0; red.global.relaxed.gpu.or.b32 [%d1], 0x100; red.relaxed.gpu.global.add.s32 [%d1], 1;", |l| (l | 0x100) + 1),
-        p("9.7.13.7", "atom.add.release.gpu.u32 %r1, [%d1], %r0; red.global.add.release.gpu.u32 [%d1], 5;", |l| l + 5),
-        p("9.7.13.7", "mov.f32 %f1, 0f3FC00000; red.global.add.f32 [%d1], %f1; red.global.add.f32 [%d1], %f1;", |_| 3f32.to_bits()),
+        p("9.7.13.6", "red.global.add.u32 [%d1], %r0; red.global.relaxed.gpu.or.b32 [%d1], 0x100; red.relaxed.gpu.global.add.s32 [%d1], 1;", |l| (l | 0x100) + 1),
+        p("9.7.13.6", "atom.add.release.gpu.u32 %r1, [%d1], %r0; red.global.add.release.gpu.u32 [%d1], 5;", |l| l + 5),
+        p("9.7.13.6", "mov.f32 %f1, 0f3FC00000; red.global.add.f32 [%d1], %f1; red.global.add.f32 [%d1], %f1;", |_| 3f32.to_bits()),
+        // An ordering behind the operation; the second finds another value and changes nothing.
+        p("9.7.13.5", "st.global.u32 [%d1], 7; atom.cas.acquire.gpu.b32 %r1, [%d1], 7, 20; atom.global.cas.acq_rel.cta.b32 %r1, [%d1], 7, 30; add.u32 %r1, %r1, 1; st.global.u32 [%d1], %r1;", |_| 21),
+        // Vectors: every lane adds (1, 2) to one pair; old values sum to 0 + 1 + .. + 31 in the first and to twice that in the second.
+        p("9.7.13.5", "mov.f32 %f1, 0f3F800000; mov.f32 %f2, 0f40000000; st.global.v4.f32 [%d2], {0f00000000, 0f00000000, 0f00000000, 0f00000000}; bar.warp.sync -1; atom.global.add.v2.f32 {%f3, %f4}, [%d2], {%f1, %f2}; mad.rn.f32 %f3, %f3, %f2, %f4; cvt.rzi.u32.f32 %r1, %f3; redux.sync.add.u32 %r1, %r1, -1; st.global.u32 [%d1], %r1;", |_| 4 * 496),
+        p("9.7.13.5", "mov.b32 %r1, 0x3c003c00; st.global.v4.u32 [%d2], {0, 0, 0, 0}; bar.warp.sync -1; atom.relaxed.gpu.global.add.noftz.v4.f16x2 {%r2, %r3, %r4, %r5}, [%d2], {%r1, 0, 0, %r1}; red.global.add.noftz.v2.bf16x2 [%d2+8], {0x40004000, 0}; bar.warp.sync -1; ld.global.u32 %r1, [%d2+12]; st.global.u32 [%d1], %r1;", |_| h(32.0) << 16 | h(32.0)),
+        p("9.7.13.6", "mov.b16 %h1, 0x3c00; mov.b16 %h2, 0x4000; st.global.v4.u32 [%d2], {0, 0, 0, 0}; bar.warp.sync -1; red.global.add.noftz.v8.f16 [%d2], {%h1, %h2, %h1, %h2, %h1, %h2, %h1, %h1}; bar.warp.sync -1; ld.global.u32 %r1, [%d2+8]; st.global.u32 [%d1], %r1;", |_| h(64.0) << 16 | h(32.0)),
+        p("9.7.13.5", "st.global.u32 [%d1], 7; atom.global.cta.add.u32 %r1, [%d1], %r0; red.global.sys.add.u32 [%d1], %r1;", |l| l + 14),
         p("9.7.13.5", "st.global.u32 [%d1], 7; atom.global.sys.cas.b32 %r1, [%d1], 7, 8; red.global.gpu.add.u32 [%d1], 1;", |_| 9),
         p("9.7.13.5", "mov.u32 %r1, buf; st.shared.u32 [%r1], 50; bar.warp.sync -1; atom.shared.min.u32 %r2, [%r1], %r0; bar.warp.sync -1; ld.shared.u32 %r3, [%r1]; st.global.u32 [%d1], 5; atom.global.max.s32 %r4, [%d1], %r0; atom.relaxed.global.cas.b32 %r5, [%d1], 5, 100; red.global.add.u32 [%d1], %r3;", |l| if l <= 5 { 100 } else { l }),
         p("9.7.13.5", "st.global.u32 [%d1], 0x3f803c00; mov.b16 %h1, 0x4000; atom.add.noftz.f16 %h2, [%d1], %h1; atom.add.noftz.bf16x2 %r1, [%d1], 0x3f800000;", |_| 0x4000_4200),
@@ -137,7 +145,7 @@ fn all() -> Vec<Program> {
         p("9.7.13.11", "setp.ge.u32 %p1, %r0, 30; @!%p1 bra E; activemask.b32 %r1; st.global.u32 [%d1], %r1; E:", |l| if l >= 30 { 0xc000_0000 } else { 0 }),
         p("9.7.13.12", "redux.sync.add.u32 %r1, %r0, -1; redux.sync.max.s32 %r2, %r0, -1; redux.sync.xor.b32 %r3, %r0, 0xffffffff; mad.lo.u32 %r1, %r2, 1000, %r1; add.u32 %r1, %r1, %r3; st.global.u32 [%d1], %r1;", |_| 496 + 31_000),
         p("9.7.13.12", "redux.sync.max.u32 %r1, %r0, -1; st.global.u32 [%d1], %r1;", |_| 31),
-        p("9.7.13.15", "elect.sync %r1|%p1, 0xffffffff; selp.u32 %r2, 7, 0, %p1; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |l| if l == 0 { 7 } else { 0 }),
+        p("9.7.13.14", "elect.sync %r1|%p1, 0xffffffff; selp.u32 %r2, 7, 0, %p1; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |l| if l == 0 { 7 } else { 0 }),
         // 9.7.13.1 to 9.7.13.4: barriers and fences.
         p("9.7.13.1", "setp.lt.u32 %p1, %r0, 9; bar.sync 0; bar.red.popc.u32 %r1, 1, %p1; bar.red.and.pred %p2, 1, %p1; barrier.sync 2; barrier.red.popc.u32 %r2, 3, 32, !%p1; barrier.red.or.pred %p3, 3, %p1; selp.u32 %r3, 1000, 0, %p2; selp.u32 %r4, 2000, 0, %p3; mad.lo.u32 %r1, %r2, 100, %r1; add.u32 %r1, %r1, %r3; add.u32 %r1, %r1, %r4; st.global.u32 [%d1], %r1;", |_| 9 + 2300 + 2000),
         p("9.7.13.1", "bar.arrive 4, 64; bar.sync 4, 64; barrier.arrive 5, 64; barrier.cta.sync.aligned 5, 64; st.global.u32 [%d1], 1;", |_| 1),
@@ -145,6 +153,7 @@ fn all() -> Vec<Program> {
         p("9.7.13.4", "fence.mbarrier_init.release.cluster; fence.proxy.alias; fence.proxy.async; fence.proxy.async.global; st.global.u32 [%d1], 1;", |_| 1),
         p("9.7.13.3", "barrier.cluster.arrive.relaxed; barrier.cluster.wait; barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned; st.global.u32 [%d1], 1;", |_| 1),
         // Barrier objects: bytes that are expected keep the phase open; who drops out is not awaited again.
+        p("9.7.13.15", "setp.eq.u32 %p1, %r0, 0; @!%p1 bra W; mbarrier.init.shared.b64 [buf], 1; mbarrier.arrive.expect_tx.shared.b64 %d3, [buf], 16; mbarrier.test_wait.shared.b64 %p2, [buf], %d3; mbarrier.complete_tx.shared::cta.b64 [buf], 16; mbarrier.test_wait.shared.b64 %p3, [buf], %d3; selp.u32 %r1, 1, 0, %p2; selp.u32 %r2, 10, 0, %p3; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1; W:", |l| if l == 0 { 10 } else { 0 }),
         p("9.7.13.15", "setp.eq.u32 %p1, %r0, 0; @!%p1 bra W; mbarrier.init.shared::cta.b64 [buf], 2; mbarrier.arrive_drop.noComplete.shared.b64 %d3, [buf], 1; mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [buf], 16; mbarrier.arrive.release.cta.shared::cta.b64 %d4, [buf]; mbarrier.test_wait.shared.b64 %p2, [buf], %d4; mbarrier.complete_tx.shared::cta.b64 [buf], 16; mbarrier.try_wait.shared.b64 %p3, [buf], %d4; mbarrier.arrive_drop.expect_tx.shared.b64 %d5, [buf], 4; mbarrier.try_wait.parity.shared.b64 %p4, [buf], 1, 100; selp.u32 %r1, 1, 0, %p2; selp.u32 %r2, 10, 0, %p3; selp.u32 %r3, 100, 0, %p4; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; mbarrier.pending_count.b64 %r4, %d4; mad.lo.u32 %r1, %r4, 1000, %r1; st.global.u32 [%d1], %r1; W:", |l| if l == 0 { 1010 } else { 0 }),
         // 9.7.17: room on the stack, given back.
         p("9.7.17", "add.u32 %r1, %r0, 1; mul.lo.u32 %r1, %r1, 4; stacksave.u64 %d3; alloca.u32 %r2, %r1; st.local.u32 [%r2], %r0; alloca.u32 %r3, 4, 64; st.local.u32 [%r3], 9; and.b32 %r5, %r3, 63; ld.local.u32 %r4, [%r2]; stackrestore.u64 %d3; stacksave.u64 %d4; sub.u64 %d4, %d4, %d3; cvt.u32.u64 %r6, %d4; add.u32 %r4, %r4, %r5; add.u32 %r4, %r4, %r6; st.global.u32 [%d1], %r4;", |l| l),

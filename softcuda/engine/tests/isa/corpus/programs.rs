@@ -63,7 +63,7 @@ pub fn of(module: &str) -> Vec<Program> {
 }
 
 /// The PTX that is kept with the sources.
-fn kept(module: &str) -> Vec<Program> {
+pub fn kept(module: &str) -> Vec<Program> {
     let path = folder().join(format!("ptx/{module}.ptx"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     vec![Program { name: format!("{module}.80, kept"), target: "80".into(), text }]

@@ -1,0 +1,40 @@
+//! `cargo xtask isa`: what softcuda executes, and which tests were seen to execute it.
+
+use crate::shell::{cargo, run, target};
+
+const HELP: &str = "\
+cargo xtask isa            writes docs/isa.md: the instructions, each with the tests that execute it
+cargo xtask isa --forms    prints every form that was found in kernels of third parties, then every further one that
+                           the tests run, each with the tests that execute it";
+
+/// The command.
+pub fn isa(arguments: &[String]) -> Result<(), String> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => {
+            tests("page::")?;
+            println!("docs/isa.md");
+            Ok(())
+        }
+        ["--forms"] => {
+            tests("coverage::")?;
+            let path = target().join("tmp/forms.txt");
+            print!("{}", std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+            Ok(())
+        }
+        ["-h" | "--help"] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => Err(HELP.to_string()),
+    }
+}
+
+/// Runs the tests of a module, which write what they have seen.
+fn tests(filter: &str) -> Result<(), String> {
+    let mut command = cargo();
+    command
+        .args(["test", "--quiet", "-p", "softcuda-engine", "--test", "isa", "--", filter])
+        .env("SOFTCUDA_WRITE", "1");
+    // The output of this command is what the tests wrote.
+    run(command.stdout(std::process::Stdio::null()))
+}
