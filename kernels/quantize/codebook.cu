@@ -94,21 +94,22 @@ __device__ inline void quantize(const CodebookParams& p) {
         transform_input<T>(p.transform, col, count, x);
 #pragma unroll
         for (int i = 0; i < 8; ++i) x[i] = sanitize(x[i]);
+        float row_range = 0.0f, row_zero = 0.0f;
         if constexpr (S != Spread::kChannel) {
             Extent e = {};
             if constexpr (S == Spread::kRow) e = extent(x, count, lane, p);
             if constexpr (S == Spread::kNorm) e.range = norm(x, p);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) range[i] = __half2float(e.range), zero[i] = __half2float(e.zero);
+            row_range = __half2float(e.range), row_zero = __half2float(e.zero);
             if (lane == 0) meta.range[group] = e.range, meta.zero[group] = e.zero;
         }
         uint32_t q[8];
         int key[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            const float offset = __fsub_rn(x[i], zero[i]);
-            const bool flat = range[i] == 0.0f;
-            const float z = flat ? 0.0f : __fdiv_rn(offset, range[i]);
+            const float width = S == Spread::kChannel ? range[i] : row_range;
+            const float offset = __fsub_rn(x[i], S == Spread::kChannel ? zero[i] : row_zero);
+            const bool flat = width == 0.0f;
+            const float z = flat ? 0.0f : __fdiv_rn(offset, width);
             q[i] = flat || i >= count ? 0 : book.nearest<Bits>(z);
             key[i] = i >= count ? -1 : flat && offset != 0.0f ? 0x7F800000 : magnitude(z);
         }

@@ -1,8 +1,13 @@
 //! Offset, smoothing and rotation of a matrix; defined by [`crate::reference::transform`], with which results agree bit
-//! for bit. The quantizers of [`super::ggml`] and [`super::codebook`] take the same [`Transform`] and apply it on the way.
+//! for bit. The quantizers of [`super::ggml`] and [`super::codebook`] take the same [`Transform`] and apply it on the way, as
+//! does [`quantize`] for the schemes of [`super::quantize`].
 //!
 //! Any alignment and stride is correct. The accesses are wide (16 bytes) when both matrices are 16-byte aligned and their
 //! row stride is a multiple of 16 bytes.
+
+mod quantize;
+
+pub use quantize::quantize;
 
 use std::sync::Arc;
 
@@ -58,7 +63,7 @@ const INVERSE: Entries =
     [entry("transform_inverse_f32"), entry("transform_inverse_f16"), entry("transform_inverse_bf16")];
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    FORWARD.iter().chain(&INVERSE).map(Entry::row).collect()
+    FORWARD.iter().chain(&INVERSE).map(Entry::row).chain(quantize::entries()).collect()
 }
 
 impl TransformParams {

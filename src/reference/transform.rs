@@ -1,7 +1,9 @@
 //! Offset, smoothing and rotation of a matrix: the definition of [`crate::ops::transform`].
 
-use crate::error::Result;
-use crate::format::{Element, Matrix, Rotation, Transform, sign};
+use half::f16;
+
+use crate::error::{Error, Result};
+use crate::format::{Axis, Code, Element, Fp8, Matrix, Rotation, Scales, Scheme, Transform, sign};
 
 /// out = R(S((x - offset) / smoothing)); see [`Transform`]. Elements of `out` between rows are left as they are; `x` and
 /// `out` have the same shape.
@@ -31,6 +33,45 @@ pub fn inverse<E: Element>(transform: &Transform<&[f32]>, shape: Matrix, x: &[E]
         }
     });
     Ok(())
+}
+
+/// Quantizes what [`forward`] gives, rounded to `E`; see [`super::quantize::quantize`].
+///
+/// # Errors
+/// As [`forward`] and [`super::quantize::quantize`]; [`crate::Error::Unsupported`] for schemes outside the list at
+/// [`check_scheme`].
+pub fn quantize<E: Element>(
+    scheme: Scheme,
+    transform: &Transform<&[f32]>,
+    shape: Matrix,
+    x: &[E],
+    codes: &mut [u8],
+    scales: Scales<&mut [f32], &mut [f16]>,
+) -> Result<()> {
+    const OP: &str = "transform::quantize";
+    check_scheme(OP, scheme)?;
+    check(OP, transform, shape, x.len(), x.len())?;
+    let mut y = x.to_vec();
+    forward(transform, shape, x, &mut y)?;
+    super::quantize::quantize(scheme, shape, &y, codes, scales)
+}
+
+/// Which schemes take a transform on the way: int8, int4, e4m3, uint8, uint4, uint2 per group of 8 to 256 elements, a power
+/// of two; gives the group. The head dimension may be the group. For any other, transform first and then quantize.
+///
+/// # Errors
+/// [`crate::Error::Unsupported`] with this list.
+pub fn check_scheme(op: &'static str, scheme: Scheme) -> Result<usize> {
+    let code =
+        matches!(scheme.code, Code::Int8 | Code::Int4 | Code::Fp8(Fp8::E4m3) | Code::Uint8 | Code::Uint4 | Code::Uint2);
+    match scheme.axis {
+        Axis::Group(size) if code && size.is_power_of_two() && (8..=256).contains(&size) => Ok(size),
+        axis => Err(Error::unsupported(
+            op,
+            format!("{} per {axis:?}", scheme.code.name()),
+            "int8, int4, e4m3, uint8, uint4, uint2 per Group of 8 to 256, a power of two; else transform, then quantize",
+        )),
+    }
 }
 
 /// The forward transform of one row in f32, before it is rounded to a type.

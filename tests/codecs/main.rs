@@ -8,5 +8,6 @@ mod golden;
 mod calibrate;
 mod codebook;
 mod ggml;
+mod rotated;
 mod transform;
 mod world;
