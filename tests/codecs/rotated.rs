@@ -105,7 +105,10 @@ fn golden_groups_of_rotated_heads() {
         let group = 1 << dim.trailing_zeros().min(5); // gcd(32, D)
         let scheme = Scheme { code: Code::Uint4, axis: Axis::Group(group) };
         let transform = Transform::rotation(Rotation::of_head(dim));
-        in_every_mode(|_| check(&gpu, scheme, &transform, shape, &x, 0));
+        match dim {
+            80 | 256 => in_every_mode(|_| check(&gpu, scheme, &transform, shape, &x, 0)),
+            _ => check(&gpu, scheme, &transform, shape, &x, 0),
+        }
         let found = by_device(&gpu, scheme, &transform, shape, &x, 0);
         let codes: Vec<u8> = (0..x.len()).map(|i| unpack(&found.codes, 4, i)).collect();
         assert_eq!(codes, file.bytes(&part("int4_group.q")), "{dim}");
@@ -139,15 +142,17 @@ fn every_code_and_part_over_shapes() {
                 rotation: if j == 4 { Rotation::None } else { rotation },
             };
             let seed = (10 * i + j) as u64;
-            check(&gpu, scheme, &transform, shape, &input::<f32>(shape.span(), seed), shift);
-            check(&gpu, scheme, &transform, shape, &input::<f16>(shape.span(), seed), shift);
-            check(&gpu, scheme, &transform, shape, &input::<bf16>(shape.span(), seed), shift);
+            match (i + j) % 3 {
+                0 => check(&gpu, scheme, &transform, shape, &input::<f32>(shape.span(), seed), shift),
+                1 => check(&gpu, scheme, &transform, shape, &input::<f16>(shape.span(), seed), shift),
+                _ => check(&gpu, scheme, &transform, shape, &input::<bf16>(shape.span(), seed), shift),
+            }
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
     #[test]
     fn any_shape_stride_and_alignment(
         rows in 0usize..20, group in 3u32..=8, block in 3u32..=8, wide in 1usize..4, gap in 0usize..9, shift in 0usize..9,
