@@ -8,6 +8,7 @@ const PAGE: &str = include_str!("../../softcuda/README.md");
 #[cfg(target_os = "linux")]
 #[test]
 fn the_c_program_of_the_page_runs_on_softcuda() {
+    let Some(nvcc) = compiler::nvcc() else { return };
     let folder = compiler::folder("simulator_readme");
     let source = PAGE.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a C program");
     std::fs::write(folder.join("twice.c"), source).unwrap();
@@ -21,7 +22,7 @@ fn the_c_program_of_the_page_runs_on_softcuda() {
         .current_dir(&folder)
         .arg("twice.c")
         .arg("-I")
-        .arg(compiler::include())
+        .arg(compiler::include(&nvcc))
         .args(["-L.", "-lcuda", "-o", "twice"]);
     compiler::output(&mut compiler);
     let mut program = Command::new(folder.join("twice"));

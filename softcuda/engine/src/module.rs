@@ -105,8 +105,20 @@ pub enum LoadErrorKind {
 
 impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let LoadError { line, text, reason, .. } = self;
-        if *line == 0 { write!(f, "{reason}") } else { write!(f, "line {line}: {reason}: {text}") }
+        let reason = shown(&self.reason);
+        if self.line == 0 {
+            write!(f, "{reason}")
+        } else {
+            write!(f, "line {}: {reason}: {}", self.line, shown(&self.text))
+        }
+    }
+}
+
+/// The beginning of what may be as long as the module.
+fn shown(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(1000) {
+        Some((end, _)) => format!("{} ..", &text[..end]).into(),
+        None => text.into(),
     }
 }
 
