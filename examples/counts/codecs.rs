@@ -1,8 +1,8 @@
-//! ggml blocks, codebooks and transforms.
+//! ggml blocks, codebooks and transforms, alone and inside the quantizers per group.
 
 use lowbit::calibrate::lloyd_max;
 use lowbit::cudarc::driver::CudaView;
-use lowbit::format::{GgmlType, Matrix, Outliers, Rotation, Spread, Transform};
+use lowbit::format::{Axis, Code, GgmlType, Matrix, Outliers, Rotation, Scales, Scheme, Spread, Transform};
 use lowbit::half::f16;
 use lowbit::ops::{codebook, ggml, transform};
 
@@ -15,6 +15,7 @@ const LEN: usize = ROWS * COLS;
 pub fn run(bench: &Bench) -> Outcome {
     blocks(bench)?;
     transforms(bench)?;
+    rotated(bench)?;
     codebooks(bench)
 }
 
@@ -72,6 +73,36 @@ fn transforms(bench: &Bench) -> Outcome {
         })?;
     }
     Ok(())
+}
+
+/// Codes per group, transformed on the way.
+fn rotated(bench: &Bench) -> Outcome {
+    let Bench { kernels, stream } = bench;
+    let x = stream.clone_htod(&values(LEN))?;
+    let mut codes = stream.alloc_zeros::<u8>(LEN)?;
+    let shape = Matrix::dense(ROWS, COLS);
+    let transform = Transform::rotation(Rotation::of_head(128));
+
+    let int8 = Scheme { code: Code::Int8, axis: Axis::Group(128) };
+    let mut scale = stream.alloc_zeros::<f32>(int8.regions(shape))?;
+    let bytes = 3 * LEN + 4 * int8.regions(shape);
+    let case = "per head, rotated by 128";
+    bench.count(Case { kernel: "quantize_rotated_f16_int8", case, bytes, units: LEN }, || {
+        let mut scales = Scales::Symmetric(scale.as_view_mut());
+        let (x, codes) = (&x.as_view(), &mut codes.as_view_mut());
+        transform::quantize(kernels, stream, int8, &transform, shape, x, codes, &mut scales)
+    })?;
+
+    let uint4 = Scheme { code: Code::Uint4, axis: Axis::Group(32) };
+    let (mut scale, mut min) =
+        (stream.alloc_zeros::<f16>(uint4.regions(shape))?, stream.alloc_zeros::<f16>(uint4.regions(shape))?);
+    let bytes = 2 * LEN + LEN / 2 + 4 * uint4.regions(shape);
+    let case = "groups of 32, rotated by 128";
+    bench.count(Case { kernel: "quantize_rotated_f16_uint4", case, bytes, units: LEN }, || {
+        let mut scales = Scales::Asymmetric { scale: scale.as_view_mut(), min: min.as_view_mut() };
+        let (x, codes) = (&x.as_view(), &mut codes.as_view_mut());
+        transform::quantize(kernels, stream, uint4, &transform, shape, x, codes, &mut scales)
+    })
 }
 
 fn codebooks(bench: &Bench) -> Outcome {

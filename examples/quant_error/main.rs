@@ -2,8 +2,8 @@
 //! and a picture of where the error lies: magnitudes by token and channel beside the errors of coding per tensor, per token
 //! and per channel.
 //!
-//! `cargo run --example quant_error [-- FILE.safetensors --tensor NAME]`; without a file, a layer's keys and values of
-//! SmolLM2-135M (tests/data). The formats are computed by their definitions on the CPU: no device is needed.
+//! `cargo run --example quant_error [-- FILE.safetensors --tensor NAME]`; without a file, keys and values of SmolLM2-135M
+//! (128 tokens, tests/data). The formats are computed by their definitions on the CPU: no device is needed.
 
 mod formats;
 mod picture;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use lowbit::half::{bf16, f16};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -23,11 +24,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 struct Args {
     /// Tensors of f16, bf16 or f32: [tokens, heads, channels] or [tokens, channels]; default: the bundled keys and values
     file: Option<PathBuf>,
-    /// The tensors to code; default: k and v
-    #[arg(long)]
+    /// The tensors of the file to code; default: all that fit
+    #[arg(long, requires = "file")]
     tensor: Vec<String>,
     /// Channels of a head, for a tensor of two dimensions; default: all of them
-    #[arg(long)]
+    #[arg(long, requires = "file")]
     head_dim: Option<usize>,
     /// Where the pictures go: NAME.svg and NAME.png
     #[arg(long, default_value = "target/quant_error")]
@@ -87,21 +88,43 @@ impl Tensor {
 
 fn main() -> Outcome<()> {
     let args = Args::parse();
-    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/attention_real_d64_h9_kv3_t512.safetensors");
-    let path = args.file.as_deref().unwrap_or(&bundled);
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes)?;
-    let names = if args.tensor.is_empty() { vec!["k".to_string(), "v".to_string()] } else { args.tensor.clone() };
     std::fs::create_dir_all(&args.out)?;
-    for name in &names {
-        let tensor = Tensor::read(&file, name, args.head_dim)
-            .map_err(|error| format!("{error}; {} has: {}", path.display(), file.names().join(", ")))?;
-        table(&tensor)?;
-        for file in picture::draw(&tensor, &args.out)? {
-            println!("picture: {}", file.display());
+    if let Some(path) = &args.file {
+        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        let names = if args.tensor.is_empty() { fitting(&file) } else { args.tensor.clone() };
+        for name in &names {
+            let tensor = Tensor::read(&file, name, args.head_dim)
+                .map_err(|error| format!("{error}; {} has: {}", path.display(), file.names().join(", ")))?;
+            report(&tensor, &args.out)?;
         }
-        println!();
+        return Ok(());
     }
+    for name in ["k", "v"] {
+        let path = format!("{}/tests/data/quantize_real_{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
+        let tensor = Tensor::read(&SafeTensors::deserialize(&bytes)?, "x", None)?;
+        report(&Tensor { name: name.to_string(), ..tensor }, &args.out)?;
+    }
+    Ok(())
+}
+
+/// The tensors that have a table: of two or three dimensions, and a float type.
+fn fitting(file: &SafeTensors<'_>) -> Vec<String> {
+    let fits = |view: &TensorView<'_>| {
+        matches!(view.shape().len(), 2 | 3) && matches!(view.dtype(), Dtype::F16 | Dtype::BF16 | Dtype::F32)
+    };
+    let mut names: Vec<String> = file.iter().filter(|(_, view)| fits(view)).map(|(name, _)| name.to_string()).collect();
+    names.sort();
+    names
+}
+
+fn report(tensor: &Tensor, out: &Path) -> Outcome<()> {
+    table(tensor)?;
+    for file in picture::draw(tensor, out)? {
+        println!("picture: {}", file.display());
+    }
+    println!();
     Ok(())
 }
 

@@ -135,8 +135,7 @@ where
             .disable_mesh()
             .label_style(("sans-serif", 12))
             .x_labels(6)
-            .x_desc("channel")
-            .y_desc("token")
+            .x_desc("channel; tokens run downwards")
             .x_label_formatter(&|v| format!("{v:.0}"))
             .y_label_formatter(&|v| format!("{v:.0}"))
             .draw()?;

@@ -91,6 +91,8 @@ pub const CASES: &[Case] = &[
     codec("transform_f16", "rotated by 64"),
     codec("transform_f16", "rotated by 128"),
     codec("transform_f16", "offset and smoothing"),
+    codec("quantize_rotated_f16_int8", "per head, rotated by 128"),
+    codec("quantize_rotated_f16_uint4", "groups of 32, rotated by 128"),
     codec("codebook_quantize_f16_nuq2_row", "per token, outliers"),
     codec("codebook_quantize_f16_nuq3_row", "per token, outliers"),
     codec("codebook_quantize_f16_nuq4_row", "per token, outliers"),
