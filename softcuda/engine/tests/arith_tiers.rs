@@ -121,3 +121,35 @@ fn tiers_give_the_same_bits() {
         }
     }
 }
+
+#[test]
+fn f16_by_the_processor_is_f16_by_hand() {
+    if !is_x86_feature_detected!("avx2") || !is_x86_feature_detected!("f16c") {
+        println!("this processor converts no f16: nothing to compare");
+        return;
+    }
+    let bits = |parts: [[f32; 32]; 2]| parts.map(|part| part.map(f32::to_bits));
+    // Every pattern in both halves; NaN payloads may differ in the bit that makes them quiet.
+    let quiet =
+        |bits: [[u32; 32]; 2]| bits.map(|b| b.map(|x| if f32::from_bits(x).is_nan() { x | 1 << 22 } else { x }));
+    for first in (0..1 << 16).step_by(32) {
+        let register: [u32; 32] = core::array::from_fn(|l| (first + l as u32) | (first + l as u32) << 16);
+        // SAFETY: the features were detected above.
+        let (fast, slow) = unsafe { (half::widen_lanes::<true>(&register), half::widen_lanes::<false>(&register)) };
+        assert_eq!(quiet(bits(fast)), quiet(bits(slow)), "from {first:#x}");
+    }
+    let mut random = Random(5);
+    for round in 0..20_000 {
+        let values: [[f32; 32]; 2] = core::array::from_fn(|_| {
+            core::array::from_fn(|_| {
+                let near = half::f16_to_f32(random.pattern(F16_PATTERNS) as u16).to_bits();
+                // Halves and what lies between them, ties among it; then anything.
+                let between = ((random.next() as u32 % 4) << 12) | (random.next() as u32 % 2);
+                f32::from_bits(if round % 2 == 0 { near.wrapping_add(between) } else { random.next() as u32 })
+            })
+        });
+        // SAFETY: the features were detected above.
+        let (fast, slow) = unsafe { (half::narrow_lanes::<true>(&values), half::narrow_lanes::<false>(&values)) };
+        assert_eq!(fast, slow, "{values:?}");
+    }
+}

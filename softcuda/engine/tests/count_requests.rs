@@ -6,7 +6,11 @@ use door::{access, by, lanes, space, with_door, with_doors};
 use softcuda_engine::Checks;
 use softcuda_engine::count::Traffic;
 use softcuda_engine::memory::{AtomOp, AtomTy, Space, Wide};
-use softcuda_engine::report::Site;
+use softcuda_engine::report::{FaultKind, Site};
+
+fn lanes32(f: impl Fn(u32) -> u32) -> [u32; 32] {
+    std::array::from_fn(|l| f(l as u32))
+}
 
 #[test]
 fn sectors_of_loads_and_stores() {
@@ -59,6 +63,75 @@ fn shapes_are_told_apart() {
             assert_eq!(sectors(4, 1, lanes(|l| if l == 0 { base + 320 } else { l })), 1);
         }
     });
+}
+
+/// A warp that reaches into two allocations is one request, also when the two move apart; into three, all the same.
+#[test]
+fn a_request_in_several_allocations_is_one() {
+    let mut space = space();
+    let [x, zeros, third] = [1 << 12, 64, 64].map(|bytes| space.alloc(bytes).unwrap());
+    let bytes: Vec<u8> = (0..1 << 12).map(|i| (i / 4 % 251) as u8).collect();
+    space.write(x, &bytes).unwrap();
+    space.write(zeros, &[0; 64]).unwrap();
+    space.write(third, &[77; 64]).unwrap();
+    let word = |at: u64| u32::from_le_bytes(bytes[at as usize..][..4].try_into().unwrap());
+    with_door(&mut space, Checks::ALL, |door| {
+        let mut out = Wide::new();
+        let request = Traffic { requests: 1, bytes: 512, sectors: 2 + 1, ideal_sectors: 3 };
+        for step in 0..4u64 {
+            let before = door.counts.sites[1].loads;
+            // Lanes 0..4 read 64 bytes, the others one line of zeros.
+            let at = lanes(|l| if l < 4 { x + 64 * step + 16 * l } else { zeros });
+            door.load(&access(Space::Global, 16, !0), &at, &mut out).unwrap();
+            assert_eq!((out.words[3][3], out.words[0][31]), (word(64 * step + 60), 0), "step {step}");
+            let mut expected = before;
+            expected += request;
+            assert_eq!(door.counts.sites[1].loads, expected, "step {step}");
+        }
+        let at = lanes(|l| [x + 4 * l, zeros, third + 32][l as usize % 3]);
+        door.load(&by(0, 2, access(Space::Global, 4, !0)), &at, &mut out).unwrap();
+        assert_eq!([0, 1, 2].map(|l| out.words[0][l]), [word(0), 0, 0x4d4d_4d4d]);
+        let loads = door.counts.sites[2].loads;
+        assert_eq!((loads.requests, loads.sectors, loads.ideal_sectors), (1, 4 + 1 + 1, 2));
+        // Stores into two, then one lane beyond the end of the second: nothing of it is stored.
+        let at = lanes(|l| if l < 16 { x + 4 * l } else { third + 4 * (l - 16) });
+        let ones = Wide { words: [[1; 32]; 4], ..Wide::new() };
+        door.store(&by(0, 3, access(Space::Global, 4, !0)), &at, &ones).unwrap();
+        let wrong = lanes(|l| if l < 16 { x + 4 * l } else { third + 4 * (l - 15) });
+        let twos = Wide { words: [[2; 32]; 4], ..Wide::new() };
+        let fault = door.store(&by(0, 3, access(Space::Global, 4, !0)), &wrong, &twos).unwrap_err();
+        assert_eq!((fault.kind, fault.lane), (FaultKind::OutOfBounds, Some(31)));
+        door.load(&by(0, 4, access(Space::Global, 4, !0)), &at, &mut out).unwrap();
+        assert_eq!(out.words[0], [1; 32]);
+    });
+}
+
+/// Lanes side by side are read and written as a whole, in every width, as lanes apart are.
+#[test]
+fn lines_of_shared_memory() {
+    for checks in [Checks::NONE, Checks::ALL] {
+        with_door(&mut space(), checks, |door| {
+            let value = Wide { words: std::array::from_fn(|k| lanes32(|l| 1000 * k as u32 + l)), ..Wide::new() };
+            for size in [1, 2, 4, 8, 16u64] {
+                // Each width has its own place, so that nobody races.
+                let at = lanes(|l| 32 * size + size * l);
+                let [line, apart] = [2 * size as u32, 2 * size as u32 + 1];
+                let mut out = [Wide::new(), Wide::new()];
+                door.store(&by(0, line, access(Space::Shared, size as u32, !0)), &at, &value).unwrap();
+                door.load(&by(0, line, access(Space::Shared, size as u32, !0)), &at, &mut out[0]).unwrap();
+                for mask in [0xffff, 0xffff_0000] {
+                    door.load(&by(0, apart, access(Space::Shared, size as u32, mask)), &at, &mut out[1]).unwrap();
+                    for lane in (0..32).filter(|l| mask >> l & 1 != 0) {
+                        let words = size.div_ceil(4) as usize;
+                        let keep = if size < 4 { (1 << (8 * size)) - 1 } else { u32::MAX };
+                        let expected: Vec<u32> = (0..words).map(|k| value.words[k][lane] & keep).collect();
+                        let got = out.each_ref().map(|o| (0..words).map(|k| o.words[k][lane]).collect::<Vec<_>>());
+                        assert_eq!(got, [expected.clone(), expected], "{size} bytes, lane {lane}");
+                    }
+                }
+            }
+        });
+    }
 }
 
 #[test]

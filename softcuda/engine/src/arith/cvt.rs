@@ -239,7 +239,10 @@ pub fn half2_to_small2<H: Half, S: Small>(x: u32, relu: bool) -> u16 {
 /// e4m3x2 or e5m2x2 to f16x2, exact, bytes in order.
 #[inline(always)]
 pub fn small2_to_f16x2<S: Small>(x: u16, relu: bool) -> u32 {
-    let one = |code: u8| f32_to_half::<half::F16>(fp8::decode::<S>(code), Rounding::Rn, relu, false);
+    let one = |code: u8| {
+        let h = fp8::to_f16::<S>(code);
+        if relu { half::relu::<half::F16>(h) } else { h }
+    };
     half::pack(one(x as u8), one((x >> 8) as u8))
 }
 

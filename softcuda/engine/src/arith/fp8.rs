@@ -96,3 +96,20 @@ pub fn decode<S: Small>(code: u8) -> f32 {
     let number = if infinite { 0x7f80_0000 } else { value.to_bits() };
     f32::from_bits(if nan { NAN32 } else { number | sign })
 }
+
+/// A code to f16, exact; NaN to the canonical NaN.
+#[inline(always)]
+pub fn to_f16<S: Small>(code: u8) -> u16 {
+    let magnitude = code as u32 & (S::SIGN - 1);
+    let number = if S::MIN_EXPONENT == -14 {
+        // f16's own exponents: the code is the upper part of the f16.
+        magnitude << (10 - S::FRACTION)
+    } else {
+        // Zero or a normal f16: f32's bits, cut, the exponent moved by 112.
+        let bits = decode::<S>(magnitude as u8).to_bits();
+        if magnitude == 0 { 0 } else { (bits >> 13).wrapping_sub(112 << 10) }
+    };
+    let nan = magnitude > S::MAX && S::INFINITY != Some(magnitude);
+    let sign = if code as u32 & S::SIGN != 0 { 0x8000 } else { 0 };
+    (if nan { 0x7fff } else { number | sign }) as u16
+}

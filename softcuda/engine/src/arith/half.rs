@@ -338,3 +338,84 @@ pub fn both3(a: u32, b: u32, c: u32, f: impl Fn(u16, u16, u16) -> u16) -> u32 {
     }
     packed
 }
+
+/// The lower and the upper halves of a register as f32, NaN payloads kept. With `FAST` by the processor's own conversion.
+///
+/// # Safety
+/// With `FAST` the processor has AVX2 and F16C.
+#[inline(always)]
+pub unsafe fn widen_lanes<const FAST: bool>(register: &[u32; 32]) -> [[f32; 32]; 2] {
+    #[cfg(target_arch = "x86_64")]
+    if FAST {
+        // SAFETY: the caller's promise.
+        return unsafe { f16c::widen(register) };
+    }
+    let mut parts = [[0.0; 32]; 2];
+    for l in 0..32 {
+        parts[0][l] = f16_bits_to_f32(register[l]);
+        parts[1][l] = f16_bits_to_f32(register[l] >> 16);
+    }
+    parts
+}
+
+/// Two values for each lane to f16, to nearest, the first to the lower half of the register.
+///
+/// # Safety
+/// As [`widen_lanes`].
+#[inline(always)]
+pub unsafe fn narrow_lanes<const FAST: bool>(values: &[[f32; 32]; 2]) -> [u32; 32] {
+    #[cfg(target_arch = "x86_64")]
+    if FAST {
+        // SAFETY: the caller's promise.
+        return unsafe { f16c::narrow(values) };
+    }
+    let mut register = [0; 32];
+    for l in 0..32 {
+        register[l] = pack(f32_to_f16(values[0][l]), f32_to_f16(values[1][l]));
+    }
+    register
+}
+
+/// The same by the processor's conversions, eight lanes at a time.
+#[cfg(target_arch = "x86_64")]
+mod f16c {
+    use core::arch::x86_64::*;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    pub(super) fn widen(register: &[u32; 32]) -> [[f32; 32]; 2] {
+        let mut parts = [[0.0; 32]; 2];
+        for at in [0, 8, 16, 24] {
+            // SAFETY: eight words of the register, and eight places of each part.
+            unsafe {
+                let words = _mm256_loadu_si256(register.as_ptr().add(at).cast());
+                let (low, high) = (_mm256_and_si256(words, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(words, 16));
+                // Quarters of the pack: low 0..4, high 0..4, low 4..8, high 4..8.
+                let halves = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
+                _mm256_storeu_ps(parts[0].as_mut_ptr().add(at), _mm256_cvtph_ps(_mm256_castsi256_si128(halves)));
+                _mm256_storeu_ps(parts[1].as_mut_ptr().add(at), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)));
+            }
+        }
+        parts
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    pub(super) fn narrow(values: &[[f32; 32]; 2]) -> [u32; 32] {
+        let mut register = [0; 32];
+        for at in [0, 8, 16, 24] {
+            let half = |part: &[f32; 32]| {
+                // SAFETY: eight of 32 values.
+                let x = unsafe { _mm256_loadu_ps(part.as_ptr().add(at)) };
+                let bits = _mm256_cvtepu16_epi32(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+                _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x7fff), nan)
+            };
+            let (low, high) = (half(&values[0]), half(&values[1]));
+            let words = _mm256_or_si256(low, _mm256_slli_epi32(high, 16));
+            // SAFETY: eight of 32 places.
+            unsafe { _mm256_storeu_si256(register.as_mut_ptr().add(at).cast(), words) };
+        }
+        register
+    }
+}

@@ -7,13 +7,14 @@
 //!    costs nothing, and unpacking is a shift and a mask of whole vectors. C's columns stand even ones first for the same reason.
 //! 3. The sums run as AVX2 code where the processor has it. The results are the same bits (see [`dot`]).
 
-use super::dot::{self, M, N, Sums};
+use super::dot::{self, Columns, M, N, Rows, Sums};
 use super::fp8::{E4m3, E5m2};
 use super::half::{Bf16, F16, Half};
-use super::operand::{FloatOperand, Integer, Operand, Tf32};
+use super::operand::{FloatOperand, Integer, IntegerOperand, Operand, Tf32};
 use super::round::{self, Rounding};
 use crate::MmaMode;
 use crate::fragment::{self, MMA_C};
+use std::mem::MaybeUninit;
 
 /// The type of A's or B's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,8 +117,8 @@ impl Mma {
     /// `seed` orders the sums of [`MmaMode::Shuffle`].
     pub fn run(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-            // SAFETY: the features that the function carries were just detected.
+        if crate::tiers::avx2() {
+            // SAFETY: the features that the function carries were detected.
             return unsafe { self.run_avx2(operands, mode, seed, d) };
         }
         self.run_baseline(operands, mode, seed, d)
@@ -136,70 +137,105 @@ impl Mma {
     }
 
     #[inline(always)]
-    fn dispatch<const FMA: bool>(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
+    fn dispatch<const FAST: bool>(&self, operands: &Operands<'_>, mode: MmaMode, seed: u64, d: &mut [Register; 4]) {
         let x = operands;
         let numerics = Numerics { mode, seed, to_half: self.accumulator == Accumulator::F16 };
         match (self.a, self.b, self.k) {
-            (Element::F16, _, 16) => float::<FMA, F16, F16, 16>(x, numerics, d),
-            (Element::F16, _, _) => float::<FMA, F16, F16, 8>(x, numerics, d),
-            (Element::Bf16, _, 16) => float::<FMA, Bf16, Bf16, 16>(x, numerics, d),
-            (Element::Bf16, _, _) => float::<FMA, Bf16, Bf16, 8>(x, numerics, d),
-            (Element::Tf32, _, 8) => float::<FMA, Tf32, Tf32, 8>(x, numerics, d),
-            (Element::Tf32, _, _) => float::<FMA, Tf32, Tf32, 4>(x, numerics, d),
-            (Element::E4m3, Element::E4m3, 32) => float::<FMA, E4m3, E4m3, 32>(x, numerics, d),
-            (Element::E4m3, Element::E4m3, _) => float::<FMA, E4m3, E4m3, 16>(x, numerics, d),
-            (Element::E4m3, _, 32) => float::<FMA, E4m3, E5m2, 32>(x, numerics, d),
-            (Element::E4m3, _, _) => float::<FMA, E4m3, E5m2, 16>(x, numerics, d),
-            (Element::E5m2, Element::E4m3, 32) => float::<FMA, E5m2, E4m3, 32>(x, numerics, d),
-            (Element::E5m2, Element::E4m3, _) => float::<FMA, E5m2, E4m3, 16>(x, numerics, d),
-            (Element::E5m2, _, 32) => float::<FMA, E5m2, E5m2, 32>(x, numerics, d),
-            (Element::E5m2, _, _) => float::<FMA, E5m2, E5m2, 16>(x, numerics, d),
-            (Element::S8, Element::S8, k) => bytes::<true, true>(x, k, self.saturate, d),
-            (Element::S8, _, k) => bytes::<true, false>(x, k, self.saturate, d),
-            (Element::U8, Element::S8, k) => bytes::<false, true>(x, k, self.saturate, d),
-            (Element::U8, _, k) => bytes::<false, false>(x, k, self.saturate, d),
-            (Element::S4, Element::S4, k) => nibbles::<true, true>(x, k, self.saturate, d),
-            (Element::S4, _, k) => nibbles::<true, false>(x, k, self.saturate, d),
-            (Element::U4, Element::S4, k) => nibbles::<false, true>(x, k, self.saturate, d),
-            (Element::U4, _, k) => nibbles::<false, false>(x, k, self.saturate, d),
+            (Element::F16, _, 16) => float::<FAST, F16, F16, 2, 4>(x, numerics, d),
+            (Element::F16, _, _) => float::<FAST, F16, F16, 2, 2>(x, numerics, d),
+            (Element::Bf16, _, 16) => float::<FAST, Bf16, Bf16, 2, 4>(x, numerics, d),
+            (Element::Bf16, _, _) => float::<FAST, Bf16, Bf16, 2, 2>(x, numerics, d),
+            (Element::Tf32, _, 8) => float::<FAST, Tf32, Tf32, 1, 2>(x, numerics, d),
+            (Element::Tf32, _, _) => float::<FAST, Tf32, Tf32, 1, 1>(x, numerics, d),
+            (Element::E4m3, Element::E4m3, 32) => float::<FAST, E4m3, E4m3, 4, 8>(x, numerics, d),
+            (Element::E4m3, Element::E4m3, _) => float::<FAST, E4m3, E4m3, 4, 4>(x, numerics, d),
+            (Element::E4m3, _, 32) => float::<FAST, E4m3, E5m2, 4, 8>(x, numerics, d),
+            (Element::E4m3, _, _) => float::<FAST, E4m3, E5m2, 4, 4>(x, numerics, d),
+            (Element::E5m2, Element::E4m3, 32) => float::<FAST, E5m2, E4m3, 4, 8>(x, numerics, d),
+            (Element::E5m2, Element::E4m3, _) => float::<FAST, E5m2, E4m3, 4, 4>(x, numerics, d),
+            (Element::E5m2, _, 32) => float::<FAST, E5m2, E5m2, 4, 8>(x, numerics, d),
+            (Element::E5m2, _, _) => float::<FAST, E5m2, E5m2, 4, 4>(x, numerics, d),
+            (Element::S8, Element::S8, k) => bytes::<FAST, true, true>(x, k, self.saturate, d),
+            (Element::S8, _, k) => bytes::<FAST, true, false>(x, k, self.saturate, d),
+            (Element::U8, Element::S8, k) => bytes::<FAST, false, true>(x, k, self.saturate, d),
+            (Element::U8, _, k) => bytes::<FAST, false, false>(x, k, self.saturate, d),
+            (Element::S4, Element::S4, k) => nibbles::<FAST, true, true>(x, k, self.saturate, d),
+            (Element::S4, _, k) => nibbles::<FAST, true, false>(x, k, self.saturate, d),
+            (Element::U4, Element::S4, k) => nibbles::<FAST, false, true>(x, k, self.saturate, d),
+            (Element::U4, _, k) => nibbles::<FAST, false, false>(x, k, self.saturate, d),
         }
     }
 }
 
 /// 8-bit integers, K 16 or 32.
 #[inline(always)]
-fn bytes<const A: bool, const B: bool>(x: &Operands<'_>, k: usize, saturate: bool, d: &mut [Register; 4]) {
+fn bytes<const FAST: bool, const A: bool, const B: bool>(
+    x: &Operands<'_>,
+    k: usize,
+    saturate: bool,
+    d: &mut [Register; 4],
+) {
     if k == 32 {
-        integer::<Integer<8, A>, Integer<8, B>, 4, 32>(x, saturate, d)
+        integer::<FAST, Integer<8, A>, Integer<8, B>, 4, 8>(x, saturate, d)
     } else {
-        integer::<Integer<8, A>, Integer<8, B>, 4, 16>(x, saturate, d)
+        integer::<FAST, Integer<8, A>, Integer<8, B>, 4, 4>(x, saturate, d)
     }
 }
 
 /// 4-bit integers, K 32 or 64.
 #[inline(always)]
-fn nibbles<const A: bool, const B: bool>(x: &Operands<'_>, k: usize, saturate: bool, d: &mut [Register; 4]) {
+fn nibbles<const FAST: bool, const A: bool, const B: bool>(
+    x: &Operands<'_>,
+    k: usize,
+    saturate: bool,
+    d: &mut [Register; 4],
+) {
     if k == 64 {
-        integer::<Integer<4, A>, Integer<4, B>, 8, 64>(x, saturate, d)
+        integer::<FAST, Integer<4, A>, Integer<4, B>, 8, 16>(x, saturate, d)
     } else {
-        integer::<Integer<4, A>, Integer<4, B>, 8, 32>(x, saturate, d)
+        integer::<FAST, Integer<4, A>, Integer<4, B>, 8, 8>(x, saturate, d)
     }
 }
 
+/// Integers of one shape, as a function of its own for each tier: the compiler vectorises small functions better than the union of all.
 #[inline(always)]
-fn integer<A: Operand<Value = i32, Wide = i32>, B: Operand<Value = i32, Wide = i32>, const E: usize, const K: usize>(
+fn integer<const FAST: bool, A: IntegerOperand, B: IntegerOperand, const E: usize, const R: usize>(
     x: &Operands<'_>,
     saturate: bool,
     d: &mut [Register; 4],
 ) {
-    let mut rows = [[0i32; K]; M];
-    let mut columns = [[0i32; N]; K];
-    gather_a::<false, A, E, K>(&x.a, &mut rows);
-    gather_b::<false, B, E, K>(&x.b, &mut columns);
-    let mut sums = [[0i32; N]; M];
-    gather_c(&x.c, |word| word as i32, &mut sums);
-    dot::integer(&rows, &columns, &mut sums, saturate);
-    scatter(&sums, d, |x| x as u32)
+    #[inline(never)]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,f16c"))]
+    fn avx2<A: IntegerOperand, B: IntegerOperand, const E: usize, const R: usize>(
+        x: &Operands<'_>,
+        saturate: bool,
+        d: &mut [Register; 4],
+    ) {
+        integer_product::<true, A, B, E, R>(x, saturate, d)
+    }
+    if FAST {
+        #[allow(unused_unsafe)] // No target feature, no danger: other processors.
+        // SAFETY: FAST is set by `run_avx2` alone, which runs where the features were detected.
+        unsafe {
+            avx2::<A, B, E, R>(x, saturate, d)
+        }
+    } else {
+        integer_product::<false, A, B, E, R>(x, saturate, d)
+    }
+}
+
+#[inline(always)]
+fn integer_product<const FAST: bool, A: IntegerOperand, B: IntegerOperand, const E: usize, const R: usize>(
+    x: &Operands<'_>,
+    saturate: bool,
+    d: &mut [Register; 4],
+) {
+    let (mut rows, mut columns, mut sums) = (MaybeUninit::uninit(), MaybeUninit::uninit(), MaybeUninit::uninit());
+    let rows = gather_a::<FAST, A, E, R>(&x.a, &mut rows);
+    let columns = gather_b::<FAST, B, E, R>(&x.b, &mut columns);
+    let sums = gather_c(&x.c, |word| word as i32, &mut sums);
+    dot::integer::<FAST, R>(rows, columns, sums, saturate);
+    scatter(sums, d, |x| x as u32)
 }
 
 /// How a float sum is formed and what it becomes.
@@ -210,58 +246,69 @@ struct Numerics {
     to_half: bool,
 }
 
+/// Floats of one shape; a function of its own as [`integer`].
 #[inline(always)]
-fn float<const FMA: bool, A: FloatOperand, B: FloatOperand, const K: usize>(
+fn float<const FAST: bool, A: FloatOperand, B: FloatOperand, const E: usize, const R: usize>(
     x: &Operands<'_>,
     numerics: Numerics,
     d: &mut [Register; 4],
 ) {
-    let mut rows = [[0f64; K]; M];
-    let mut columns = [[0f64; N]; K];
-    let mut sums: Sums = [[0f64; N]; M];
-    match A::PER_REGISTER {
-        1 => gather::<FMA, A, B, 1, K>(&x.a, &x.b, &mut rows, &mut columns),
-        2 => gather::<FMA, A, B, 2, K>(&x.a, &x.b, &mut rows, &mut columns),
-        _ => gather::<FMA, A, B, 4, K>(&x.a, &x.b, &mut rows, &mut columns),
+    #[inline(never)]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,f16c"))]
+    fn avx2<A: FloatOperand, B: FloatOperand, const E: usize, const R: usize>(
+        x: &Operands<'_>,
+        numerics: Numerics,
+        d: &mut [Register; 4],
+    ) {
+        float_product::<true, A, B, E, R>(x, numerics, d)
     }
-    if numerics.to_half {
-        gather_half_c(&x.c, &mut sums);
+    if FAST {
+        #[allow(unused_unsafe)] // No target feature, no danger: other processors.
+        // SAFETY: FAST is set by `run_avx2` alone, which runs where the features were detected.
+        unsafe {
+            avx2::<A, B, E, R>(x, numerics, d)
+        }
     } else {
-        gather_c(&x.c, |word| f32::from_bits(word) as f64, &mut sums);
+        float_product::<false, A, B, E, R>(x, numerics, d)
     }
+}
+
+#[inline(always)]
+fn float_product<const FAST: bool, A: FloatOperand, B: FloatOperand, const E: usize, const R: usize>(
+    x: &Operands<'_>,
+    numerics: Numerics,
+    d: &mut [Register; 4],
+) {
+    let (mut rows, mut columns, mut sums) = (MaybeUninit::uninit(), MaybeUninit::uninit(), MaybeUninit::uninit());
+    let rows = gather_a::<FAST, A, E, R>(&x.a, &mut rows);
+    let columns = gather_b::<FAST, B, E, R>(&x.b, &mut columns);
+    let sums = if numerics.to_half {
+        gather_half_c::<FAST>(&x.c, &mut sums)
+    } else {
+        gather_c(&x.c, |word| f32::from_bits(word) as f64, &mut sums)
+    };
     let round = match numerics.mode {
         MmaMode::Exact => {
-            dot::exact::<FMA, K>(&rows, &columns, &mut sums);
+            dot::exact::<FAST, R>(rows, columns, sums);
             Rounding::Rn
         }
         MmaMode::Shuffle => {
-            dot::shuffled(&rows, &columns, &mut sums, numerics.seed);
+            dot::shuffled::<FAST, R>(rows, columns, sums, numerics.seed);
             Rounding::Rn
         }
         MmaMode::Trunc => {
-            dot::truncated::<FMA, K>(&rows, &columns, &mut sums, A::KEPT_BITS);
+            dot::truncated::<FAST, R>(rows, columns, sums, A::KEPT_BITS);
             Rounding::Rz
         }
     };
     if numerics.to_half {
         // The narrowing to f16 is to nearest in tensor cores too.
-        scatter_half(&sums, d)
+        scatter_half(sums, d)
     } else if round == Rounding::Rn {
-        scatter(&sums, d, |x| round::canonical(x as f32).to_bits())
+        scatter(sums, d, |x| round::canonical(x as f32).to_bits())
     } else {
-        scatter(&sums, d, |x| round::canonical(round::narrow(x, Rounding::Rz)).to_bits())
+        scatter(sums, d, |x| round::canonical(round::narrow(x, Rounding::Rz)).to_bits())
     }
-}
-
-#[inline(always)]
-fn gather<const FAST: bool, A: FloatOperand, B: FloatOperand, const E: usize, const K: usize>(
-    a: &[&Register],
-    b: &[&Register],
-    rows: &mut [[f64; K]; M],
-    columns: &mut [[f64; N]; K],
-) {
-    gather_a::<FAST, A, E, K>(a, rows);
-    gather_b::<FAST, B, E, K>(b, columns);
 }
 
 /// Where column `n` of B and C stands: the four even columns, then the four odd ones.
@@ -270,33 +317,42 @@ const fn place(n: usize) -> usize {
     4 * (n % 2) + n / 2
 }
 
+// The gathers write every element of a matrix that is not set before: zeros first would cost as much as the gathering. Loops instead of
+// functions of arrays and iterators, which are not always inlined, and then run without the tier's instructions.
+
 /// A's registers to rows; `E` elements in a register. K is permuted inside each run of 4E: element `i` of lane t stands at 4i + t.
 #[inline(always)]
-fn gather_a<const FAST: bool, A: Operand, const E: usize, const K: usize>(
-    registers: &[&Register],
-    rows: &mut [[A::Wide; K]; M],
-) {
-    let map = const { fragment::mma_a(E, K) };
-    for (r, register) in registers.iter().enumerate().take(K / (2 * E)) {
-        for (i, part) in A::unpack::<FAST, E>(register).iter().enumerate() {
+fn gather_a<'m, const FAST: bool, A: Operand, const E: usize, const R: usize>(
+    registers: &[&Register; 4],
+    rows: &'m mut MaybeUninit<Rows<A::Wide, R>>,
+) -> &'m Rows<A::Wide, R> {
+    let map = const { fragment::mma_a(E, 4 * R) };
+    let matrix = rows.as_mut_ptr();
+    for (r, register) in registers.iter().enumerate().take(2 * R / E) {
+        let parts = A::unpack::<FAST, E>(register);
+        for i in 0..E {
             for g in 0..8 {
                 let (row, k) = map.at(4 * g, r * E);
                 for t in 0..4 {
-                    rows[row][k + 4 * i + t] = A::Wide::from(part[4 * g + t]);
+                    // SAFETY: a place inside the matrix, by the checks of its indices.
+                    unsafe { (*matrix)[row][k / 4 + i][t] = A::Wide::from(parts[i][4 * g + t]) };
                 }
             }
         }
     }
+    // SAFETY: the map leads to every element.
+    unsafe { rows.assume_init_ref() }
 }
 
 /// B's registers to rows of eight columns, K permuted as [`gather_a`] does.
 #[inline(always)]
-fn gather_b<const FAST: bool, B: Operand, const E: usize, const K: usize>(
-    registers: &[&Register],
-    columns: &mut [[B::Wide; N]; K],
-) {
-    let map = const { fragment::mma_b(E, K) };
-    for (r, register) in registers.iter().enumerate().take(K / (4 * E)) {
+fn gather_b<'m, const FAST: bool, B: Operand, const E: usize, const R: usize>(
+    registers: &[&Register; 2],
+    columns: &'m mut MaybeUninit<Columns<B::Wide, R>>,
+) -> &'m Columns<B::Wide, R> {
+    let map = const { fragment::mma_b(E, 4 * R) };
+    let matrix = columns.as_mut_ptr();
+    for (r, register) in registers.iter().enumerate().take(R / E) {
         let (k, _) = map.at(0, r * E);
         // Lane 4n + t to place 8t + place(n): after it, a row of B is eight neighbours.
         let mut transposed = [0; 32];
@@ -305,54 +361,75 @@ fn gather_b<const FAST: bool, B: Operand, const E: usize, const K: usize>(
                 transposed[N * t + place(n)] = register[4 * n + t];
             }
         }
-        for (i, part) in B::unpack::<FAST, E>(&transposed).iter().enumerate() {
+        let parts = B::unpack::<FAST, E>(&transposed);
+        for i in 0..E {
             for t in 0..4 {
                 for q in 0..N {
-                    columns[k + 4 * i + t][q] = B::Wide::from(part[N * t + q]);
+                    // SAFETY: a place inside the matrix, by the checks of its indices.
+                    unsafe { (*matrix)[k / 4 + i][t][q] = B::Wide::from(parts[i][N * t + q]) };
                 }
             }
         }
     }
+    // SAFETY: the map leads to every element.
+    unsafe { columns.assume_init_ref() }
 }
 
 /// C's four registers to sums, columns in the order of [`place`].
 #[inline(always)]
-fn gather_c<T: Copy>(registers: &[&Register], decode: impl Fn(u32) -> T, sums: &mut [[T; N]; M]) {
+fn gather_c<'m, T: Copy>(
+    registers: &[&Register; 4],
+    decode: impl Fn(u32) -> T,
+    sums: &'m mut MaybeUninit<[[T; N]; M]>,
+) -> &'m mut [[T; N]; M] {
+    let matrix = sums.as_mut_ptr();
     for (r, register) in registers.iter().enumerate() {
         for g in 0..8 {
             let (row, column) = MMA_C.at(4 * g, r);
             for t in 0..4 {
-                sums[row][place(column) + t] = decode(register[4 * g + t]);
+                // SAFETY: a place inside the matrix, by the checks of its indices.
+                unsafe { (*matrix)[row][place(column) + t] = decode(register[4 * g + t]) };
             }
         }
     }
+    // SAFETY: the map leads to every element.
+    unsafe { sums.assume_init_mut() }
 }
 
 /// C's two registers of halves to sums.
 #[inline(always)]
-fn gather_half_c(registers: &[&Register], sums: &mut Sums) {
+fn gather_half_c<'m, const FAST: bool>(registers: &[&Register; 4], sums: &'m mut MaybeUninit<Sums>) -> &'m mut Sums {
+    let matrix = sums.as_mut_ptr();
     for (r, register) in registers.iter().enumerate().take(2) {
-        let parts = F16::unpack::<false, 2>(register);
-        for (i, part) in parts.iter().enumerate() {
+        let parts = F16::unpack::<FAST, 2>(register);
+        for i in 0..2 {
             for g in 0..8 {
                 let (row, column) = MMA_C.at(4 * g, 2 * r + i);
                 for t in 0..4 {
-                    sums[row][place(column) + t] = part[4 * g + t] as f64;
+                    // SAFETY: a place inside the matrix, by the checks of its indices.
+                    unsafe { (*matrix)[row][place(column) + t] = parts[i][4 * g + t] as f64 };
                 }
             }
         }
     }
+    // SAFETY: the map leads to every element.
+    unsafe { sums.assume_init_mut() }
 }
 
 /// Sums to D's four registers.
 #[inline(always)]
 fn scatter<T: Copy>(sums: &[[T; N]; M], registers: &mut [Register; 4], encode: impl Fn(T) -> u32) {
+    // First all values, in the order of the sums, then their places: two straight loops.
+    let mut codes = [[0; N]; M];
+    for row in 0..M {
+        for q in 0..N {
+            codes[row][q] = encode(sums[row][q]);
+        }
+    }
     for (r, register) in registers.iter_mut().enumerate() {
         for g in 0..8 {
             let (row, column) = MMA_C.at(4 * g, r);
-            for t in 0..4 {
-                register[4 * g + t] = encode(sums[row][place(column) + t]);
-            }
+            register[4 * g..4 * g + 4].copy_from_slice(&codes[row][place(column)..place(column) + 4]);
         }
     }
 }

@@ -9,8 +9,6 @@ pub(super) trait Operand {
     type Value: Copy + Default;
     /// What products are formed of.
     type Wide: Copy + From<Self::Value>;
-    /// Elements in a register.
-    const PER_REGISTER: usize;
     /// Fraction bits kept below the largest exponent in truncated sums of floats.
     const KEPT_BITS: i32 = 24;
     /// Element `i` of a register, exact.
@@ -32,13 +30,16 @@ pub(super) trait Operand {
 pub(super) trait FloatOperand: Operand<Value = f32, Wide = f64> {}
 impl<T: Operand<Value = f32, Wide = f64>> FloatOperand for T {}
 
+/// An integer element type.
+pub(super) trait IntegerOperand: Operand<Value = i32, Wide = i32> {}
+impl<T: Operand<Value = i32, Wide = i32>> IntegerOperand for T {}
+
 /// A signed or unsigned integer of `BITS` bits.
 pub(super) struct Integer<const BITS: usize, const SIGNED: bool>;
 
 impl<const BITS: usize, const SIGNED: bool> Operand for Integer<BITS, SIGNED> {
     type Value = i32;
     type Wide = i32;
-    const PER_REGISTER: usize = 32 / BITS;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> i32 {
         let shifted = word << (32 - BITS * (i + 1));
@@ -49,53 +50,25 @@ impl<const BITS: usize, const SIGNED: bool> Operand for Integer<BITS, SIGNED> {
 impl Operand for F16 {
     type Value = f32;
     type Wide = f64;
-    const PER_REGISTER: usize = 2;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         half::f16_bits_to_f32(word >> (16 * i))
     }
     #[inline(always)]
     fn unpack<const FAST: bool, const E: usize>(register: &[u32; 32]) -> [[f32; 32]; E] {
-        #[cfg(target_arch = "x86_64")]
         if FAST && E == 2 {
             let mut parts = [[0.0; 32]; E];
             // SAFETY: FAST is set by `run_avx2` alone, which runs where f16c and avx2 were detected.
-            [parts[0], parts[1]] = unsafe { unpack_f16c(register) };
+            [parts[0], parts[1]] = unsafe { half::widen_lanes::<true>(register) };
             return parts;
         }
         core::array::from_fn(|i| core::array::from_fn(|lane| Self::decode(register[lane], i)))
     }
 }
 
-/// The lower and the upper halves of a register by the processor's own conversion.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn unpack_f16c(register: &[u32; 32]) -> [[f32; 32]; 2] {
-    use core::arch::x86_64::{__m128i, __m256, _mm_packus_epi32, _mm256_cvtph_ps};
-    use core::mem::transmute;
-    let word = |i: usize| -> [u32; 4] { core::array::from_fn(|t| register[4 * i + t]) };
-    let convert = |a: [u32; 4], b: [u32; 4]| -> [f32; 8] {
-        // SAFETY: plain values of equal size without invalid patterns.
-        unsafe {
-            let (a, b) = (transmute::<[u32; 4], __m128i>(a), transmute::<[u32; 4], __m128i>(b));
-            transmute::<__m256, [f32; 8]>(_mm256_cvtph_ps(_mm_packus_epi32(a, b)))
-        }
-    };
-    let mut parts = [[0.0; 32]; 2];
-    for pair in 0..4 {
-        let (a, b) = (word(2 * pair), word(2 * pair + 1));
-        let at = 8 * pair..8 * pair + 8;
-        parts[0][at.clone()].copy_from_slice(&convert(a.map(|w| w & 0xffff), b.map(|w| w & 0xffff)));
-        parts[1][at].copy_from_slice(&convert(a.map(|w| w >> 16), b.map(|w| w >> 16)));
-    }
-    parts
-}
-
 impl Operand for Bf16 {
     type Value = f32;
     type Wide = f64;
-    const PER_REGISTER: usize = 2;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         f32::from_bits((word >> (16 * i)) << 16)
@@ -108,7 +81,6 @@ pub(super) struct Tf32;
 impl Operand for Tf32 {
     type Value = f32;
     type Wide = f64;
-    const PER_REGISTER: usize = 1;
     #[inline(always)]
     fn decode(word: u32, _: usize) -> f32 {
         f32::from_bits(word & !0x1fff)
@@ -118,7 +90,6 @@ impl Operand for Tf32 {
 impl Operand for E4m3 {
     type Value = f32;
     type Wide = f64;
-    const PER_REGISTER: usize = 4;
     const KEPT_BITS: i32 = 13;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
@@ -129,7 +100,6 @@ impl Operand for E4m3 {
 impl Operand for E5m2 {
     type Value = f32;
     type Wide = f64;
-    const PER_REGISTER: usize = 4;
     const KEPT_BITS: i32 = 13;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {

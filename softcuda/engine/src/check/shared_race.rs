@@ -133,6 +133,47 @@ impl SharedRace {
         None
     }
 
+    /// Whether nothing that is remembered can race with the accesses of a whole warp, of which lane l, thread `first.thread + l`, has `size`
+    /// bytes at `offset + size l`: all of it happened before the last barrier of the whole block, or in this warp before its last
+    /// `bar.warp.sync` of all lanes, or in the same thread.
+    #[inline(always)]
+    pub(crate) fn settled(&mut self, offset: usize, size: usize, first: Actor, load: bool) -> bool {
+        self.refine(size);
+        let granules = offset >> self.shift..(offset + 32 * size) >> self.shift;
+        let each = (size >> self.shift).ilog2();
+        // A record begins with its tick; then comes the thread, the warp its upper half.
+        let everyone = (self.everyone as u64) << 32 | 0xffff_ffff;
+        let warp = first.thread as u64 >> 5 & 31;
+        let together = (self.whole_warp[first.thread as usize / 32] as u64) << 32 | 0xffff_ffff;
+        let open = |r: Record, thread: u64| {
+            (r > everyone) & ((r > together) | (r >> 27 & 31 != warp)) & (r >> 22 & 1023 != thread)
+        };
+        let (writes, reads) = (&self.writes[granules.clone()], &self.reads[granules]);
+        let mut any = false;
+        for g in 0..writes.len() {
+            let thread = (first.thread as u64 & 1023) + (g as u64 >> each);
+            let [a, b] = reads[g];
+            any |= open(writes[g], thread) | open(a, thread) | (!load & open(b, thread));
+        }
+        !any
+    }
+
+    /// Remembers the settled accesses of a whole warp: lane l, `size` bytes at `offset + size l`, is thread `first.thread + l`.
+    #[inline(always)]
+    pub(crate) fn remember(&mut self, offset: usize, size: usize, first: Actor, load: bool) {
+        for lane in 0..32 {
+            let who = Actor { thread: first.thread + lane as u32, ..first };
+            let mine = record(self.now, who);
+            let from = offset + size * lane;
+            let granules = from >> self.shift..(from + size - 1 >> self.shift) + 1;
+            if load {
+                self.reads[granules].iter_mut().for_each(|r| r[0] = mine);
+            } else {
+                self.writes[granules].fill(mine);
+            }
+        }
+    }
+
     /// Remembers a store that was looked at.
     pub(crate) fn wrote(&mut self, offset: usize, size: usize, who: Actor) {
         let mine = record(self.now, who);

@@ -10,8 +10,8 @@ use crate::memory::lanes;
 pub struct Sectors {
     /// Distinct sectors.
     pub count: u32,
-    /// Sectors that the distinct bytes would fill.
-    pub ideal: u32,
+    /// Distinct bytes.
+    pub bytes: u32,
     /// Runs of neighbouring sectors, ascending: first sector relative to the anchor's, length.
     pub runs: Box<[(i64, u32)]>,
 }
@@ -40,7 +40,7 @@ impl Sectors {
                 _ => runs.push((same[0].0, 1)),
             }
         }
-        Sectors { count, ideal: bytes.div_ceil(32), runs: runs.into() }
+        Sectors { count, bytes, runs: runs.into() }
     }
 }
 
@@ -50,7 +50,7 @@ mod tests {
 
     fn of(mask: u32, size: u32, phase: u8, f: impl Fn(u64) -> u64) -> (u32, u32, Vec<(i64, u32)>) {
         let s = Sectors::of(mask, size, &std::array::from_fn(|l| f(l as u64)), phase);
-        (s.count, s.ideal, s.runs.into())
+        (s.count, s.bytes.div_ceil(32), s.runs.into())
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub type Run = for<'a, 'l> unsafe fn(&mut Ctx<'a, 'l>, &Inst) -> Flow;
 pub struct Tiers {
     /// For any processor.
     pub base: Run,
-    /// For a processor with the features that `super::tiers` names.
+    /// For a processor with the features that `crate::tiers` looks for.
     pub avx2: Run,
 }
 

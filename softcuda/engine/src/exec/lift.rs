@@ -73,15 +73,21 @@ pub fn test2<A: Lane>(c: &Ctx<'_, '_>, a: u32, b: u32, f: impl Fn(A, A) -> bool)
     yes.iter().fold(0, |m, y| m | y)
 }
 
-/// Makes an [`super::inst::Exec`] of an expression over `c: &mut Ctx` and `i: &Inst`.
+/// Makes an [`super::inst::Exec`] of an expression over `c: &mut Ctx` and `i: &Inst`. A third name becomes a constant: whether this is code of
+/// the AVX2 tier.
 macro_rules! exec {
-    (|$c:ident, $i:ident| $body:expr) => {{
+    (|$c:ident, $i:ident| $body:expr) => {
+        exec!(|$c, $i, _| $body)
+    };
+    (|$c:ident, $i:ident, $fast:tt| $body:expr) => {{
         use $crate::exec::{Ctx, Exec, Flow, Inst, Taint, Tiers};
         fn base($c: &mut Ctx<'_, '_>, $i: &Inst) -> Flow {
+            const $fast: bool = false;
             $body
         }
         #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"))]
         fn avx2($c: &mut Ctx<'_, '_>, $i: &Inst) -> Flow {
+            const $fast: bool = cfg!(target_arch = "x86_64");
             $body
         }
         Exec { tiers: Tiers { base, avx2 }, mods: 0, taint: Taint::Whole }

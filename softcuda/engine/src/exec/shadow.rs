@@ -1,6 +1,7 @@
 //! Which bits of the registers were never written.
 //!
-//! One dirty bit per lane and register; the bits themselves are looked at only where the dirty bit is set. Empty when the check is off.
+//! One dirty bit per lane and register; the bits themselves are looked at only where the dirty bit is set. Nearly always no bit of any
+//! register is unwritten, which is known without looking. Empty when the check is off.
 
 use super::regs::File;
 
@@ -15,6 +16,8 @@ pub struct Shadow {
     pub dirty_pred: Vec<u32>,
     bits32: Vec<[u32; 32]>,
     bits64: Vec<[u64; 32]>,
+    /// Some register may have an unwritten bit.
+    any: bool,
 }
 
 impl Shadow {
@@ -26,11 +29,27 @@ impl Shadow {
             dirty_pred: vec![0; pred],
             bits32: vec![[0; 32]; r32],
             bits64: vec![[0; 32]; r64],
+            any: false,
         }
+    }
+
+    /// Whether any register may have an unwritten bit.
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        self.any
+    }
+
+    /// Looks whether everything is written again.
+    pub fn refresh(&mut self) {
+        self.any =
+            self.any && [&self.dirty32, &self.dirty64, &self.dirty_pred].iter().any(|d| d.iter().any(|x| *x != 0));
     }
 
     /// Everything written.
     pub fn clear(&mut self) {
+        if !std::mem::take(&mut self.any) {
+            return;
+        }
         self.dirty32.fill(0);
         self.dirty64.fill(0);
         self.dirty_pred.fill(0);
@@ -60,6 +79,7 @@ impl Shadow {
 
     /// Sets the unwritten bits of a lane.
     pub fn set(&mut self, file: File, slot: u32, lane: usize, bits: u64) {
+        self.any |= bits != 0;
         let (dirty, lane_bit) = match file {
             File::R32 => {
                 self.bits32[slot as usize][lane] = bits as u32;

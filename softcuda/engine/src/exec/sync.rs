@@ -10,7 +10,11 @@ use crate::report::FaultKind;
 pub fn members(c: &mut Ctx<'_, '_>, i: &Inst, slot: u32, f: impl Fn(&mut Ctx<'_, '_>, &Inst, u32) -> Flow) -> Flow {
     let masks = &c.warp.regs.r32[slot as usize];
     let first = masks[c.mask.trailing_zeros() as usize & 31];
-    if (0..32).all(|l| c.mask >> l & 1 == 0 || masks[l] == first) && c.mask & !first == 0 {
+    let mut unlike = 0;
+    for l in 0..32 {
+        unlike |= u32::from(masks[l] != first) << l;
+    }
+    if c.mask & (unlike | !first) == 0 {
         return if first & c.warp.live & !c.mask == 0 { f(c, i, c.mask) } else { Flow::Wait };
     }
     differing(c, i, *masks_of(c, slot), f)

@@ -10,6 +10,7 @@ use super::ctx::Ctx;
 use super::inst::{ABSENT, Inst};
 use super::regs::File;
 use crate::arith::bits;
+use crate::memory::lanes;
 use crate::report::FaultKind;
 
 /// How unwritten bits travel through an instruction. Operands are in the places of the row: d, a, b, c, e.
@@ -92,9 +93,9 @@ pub fn refuse_guard(c: &mut Ctx<'_, '_>, i: &Inst, lanes: u32) {
 
 #[cold]
 fn slow(c: &Ctx<'_, '_>, i: &Inst, roles: &Roles, read: u32) -> Pending {
-    let lanes = if i.taint == Taint::Across { c.mask } else { read };
+    let reached = if i.taint == Taint::Across { c.mask } else { read };
     let mut pending = Pending { lanes: 0, bits: [0; 32] };
-    for l in (0..32).filter(|l| lanes >> l & 1 != 0) {
+    for l in lanes(reached) {
         let bits = lane(c, i, roles, l);
         pending.bits[l] = bits;
         pending.lanes |= u32::from(bits != 0) << l;
@@ -201,7 +202,7 @@ pub fn after(c: &mut Ctx<'_, '_>, i: &Inst, roles: &Roles, pending: &Pending) {
         c.warp.regs.shadow.clean(file, slot, c.mask);
         if pending.lanes != 0 {
             let keep = u64::MAX >> (64 - width.max(1));
-            for l in (0..32).filter(|l| pending.lanes >> l & 1 != 0) {
+            for l in lanes(pending.lanes) {
                 let bits = if file == File::Pred { 1 } else { pending.bits[l] & keep };
                 c.warp.regs.shadow.set(file, slot, l, bits);
             }
@@ -219,7 +220,7 @@ fn unpacked(c: &mut Ctx<'_, '_>, i: &Inst) {
         std::array::from_fn(|l| if dirty >> l & 1 != 0 { c.warp.regs.shadow.bits(source, i.o[0], l) } else { 0 });
     for (k, slot) in i.list.iter().enumerate() {
         c.warp.regs.shadow.clean(file, *slot, c.mask);
-        for l in (0..32).filter(|l| dirty >> l & 1 != 0) {
+        for l in lanes(dirty) {
             let bits = whole[l] >> (k as u32 * element) & (u64::MAX >> (64 - element));
             c.warp.regs.shadow.set(file, *slot, l, bits);
         }
@@ -232,12 +233,19 @@ fn spread(bytes: u16) -> u128 {
 }
 
 /// A load has filled `c.wide`: its unwritten bytes go to the registers of `list`.
+#[inline(always)]
 pub fn loaded(c: &mut Ctx<'_, '_>, i: &Inst) {
+    if c.wide.tainted & c.mask != 0 || c.warp.regs.shadow.any() {
+        spread_loaded(c, i);
+    }
+}
+
+fn spread_loaded(c: &mut Ctx<'_, '_>, i: &Inst) {
     let file = if i.mem.register == 64 { File::R64 } else { File::R32 };
     let element = 8 * u32::from(i.mem.element);
     for (k, slot) in i.list.iter().enumerate() {
         c.warp.regs.shadow.clean(file, *slot, c.mask);
-        for l in (0..32).filter(|l| (c.wide.tainted & c.mask) >> l & 1 != 0) {
+        for l in lanes(c.wide.tainted & c.mask) {
             let bits = (spread(c.wide.uninit[l]) >> (k as u32 * element)) as u64 & (u64::MAX >> (64 - element));
             // The sign of an unwritten element is unwritten.
             let extended =
@@ -250,11 +258,14 @@ pub fn loaded(c: &mut Ctx<'_, '_>, i: &Inst) {
 
 /// A store is about to write `c.wide`: the unwritten bytes of the registers of `list` go with it.
 pub fn storing(c: &mut Ctx<'_, '_>, i: &Inst) {
+    if !c.warp.regs.shadow.any() {
+        return;
+    }
     let file = if i.mem.register == 64 { File::R64 } else { File::R32 };
     let bytes = u32::from(i.mem.element);
     for (k, slot) in i.list.iter().enumerate() {
         let dirty = c.warp.regs.shadow.dirty(file, *slot) & c.mask;
-        for l in (0..32).filter(|l| dirty >> l & 1 != 0) {
+        for l in lanes(dirty) {
             let bits = c.warp.regs.shadow.bits(file, *slot, l);
             let missing =
                 (0..bytes).filter(|b| bits >> (8 * b) & 0xff != 0).fold(0u16, |m, b| m | 1 << (k as u32 * bytes + b));
@@ -265,12 +276,15 @@ pub fn storing(c: &mut Ctx<'_, '_>, i: &Inst) {
 }
 
 /// A shuffle moves the bits of lane `from[l]` to lane l.
-pub fn shuffled(c: &mut Ctx<'_, '_>, i: &Inst, set: u32, from: &[u8; 32]) {
+pub fn shuffled(c: &mut Ctx<'_, '_>, i: &Inst, set: u32, from: &[u32; 32]) {
     let shadow = &mut c.warp.regs.shadow;
+    if !shadow.any() {
+        return;
+    }
     let source: [u64; 32] = std::array::from_fn(|l| shadow.bits(File::R32, i.o[2], l));
-    let lanes = [3, 4].iter().fold(0, |m, k| m | shadow.dirty(File::R32, i.o[*k]));
-    for l in (0..32).filter(|l| set >> l & 1 != 0) {
-        let bits = if lanes >> l & 1 != 0 { u64::from(u32::MAX) } else { source[usize::from(from[l])] };
+    let unknown = [3, 4].iter().fold(0, |m, k| m | shadow.dirty(File::R32, i.o[*k]));
+    for l in lanes(set) {
+        let bits = if unknown >> l & 1 != 0 { u64::from(u32::MAX) } else { source[from[l] as usize] };
         shadow.set(File::R32, i.o[0], l, bits);
     }
     shadow.clean(File::Pred, i.o[1], set);
@@ -286,13 +300,16 @@ pub fn set32(c: &mut Ctx<'_, '_>, slot: u32, bits: &[u32; 32]) {
     if c.warp.regs.shadow.dirty32[slot as usize] == 0 && bits.iter().all(|b| *b == 0) {
         return;
     }
-    for l in (0..32).filter(|l| c.mask >> l & 1 != 0) {
+    for l in lanes(c.mask) {
         c.warp.regs.shadow.set(File::R32, slot, l, u64::from(bits[l]));
     }
 }
 
 /// A move of bits between lanes that does the same to the unwritten bits.
 pub fn moved(c: &mut Ctx<'_, '_>, _i: &Inst, from: u32, to: u32, f: impl Fn(&[u32; 32]) -> [u32; 32]) {
+    if !c.warp.regs.shadow.any() {
+        return;
+    }
     let bits = f(&get32(c, from));
     set32(c, to, &bits);
 }
@@ -300,6 +317,9 @@ pub fn moved(c: &mut Ctx<'_, '_>, _i: &Inst, from: u32, to: u32, f: impl Fn(&[u3
 /// A matrix product: an unwritten element of A taints its row, one of B its column, one of C itself. Lane 4 g + t holds rows g and g + 8 of A,
 /// column g of B, and rows g and g + 8, columns 2 t and 2 t + 1 of C and D.
 pub fn multiplied(c: &mut Ctx<'_, '_>, i: &Inst, (na, nb, nc): (usize, usize, usize)) {
+    if !c.warp.regs.shadow.any() {
+        return;
+    }
     let dirty = |c: &Ctx<'_, '_>, k: usize, n: usize| c.warp.regs.shadow.dirty32[i.list[i.o[k] as usize + n] as usize];
     let all =
         (0..na).map(|n| dirty(c, 1, n)).chain((0..nb).map(|n| dirty(c, 2, n))).chain((0..nc).map(|n| dirty(c, 3, n)));

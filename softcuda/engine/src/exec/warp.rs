@@ -14,6 +14,7 @@ use super::regs::{File, Regs};
 use super::shadow::Shadow;
 use super::taint;
 use crate::config::Schedule;
+use crate::tiers::tiered;
 use std::cmp::Reverse;
 
 /// Lanes at one place.
@@ -232,6 +233,12 @@ impl Warp {
 
 /// Runs a warp for up to `turn` instructions.
 pub fn run(c: &mut Ctx<'_, '_>, code: &Code, turn: u32) -> Stop {
+    c.warp.regs.shadow.refresh();
+    tiered!(slices, (c: &mut Ctx<'_, '_>, code: &Code, turn: u32) -> Stop)
+}
+
+#[inline(always)]
+fn slices(c: &mut Ctx<'_, '_>, code: &Code, turn: u32) -> Stop {
     let mut left = turn;
     loop {
         if left == 0 {
@@ -255,6 +262,7 @@ pub fn run(c: &mut Ctx<'_, '_>, code: &Code, turn: u32) -> Stop {
 }
 
 /// Runs one group until it branches, waits, meets another, or has run `limit` instructions. Gives the instructions run.
+#[inline(always)]
 fn slice(c: &mut Ctx<'_, '_>, code: &Code, g: usize, limit: u32) -> Result<u32, (u32, Stop)> {
     let mut pc = c.warp.groups[g].pc;
     let mask = c.warp.groups[g].mask;
@@ -275,7 +283,7 @@ fn slice(c: &mut Ctx<'_, '_>, code: &Code, g: usize, limit: u32) -> Result<u32, 
         if i.guard != ABSENT {
             let p = c.warp.regs.pred[i.guard as usize];
             active &= if i.guard_not { !p } else { p };
-            if init {
+            if init && c.warp.regs.shadow.any() {
                 let dirty = c.warp.regs.shadow.dirty(File::Pred, i.guard) & mask;
                 if dirty != 0 {
                     c.pc = pc;
@@ -301,7 +309,8 @@ fn slice(c: &mut Ctx<'_, '_>, code: &Code, g: usize, limit: u32) -> Result<u32, 
         if count {
             c.door.counts.executed(pc, active);
         }
-        let flow = if init {
+        // Without an unwritten bit in any register the instruction's own code sees to what it loads.
+        let flow = if init && c.warp.regs.shadow.any() {
             checked(c, code, pc)
         } else {
             // SAFETY: `tiers::choose` gave a function that this processor can run.
@@ -331,7 +340,7 @@ fn slice(c: &mut Ctx<'_, '_>, code: &Code, g: usize, limit: u32) -> Result<u32, 
 }
 
 /// One instruction with the shadow of its registers.
-#[inline(always)]
+#[inline(never)]
 fn checked(c: &mut Ctx<'_, '_>, code: &Code, pc: u32) -> Flow {
     let (i, roles) = (&code.insts[pc as usize], &code.roles[pc as usize]);
     let Some(pending) = taint::before(c, i, roles) else { return Flow::Fault };

@@ -107,19 +107,25 @@ fn mma(m: &Mods) -> Option<Exec> {
     };
     let mods = k | place(a)? << 4 | place(b)? << 8 | accumulator << 12 | u32::from(m.has("satfinite")) << 14;
     instruction(mods)?;
-    Some(exec!(|c, i| whole(c, i, multiply)).with(mods).taint(Taint::Own))
+    Some(exec!(|c, i| whole(c, i, |c, i| multiply(c, i))).with(mods).taint(Taint::Own))
 }
 
 /// Operands d, a, b, c begin at `o[0..4]` in `list`.
+#[inline(always)]
 fn multiply(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
     let Some(mma) = instruction(i.mods) else {
         return c.fail(i, c.mask, FaultKind::Bug, "an mma that the row should have refused");
     };
     let (na, nb, nc) = mma.registers();
     let regs = &c.warp.regs;
+    #[inline(always)]
     fn take<'a, const N: usize>(i: &Inst, regs: &'a Regs, operand: usize, count: usize) -> [&'a Register; N] {
         let slots = &i.list[i.o[operand] as usize..];
-        core::array::from_fn(|k| &regs.r32[slots[k.min(count - 1)] as usize])
+        let mut registers = [&regs.r32[slots[0] as usize]; N];
+        for k in 1..count {
+            registers[k] = &regs.r32[slots[k] as usize];
+        }
+        registers
     }
     let operands = Operands { a: take(i, regs, 1, na), b: take(i, regs, 2, nb), c: take(i, regs, 3, nc) };
     let seed = c.launch.seed ^ c.clock << 20 ^ u64::from(c.pc);
@@ -128,8 +134,8 @@ fn multiply(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
     if c.launch.init {
         crate::exec::taint::multiplied(c, i, (na, nb, nc));
     }
-    for (from, slot) in out[..nc].iter().zip(&i.list[i.o[0] as usize..]) {
-        c.warp.regs.put::<u32>(*slot, c.mask, from);
+    for k in 0..nc {
+        c.warp.regs.put::<u32>(i.list[i.o[0] as usize + k], c.mask, &out[k]);
     }
     Flow::Next
 }
@@ -220,9 +226,10 @@ pub fn taint_all(c: &mut Ctx<'_, '_>, i: &Inst) {
 const TRANS: u32 = 8;
 
 fn ldmatrix(m: &Mods, count: u32) -> Exec {
-    exec!(|c, i| whole(c, i, load)).with(count | if m.has("trans") { TRANS } else { 0 }).taint(Taint::Own)
+    exec!(|c, i| whole(c, i, |c, i| load(c, i))).with(count | if m.has("trans") { TRANS } else { 0 }).taint(Taint::Own)
 }
 
+#[inline(always)]
 fn load(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
     let count = (i.mods & 7) as usize;
     let addresses = c.addresses(i.o[1], i.offset, i.mem.base64);
@@ -242,7 +249,7 @@ fn load(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
     for (from, slot) in out[..count].iter().zip(&i.list) {
         c.warp.regs.put::<u32>(*slot, c.mask, from);
     }
-    if c.launch.init {
+    if c.launch.init && (c.wide.tainted != 0 || c.warp.regs.shadow.any()) {
         let missing: [[u8; 16]; 32] = std::array::from_fn(|l| {
             let uninit = if c.wide.tainted >> l & 1 != 0 && l < 8 * count { c.wide.uninit[l] } else { 0 };
             std::array::from_fn(|k| if uninit >> k & 1 != 0 { 0xff } else { 0 })
@@ -256,7 +263,7 @@ fn load(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
 }
 
 fn stmatrix(m: &Mods, count: u32) -> Exec {
-    exec!(|c, i| whole(c, i, store)).with(count | if m.has("trans") { TRANS } else { 0 }).taint(Taint::Own)
+    exec!(|c, i| whole(c, i, |c, i| store(c, i))).with(count | if m.has("trans") { TRANS } else { 0 }).taint(Taint::Own)
 }
 
 fn store(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
@@ -273,7 +280,7 @@ fn store(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
     }
     c.wide.uninit = [0; 32];
     c.wide.tainted = 0;
-    if c.launch.init {
+    if c.launch.init && c.warp.regs.shadow.any() {
         let bits: Vec<[u32; 32]> = i.list.iter().map(|s| crate::exec::taint::get32(c, *s)).collect();
         let rows = fragment::stmatrix(&bits, i.mods & TRANS != 0);
         for (l, row) in rows.iter().enumerate() {

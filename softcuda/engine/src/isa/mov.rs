@@ -29,12 +29,15 @@ pub fn rows() -> Vec<Row> {
 fn prmt(m: &Mods) -> Option<Exec> {
     use PrmtMode::{B4e, Ecl, Ecr, F4e, Index, Rc8, Rc16};
     Some(match m.which(&["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"]) {
-        // The selector is nearly always a constant: the same in every lane.
+        // The selector is nearly always a constant, the same in every lane, and picks bytes without their signs.
         None => exec!(|c, i| {
             let s = &c.warp.regs.r32[i.o[3] as usize];
-            let first = s[0];
-            if s.iter().all(|x| *x == first) {
-                uniform(c, i, first)
+            let mut unlike = s[0] & 0x8888;
+            for l in 0..32 {
+                unlike |= s[l] ^ s[0];
+            }
+            if unlike == 0 {
+                bytes(c, i, s[0])
             } else {
                 lift3(c, i, |a: u32, b: u32, s: u32| bits::prmt(a, b, s, Index))
             }
@@ -49,21 +52,20 @@ fn prmt(m: &Mods) -> Option<Exec> {
     })
 }
 
-/// `prmt` with one selector for all lanes: the shifts do not vary, so the loop is straight.
+/// `prmt` with one selector for all lanes: which operand a byte comes from and its shift do not vary, so the loop is straight.
 #[inline(always)]
-fn uniform(c: &mut Ctx<'_, '_>, i: &Inst, selector: u32) -> Flow {
-    let shift: [u32; 4] = std::array::from_fn(|k| 8 * (selector >> (4 * k) & 7));
-    let sign: [bool; 4] = std::array::from_fn(|k| selector >> (4 * k + 3) & 1 != 0);
-    lift3(c, i, |a: u32, b: u32, _: u32| {
-        let pair = u64::from(b) << 32 | u64::from(a);
-        let mut out = 0;
-        for k in 0..4 {
-            let byte = (pair >> shift[k]) as u32 & 0xff;
-            let byte = if sign[k] { 0u32.wrapping_sub(byte >> 7) & 0xff } else { byte };
-            out |= byte << (8 * k);
+fn bytes(c: &mut Ctx<'_, '_>, i: &Inst, selector: u32) -> Flow {
+    let mut out = [0; 32];
+    for k in 0..4 {
+        let nibble = selector >> (4 * k) & 7;
+        let source = &c.warp.regs.r32[i.o[if nibble < 4 { 1 } else { 2 }] as usize];
+        let shift = 8 * (nibble & 3);
+        for l in 0..32 {
+            out[l] |= (source[l] >> shift & 0xff) << (8 * k);
         }
-        out
-    })
+    }
+    c.warp.regs.put::<u32>(i.o[0], c.mask, &out);
+    Flow::Next
 }
 
 /// Where a space's generic addresses begin; 0 for global and constant memory.

@@ -45,7 +45,7 @@ fn shfl(m: &Mods) -> Option<Exec> {
         None => 3,
     };
     // Operands: d, p, a, b, c, m.
-    Some(exec!(|c, i| members(c, i, i.o[5], shuffle)).with(mode).taint(Taint::Own))
+    Some(exec!(|c, i| members(c, i, i.o[5], |c, i, set| shuffle(c, i, set))).with(mode).taint(Taint::Own))
 }
 
 /// The source lane of each lane, and whether it was in range (PTX ISA, shfl.sync, semantics).
@@ -63,18 +63,27 @@ fn source(mode: u32, lane: u32, b: u32, c: u32) -> (u32, bool) {
     if inside { (j, true) } else { (lane, false) }
 }
 
+#[inline(always)]
 fn shuffle(c: &mut Ctx<'_, '_>, i: &Inst, set: u32) -> Flow {
     let regs = &c.warp.regs;
     let (a, b, clamp) = (&regs.r32[i.o[2] as usize], &regs.r32[i.o[3] as usize], &regs.r32[i.o[4] as usize]);
-    let (mut out, mut from, mut inside) = ([0; 32], [0u8; 32], 0);
-    let mut lost = 0u32;
+    let (mut from, mut inside) = ([0; 32], 0);
     for l in 0..32 {
         let (j, ok) = source(i.mods, l as u32, b[l], clamp[l]);
+        from[l] = j;
         inside |= u32::from(ok) << l;
-        from[l] = j as u8;
-        let present = set >> j & 1 != 0;
-        lost |= u32::from(!present) << l;
-        out[l] = if present { a[j as usize] } else { 0xdead_beef };
+    }
+    let (mut out, mut lost) = ([0; 32], 0u32);
+    for l in 0..32 {
+        out[l] = a[from[l] as usize & 31];
+    }
+    if set != !0 {
+        for l in 0..32 {
+            if set >> from[l] & 1 == 0 {
+                lost |= 1 << l;
+                out[l] = 0xdead_beef;
+            }
+        }
     }
     lost &= set;
     if lost != 0 && c.launch.checks.sync {

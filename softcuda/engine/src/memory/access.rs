@@ -186,8 +186,10 @@ pub struct Door<'l> {
     pub counts: Counts,
     /// Allocation hit last.
     pub(crate) last: usize,
-    /// Shape of the last request of each instruction.
-    pub(crate) patterns: Vec<Option<Box<Pattern>>>,
+    /// Shape of the last request of each instruction to global memory: one part for each allocation that it reaches into.
+    pub(crate) patterns: Vec<Vec<Pattern>>,
+    /// Shape of its last request to shared memory, in one part.
+    pub(crate) shared_patterns: Vec<Vec<Pattern>>,
 }
 
 impl<'l> Door<'l> {
@@ -195,8 +197,9 @@ impl<'l> Door<'l> {
     pub fn new(launch: &'l LaunchMemory<'l>) -> Door<'l> {
         let block = Box::new(BlockMemory::empty());
         let instructions = launch.shape().instructions;
-        let patterns = (0..instructions).map(|_| None).collect();
-        Door { launch, block, counts: Counts::new(instructions), last: 0, patterns }
+        let patterns = || (0..instructions).map(|_| Vec::new()).collect();
+        let (patterns, shared_patterns) = (patterns(), patterns());
+        Door { launch, block, counts: Counts::new(instructions), last: 0, patterns, shared_patterns }
     }
 
     /// Continues with another block's memory and returns the present one's.
@@ -208,6 +211,7 @@ impl<'l> Door<'l> {
     ///
     /// # Errors
     /// The fault, if an address is wrong for any lane; `out` is then unspecified.
+    #[inline]
     pub fn load(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         out.clean();
         if a.mask == 0 {
@@ -218,19 +222,24 @@ impl<'l> Door<'l> {
             Space::Shared => self.load_shared(a, addr, out),
             Space::Local => self.load_local(a, addr, out),
             Space::Param => self.load_param(a, addr, out),
-            Space::Generic => self.each_space(a, addr, |door, a, addr| match a.space {
-                Space::Shared => door.load_shared(a, addr, out),
-                Space::Local => door.load_local(a, addr, out),
-                Space::Param => door.load_param(a, addr, out),
-                _ => door.load_global(a, addr, out),
-            }),
+            Space::Generic => self.load_generic(a, addr, out),
         }
+    }
+
+    fn load_generic(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
+        self.each_space(a, addr, |door, a, addr| match a.space {
+            Space::Shared => door.load_shared(a, addr, out),
+            Space::Local => door.load_local(a, addr, out),
+            Space::Param => door.load_param(a, addr, out),
+            _ => door.load_global(a, addr, out),
+        })
     }
 
     /// Stores the low `a.size` bytes of each lane of the mask. Of two lanes that write one byte the higher one wins.
     ///
     /// # Errors
     /// The fault, if an address is wrong for any lane; nothing was stored then.
+    #[inline]
     pub fn store(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
         if a.mask == 0 {
             return Ok(());
@@ -240,13 +249,17 @@ impl<'l> Door<'l> {
             Space::Shared => self.store_shared(a, addr, value),
             Space::Local => self.store_local(a, addr, value),
             Space::Const | Space::Param => Err(self.read_only(a, addr)),
-            Space::Generic => self.each_space(a, addr, |door, a, addr| match a.space {
-                Space::Shared => door.store_shared(a, addr, value),
-                Space::Local => door.store_local(a, addr, value),
-                Space::Param => Err(door.read_only(a, addr)),
-                _ => door.store_global(a, addr, value),
-            }),
+            Space::Generic => self.store_generic(a, addr, value),
         }
+    }
+
+    fn store_generic(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
+        self.each_space(a, addr, |door, a, addr| match a.space {
+            Space::Shared => door.store_shared(a, addr, value),
+            Space::Local => door.store_local(a, addr, value),
+            Space::Param => Err(door.read_only(a, addr)),
+            _ => door.store_global(a, addr, value),
+        })
     }
 
     /// `atom` and `red`: each lane in turn, lowest first, replaces the value at its address by `op(old, x)` (`cas`: by `y` when it equals `x`)

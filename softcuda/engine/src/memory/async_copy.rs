@@ -9,6 +9,9 @@ use super::space::POISON;
 use crate::report::{AccessKind, Fault, Site};
 use std::collections::VecDeque;
 
+/// What the destination of a copy holds until the bytes land.
+static POISONED: Wide = Wide { words: [[u32::from_ne_bytes([POISON; 4]); 32]; 4], uninit: [!0; 32], tainted: !0 };
+
 /// Copies in flight of one warp, oldest first.
 #[derive(Default)]
 pub(crate) struct AsyncQueue {
@@ -56,13 +59,12 @@ impl Door<'_> {
         source_size: &[u32; 32],
     ) -> Result<(), Box<Fault>> {
         let data = self.async_source(site, warp, mask, size, source, source_size)?;
-        let mut poison = Wide { words: [[u32::from_ne_bytes([POISON; 4]); 32]; 4], ..Wide::new() };
-        (poison.uninit, poison.tainted) = ([!0; 32], !0);
         let a = Access::weak(site, warp, mask, Space::Shared, size);
         // Two copies in flight to one place, or a copy over bytes that others still read, are found here.
-        self.put_shared(&a, AccessKind::Store, target, &poison)?;
-        if self.launch.shape().checks.memory || self.launch.shape().checks.race {
-            lanes(mask).for_each(|l| self.block.shared.set_pending(target[l] as usize, size as usize, true));
+        self.put_shared(&a, AccessKind::Store, target, &POISONED)?;
+        let checks = self.launch.shape().checks;
+        if checks.memory || checks.race {
+            self.set_pending(&a, target, true);
         }
         self.count_shared(&a, target);
         if self.launch.shape().count {
@@ -128,11 +130,11 @@ impl Door<'_> {
     fn land(&mut self, warp: u32, mask: u32, limit: &[u32; 32]) -> Result<(), Box<Fault>> {
         let mut copies = std::mem::take(&mut self.block.queue(warp).copies);
         for copy in &mut copies {
-            let landing = lanes(copy.mask & mask).filter(|&l| copy.group[l] < limit[l]).fold(0, |m, l| m | 1 << l);
+            let due = (0..32).fold(0, |m, l| m | ((copy.group[l] < limit[l]) as u32) << l);
+            let landing = copy.mask & mask & due;
             if landing != 0 {
                 let a = Access::weak(copy.site, warp, landing, Space::Shared, copy.size);
-                lanes(landing)
-                    .for_each(|l| self.block.shared.set_pending(copy.target[l] as usize, copy.size as usize, false));
+                self.set_pending(&a, &copy.target, false);
                 self.put_shared(&a, AccessKind::AsyncTarget, &copy.target, &copy.data)?;
                 copy.mask &= !landing;
             }

@@ -1,7 +1,7 @@
 //! Global memory as kernels reach it: allocations found by address, bytes shared by all workers.
 //!
-//! The usual request lies in one allocation and is checked as a whole by its [`Pattern`]. Only when that fails does every lane get its own
-//! look: to find the fault, or because a warp reaches into two allocations at once.
+//! The usual request lies in one allocation, or in two where some lanes read a line of zeros, and is checked as a whole by its [`Pattern`]s.
+//! Only when that fails does every lane get its own look: to find the fault, or because a warp reaches into more allocations at once.
 
 use super::access::{Access, Door, Space, Wide, lanes, window_of};
 use super::atomic::{AtomOp, AtomTy, apply};
@@ -10,83 +10,49 @@ use super::pattern::Pattern;
 use super::space::{Allocation, Label, Memory};
 use crate::check::{BlockActor, Held, RECORDS};
 use crate::report::{AccessKind, Detail, Fault, Party};
+use crate::tiers::tiered;
 
-/// A request inside one live allocation.
+/// A part of a request, inside one live allocation.
 #[derive(Clone, Copy)]
-pub(crate) struct Hit {
+struct Hit {
     /// Index of the allocation in the table.
-    pub(crate) index: usize,
+    index: usize,
     /// Offset of the anchor lane's address.
-    pub(crate) start: usize,
+    start: usize,
+}
+
+/// Where a request lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In one allocation.
+    One([Hit; 1]),
+    /// In two, each with its own pattern.
+    Two([Hit; 2]),
+    /// In more than two.
+    Scattered,
+}
+
+impl Place {
+    /// The hit of each pattern; none when the request is scattered.
+    #[inline(always)]
+    fn hits(&self) -> &[Hit] {
+        match self {
+            Place::One(hits) => hits,
+            Place::Two(hits) => hits,
+            Place::Scattered => &[],
+        }
+    }
 }
 
 impl<'l> Door<'l> {
     pub(crate) fn load_global(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
-        let hit = self.check_global(a, AccessKind::Load, addr)?;
-        if self.launch.race.is_some() {
-            self.race_global(a, AccessKind::Load, addr, hit, |_, _| false)?;
-        }
-        let init = self.launch.shape().checks.init;
-        if let Some(hit) = hit {
-            let memory = self.memory_at(hit.index);
-            let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
-            gather(&memory.bytes, hit.start, pattern, a.size, out);
-            if init && !memory.init.is_full() {
-                let span = (pattern.high - pattern.low) as usize;
-                let whole =
-                    pattern.dense && memory.init.is_set(hit.start.wrapping_add_signed(pattern.low as isize), span);
-                if !whole {
-                    for lane in lanes(a.mask) {
-                        let offset = hit.start.wrapping_add(pattern.rel[lane] as usize);
-                        out.taint(lane, memory.init.missing(offset, a.size as usize));
-                    }
-                }
-            }
-        } else {
-            for lane in lanes(a.mask) {
-                let (memory, offset) = self.locate(addr[lane]);
-                out.put(lane, a.size, memory.bytes.load(offset, a.size as usize));
-                if init {
-                    out.taint(lane, memory.init.missing(offset, a.size as usize));
-                }
-            }
-        }
-        if a.order.is_strong() {
-            self.learn_global(a, addr);
-        }
-        self.count_global(a, AccessKind::Load, addr, hit);
-        Ok(())
+        let door = self;
+        tiered!(load, (door: &mut Door<'_>, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>>)
     }
 
     pub(crate) fn store_global(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
-        let hit = self.check_global(a, AccessKind::Store, addr)?;
-        let size = a.size as usize;
-        let _held = if self.launch.race.is_some() {
-            self.race_global(a, AccessKind::Store, addr, hit, |lane, old| old == low_bytes(value.lane(lane), a.size))?
-        } else {
-            None
-        };
-        if let Some(hit) = hit {
-            let memory = self.memory_at(hit.index);
-            let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
-            scatter(&memory.bytes, hit.start, pattern, a.size, value);
-            if value.tainted & a.mask == 0 && pattern.dense {
-                let low = hit.start.wrapping_add_signed(pattern.low as isize);
-                memory.init.set(low, (pattern.high - pattern.low) as usize);
-            } else if value.tainted & a.mask != 0 || !memory.init.is_full() {
-                for lane in lanes(a.mask) {
-                    memory.init.store(hit.start.wrapping_add(pattern.rel[lane] as usize), size, value.missing(lane));
-                }
-            }
-        } else {
-            for lane in lanes(a.mask) {
-                let (memory, offset) = self.locate(addr[lane]);
-                memory.bytes.store(offset, size, value.lane(lane));
-                memory.init.store(offset, size, value.missing(lane));
-            }
-        }
-        self.count_global(a, AccessKind::Store, addr, hit);
-        Ok(())
+        let door = self;
+        tiered!(store, (door: &mut Door<'_>, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>>)
     }
 
     #[allow(clippy::too_many_arguments)] // The operands of one instruction.
@@ -100,9 +66,9 @@ impl<'l> Door<'l> {
         y: &[u64; 32],
         out: &mut [u64; 32],
     ) -> Result<(), Box<Fault>> {
-        let hit = self.check_global(a, AccessKind::Atomic, addr)?;
+        let place = self.check_global(a, AccessKind::Atomic, addr)?;
         let held = if self.launch.race.is_some() {
-            self.race_global(a, AccessKind::Atomic, addr, hit, |_, _| false)?
+            self.race_global(a, AccessKind::Atomic, addr, &place, |_, _| false)?
         } else {
             None
         };
@@ -120,7 +86,7 @@ impl<'l> Door<'l> {
         }
         drop(held);
         self.learn_global(a, addr);
-        self.count_global(a, AccessKind::Atomic, addr, hit);
+        self.count_global(a, AccessKind::Atomic, addr, &place);
         Ok(())
     }
 
@@ -146,23 +112,71 @@ impl<'l> Door<'l> {
         Some(self.last)
     }
 
-    /// Alignment, bounds, life and permission of every lane; the place of the request when it lies in one allocation.
+    /// Alignment, bounds, life and permission of every lane; where the request lies.
     #[inline(always)]
-    fn check_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<Option<Hit>, Box<Fault>> {
-        let pattern = Pattern::of(&mut self.patterns[a.site.pc as usize], a, addr);
-        let anchor = addr[pattern.first];
-        let table = self.launch.space().table();
-        let near = |x: &Allocation| pattern.offset_in(anchor, x.base(), x.size()).filter(|_| usable(x, kind));
-        if let Some(start) = table.get(self.last).and_then(near) {
-            return Ok(Some(Hit { index: self.last, start }));
-        }
-        if let Some(index) = self.launch.space().index_of(anchor)
-            && let Some(start) = near(&table[index])
+    fn check_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<Place, Box<Fault>> {
+        if Pattern::all_match(&self.patterns[a.site.pc as usize], a, addr)
+            && let Some(place) = self.place(a, kind, addr)
         {
-            self.last = index;
-            return Ok(Some(Hit { index, start }));
+            return Ok(place);
         }
-        self.check_each(a, kind, addr).map(|()| None)
+        self.divide(a, addr);
+        match self.place(a, kind, addr) {
+            Some(place) => Ok(place),
+            None => self.check_each(a, kind, addr).map(|()| Place::Scattered),
+        }
+    }
+
+    /// The place of the patterns at these addresses, when each lies in one usable allocation.
+    #[inline(always)]
+    fn place(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Option<Place> {
+        let space = self.launch.space();
+        let find = |pattern: &mut Pattern| {
+            let anchor = addr[pattern.first];
+            let near = |x: &Allocation| pattern.offset_in(anchor, x.base(), x.size()).filter(|_| usable(x, kind));
+            if let Some(start) = space.table().get(pattern.allocation).and_then(near) {
+                return Some(Hit { index: pattern.allocation, start });
+            }
+            let index = space.index_of(anchor)?;
+            let start = near(&space.table()[index])?;
+            pattern.allocation = index;
+            Some(Hit { index, start })
+        };
+        match self.patterns[a.site.pc as usize].as_mut_slice() {
+            [one] => Some(Place::One([find(one)?])),
+            [one, two] => Some(Place::Two([find(one)?, find(two)?])),
+            _ => None,
+        }
+    }
+
+    /// Keeps the shape of the request, in two parts if it lies in two allocations.
+    #[cold]
+    fn divide(&mut self, a: &Access, addr: &[u64; 32]) {
+        let space = self.launch.space();
+        // The allocation of the lowest lane of a mask, and the lanes that lie in it.
+        let part = |mask: u32| {
+            let index = space.index_of(addr[mask.trailing_zeros() as usize])?;
+            let allocation = &space.table()[index];
+            let inside = |lane: &usize| addr[*lane].wrapping_sub(allocation.base()) < allocation.size().max(1);
+            Some((allocation, lanes(mask).filter(inside).fold(0u32, |m, l| m | 1 << l)))
+        };
+        // Counted apart, two allocations must not have a sector in common: pinned memory may lie anywhere.
+        let apart = |x: &Allocation, y: &Allocation| {
+            let (low, high) = if x.base() < y.base() { (x, y) } else { (y, x) };
+            (low.base() + low.size()).saturating_sub(1) >> 5 < high.base() >> 5
+        };
+        let kept = &mut self.patterns[a.site.pc as usize];
+        kept.clear();
+        if let Some((x, first)) = part(a.mask)
+            && a.mask & !first != 0
+            && let Some((y, second)) = part(a.mask & !first)
+            && first | second == a.mask
+            && apart(x, y)
+        {
+            kept.extend([first, second].map(|mask| Pattern::new(mask, a.size, addr)));
+        } else {
+            kept.push(Pattern::new(a.mask, a.size, addr));
+        }
     }
 
     #[cold]
@@ -212,13 +226,14 @@ impl<'l> Door<'l> {
         a: &Access,
         kind: AccessKind,
         addr: &[u64; 32],
-        hit: Option<Hit>,
+        place: &Place,
         same: impl Fn(usize, [u32; 4]) -> bool,
     ) -> Result<Option<Held<'l>>, Box<Fault>> {
         let launch = self.launch;
         let Some(race) = &launch.race else { return Ok(None) };
         let strong = kind == AccessKind::Atomic || a.order.is_strong();
-        if kind == AccessKind::Load && !strong && hit.is_some_and(|h| race.untouched(h.index)) {
+        let hits = place.hits();
+        if kind == AccessKind::Load && !strong && !hits.is_empty() && hits.iter().all(|h| race.untouched(h.index)) {
             return Ok(None);
         }
         launch.remember_line(a.site);
@@ -228,7 +243,10 @@ impl<'l> Door<'l> {
         let held = (kind != AccessKind::Load).then(|| race.hold(lanes(a.mask).map(|l| addr[l])));
         let (block, fences, size) = (self.block.number, self.block.fences, a.size as usize);
         for lane in lanes(a.mask) {
-            let index = hit.map(|h| h.index).or_else(|| self.index_of(addr[lane])).expect("checked address");
+            let index = match place {
+                Place::One([hit]) => hit.index,
+                _ => self.index_of(addr[lane]).expect("checked address"),
+            };
             let allocation = &launch.space().table()[index];
             let offset = (addr[lane] - allocation.base()) as usize;
             // Pinned memory may begin anywhere; counted like this, no access crosses a page of records.
@@ -268,31 +286,35 @@ impl<'l> Door<'l> {
     }
 
     #[inline(always)]
-    fn count_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32], hit: Option<Hit>) {
+    fn count_global(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32], place: &Place) {
         if !self.launch.shape().count {
             return;
         }
-        let pattern = self.patterns[a.site.pc as usize].as_deref_mut().expect("made by the check");
-        let anchor = addr[pattern.first];
-        let sectors = pattern.sectors(anchor);
         let site = &mut self.counts.sites[a.site.pc as usize];
         let traffic = if kind == AccessKind::Load { &mut site.loads } else { &mut site.stores };
         let active = a.mask.count_ones() as u64;
         traffic.requests += 1;
         traffic.bytes += active * a.size as u64;
-        traffic.sectors += sectors.count as u64;
-        traffic.ideal_sectors += sectors.ideal as u64;
+        let mut distinct = 0;
+        for (n, pattern) in self.patterns[a.site.pc as usize].iter_mut().enumerate() {
+            let anchor = addr[pattern.first];
+            let sectors = pattern.sectors(anchor);
+            traffic.sectors += sectors.count as u64;
+            distinct += sectors.bytes as u64;
+            if let Some(hit) = place.hits().get(n) {
+                let base = self.launch.space().table()[hit.index].base();
+                let first = ((anchor >> 5) - (base >> 5)) as i64;
+                let touched = self.launch.touched(hit.index, kind);
+                for &(start, count) in &sectors.runs {
+                    touched.0.mark((first + start) as usize, count, touched.1);
+                }
+            }
+        }
+        traffic.ideal_sectors += distinct.div_ceil(32);
         if kind == AccessKind::Atomic {
             site.atomics += active;
         }
-        if let Some(hit) = hit {
-            let base = self.launch.space().table()[hit.index].base();
-            let first = ((anchor >> 5) - (base >> 5)) as i64;
-            let touched = self.launch.touched(hit.index, kind);
-            for &(start, count) in &sectors.runs {
-                touched.0.mark((first + start) as usize, count, touched.1);
-            }
-        } else {
+        if matches!(place, Place::Scattered) {
             self.touch_each(a, kind, addr);
         }
     }
@@ -307,6 +329,74 @@ impl<'l> Door<'l> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn load(door: &mut Door<'_>, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
+    let place = door.check_global(a, AccessKind::Load, addr)?;
+    if door.launch.race.is_some() {
+        door.race_global(a, AccessKind::Load, addr, &place, |_, _| false)?;
+    }
+    let (init, size) = (door.launch.shape().checks.init, a.size as usize);
+    for (hit, pattern) in place.hits().iter().zip(&door.patterns[a.site.pc as usize]) {
+        let memory = door.memory_at(hit.index);
+        gather(&memory.bytes, hit.start, pattern, a.size, out);
+        if init && !memory.init.is_full() {
+            let span = (pattern.high - pattern.low) as usize;
+            let whole = pattern.dense && memory.init.is_set(hit.start.wrapping_add_signed(pattern.low as isize), span);
+            if !whole {
+                for lane in lanes(pattern.mask) {
+                    out.taint(lane, memory.init.missing(hit.start.wrapping_add(pattern.rel[lane] as usize), size));
+                }
+            }
+        }
+    }
+    if matches!(place, Place::Scattered) {
+        for lane in lanes(a.mask) {
+            let (memory, offset) = door.locate(addr[lane]);
+            out.put(lane, a.size, memory.bytes.load(offset, size));
+            if init {
+                out.taint(lane, memory.init.missing(offset, size));
+            }
+        }
+    }
+    if a.order.is_strong() {
+        door.learn_global(a, addr);
+    }
+    door.count_global(a, AccessKind::Load, addr, &place);
+    Ok(())
+}
+
+#[inline(always)]
+fn store(door: &mut Door<'_>, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
+    let place = door.check_global(a, AccessKind::Store, addr)?;
+    let size = a.size as usize;
+    let _held = if door.launch.race.is_some() {
+        door.race_global(a, AccessKind::Store, addr, &place, |lane, old| old == low_bytes(value.lane(lane), a.size))?
+    } else {
+        None
+    };
+    for (hit, pattern) in place.hits().iter().zip(&door.patterns[a.site.pc as usize]) {
+        let memory = door.memory_at(hit.index);
+        scatter(&memory.bytes, hit.start, pattern, a.size, value);
+        if value.tainted & pattern.mask == 0 && pattern.dense {
+            let low = hit.start.wrapping_add_signed(pattern.low as isize);
+            memory.init.set(low, (pattern.high - pattern.low) as usize);
+        } else if value.tainted & pattern.mask != 0 || !memory.init.is_full() {
+            for lane in lanes(pattern.mask) {
+                memory.init.store(hit.start.wrapping_add(pattern.rel[lane] as usize), size, value.missing(lane));
+            }
+        }
+    }
+    if matches!(place, Place::Scattered) {
+        for lane in lanes(a.mask) {
+            let (memory, offset) = door.locate(addr[lane]);
+            memory.bytes.store(offset, size, value.lane(lane));
+            memory.init.store(offset, size, value.missing(lane));
+        }
+    }
+    door.count_global(a, AccessKind::Store, addr, &place);
+    Ok(())
 }
 
 /// The first `size` bytes of a value, the rest zero: what a load would give.
@@ -337,15 +427,16 @@ pub(crate) fn gather(bytes: &Bytes, start: usize, pattern: &Pattern, size: u32, 
 
 #[inline(always)]
 fn gather_sized<const SIZE: usize>(bytes: &Bytes, start: usize, pattern: &Pattern, out: &mut Wide) {
-    let mut one = |lane: usize| {
-        // SAFETY: `Pattern::offset_in` found every lane inside the allocation and aligned.
-        let value = unsafe { bytes.load_at::<SIZE>(start.wrapping_add(pattern.rel[lane] as usize)) };
-        out.put(lane, SIZE as u32, value);
-    };
+    // SAFETY: `Pattern::offset_in` found every lane inside the allocation and aligned.
+    let one = |lane: usize| unsafe { bytes.load_at::<SIZE>(start.wrapping_add(pattern.rel[lane] as usize)) };
     if pattern.mask == !0 {
-        (0..32).for_each(&mut one);
+        for lane in 0..32 {
+            out.put(lane, SIZE as u32, one(lane));
+        }
     } else {
-        lanes(pattern.mask).for_each(&mut one);
+        for lane in lanes(pattern.mask) {
+            out.put(lane, SIZE as u32, one(lane));
+        }
     }
 }
 

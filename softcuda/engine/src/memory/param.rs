@@ -6,11 +6,19 @@ use crate::report::{AccessKind, Fault};
 impl Door<'_> {
     pub(crate) fn load_param(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
         let params = self.launch.params();
-        self.check_offsets(a, AccessKind::Load, addr, params.len() as u64)?;
         let first = addr[a.mask.trailing_zeros() as usize];
-        if lanes(a.mask).all(|l| addr[l] == first) {
+        // Nearly always all lanes are here and read the same.
+        let alone = a.mask == !0 && addr.iter().fold(0, |differ, x| differ | (x ^ first)) == 0;
+        let checked = if alone { Access { mask: 1, ..*a } } else { *a };
+        if let Err(fault) = self.check_offsets(&checked, AccessKind::Load, addr, params.len() as u64) {
+            // The report names every lane.
+            return Err(self.check_offsets(a, AccessKind::Load, addr, params.len() as u64).err().unwrap_or(fault));
+        }
+        if alone {
             let value = words(&params[first as usize..][..a.size as usize]);
-            (0..a.size.div_ceil(4) as usize).for_each(|w| out.words[w] = [value[w]; 32]);
+            for w in 0..a.size.div_ceil(4) as usize {
+                out.words[w] = [value[w]; 32];
+            }
             return Ok(());
         }
         for lane in lanes(a.mask) {

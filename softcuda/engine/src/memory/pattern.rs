@@ -1,4 +1,4 @@
-//! The shape of a warp's request: its addresses relative to the first lane's.
+//! The shape of a warp's request to one memory: its addresses relative to the first lane's.
 //!
 //! An instruction in a loop asks for the same shape again and again at another place. The shape is worked out once for each instruction and
 //! kept: extent, alignment, sectors, bank passes. The next request is then compared with it (32 subtractions), and everything that
@@ -29,49 +29,61 @@ pub(crate) struct Pattern {
     aligned: bool,
     /// The lanes in order cover `low..high` without holes or overlap.
     pub(crate) dense: bool,
+    /// Index of the allocation of global memory that held it last.
+    pub(crate) allocation: usize,
     sectors: [Option<(u8, Sectors)>; 8],
     banks: [Option<Banks>; 4],
 }
 
 impl Pattern {
-    /// The shape of this request, kept from last time when it is the same. The mask is not empty.
+    /// The shape of this request as a whole, kept from last time when it is the same. The mask is not empty.
     #[inline(always)]
-    pub(crate) fn of<'p>(kept: &'p mut Option<Box<Pattern>>, a: &Access, addr: &[u64; 32]) -> &'p mut Pattern {
-        if kept.as_ref().is_none_or(|p| !p.matches(a, addr)) {
-            *kept = Some(Box::new(Pattern::new(a, addr)));
+    pub(crate) fn of<'p>(kept: &'p mut Vec<Pattern>, a: &Access, addr: &[u64; 32]) -> &'p mut Pattern {
+        if !(kept.len() == 1 && Pattern::all_match(kept, a, addr)) {
+            kept.clear();
+            kept.push(Pattern::new(a.mask, a.size, addr));
         }
-        kept.as_mut().expect("just set")
+        &mut kept[0]
+    }
+
+    /// Whether the parts together are this request.
+    #[inline(always)]
+    pub(crate) fn all_match(parts: &[Pattern], a: &Access, addr: &[u64; 32]) -> bool {
+        let (mut mask, mut same) = (0, true);
+        for part in parts {
+            mask |= part.mask;
+            same &= part.matches(a.size, addr);
+        }
+        same && mask == a.mask
     }
 
     #[inline(always)]
-    fn matches(&self, a: &Access, addr: &[u64; 32]) -> bool {
-        if self.mask != a.mask || self.size != a.size {
-            return false;
-        }
+    fn matches(&self, size: u32, addr: &[u64; 32]) -> bool {
         let anchor = addr[self.first];
         let mut differ = 0;
-        for ((x, rel), keep) in addr.iter().zip(&self.rel).zip(&self.keep) {
-            differ |= (x.wrapping_sub(anchor) ^ rel) & keep;
+        for lane in 0..32 {
+            differ |= (addr[lane].wrapping_sub(anchor) ^ self.rel[lane]) & self.keep[lane];
         }
-        differ == 0
+        differ == 0 && self.size == size
     }
 
-    fn new(a: &Access, addr: &[u64; 32]) -> Pattern {
-        let first = a.mask.trailing_zeros() as usize;
+    /// The shape of the lanes of a mask, which is not empty.
+    pub(crate) fn new(mask: u32, size: u32, addr: &[u64; 32]) -> Pattern {
+        let first = mask.trailing_zeros() as usize;
         let (mut rel, mut keep) = ([0; 32], [0; 32]);
         let (mut low, mut high, mut bits, mut dense, mut end) = (0, 0, 0, true, 0);
-        for lane in lanes(a.mask) {
+        for lane in lanes(mask) {
             let r = addr[lane].wrapping_sub(addr[first]);
             (rel[lane], keep[lane]) = (r, u64::MAX);
             low = low.min(r as i64);
-            high = high.max((r as i64).saturating_add(a.size as i64));
+            high = high.max((r as i64).saturating_add(size as i64));
             bits |= r;
             dense &= r == end;
-            end = end.wrapping_add(a.size as u64);
+            end = end.wrapping_add(size as u64);
         }
-        let aligned = bits & (a.size as u64 - 1) == 0;
-        let (sectors, banks) = (Default::default(), Default::default());
-        Pattern { mask: a.mask, size: a.size, first, rel, keep, low, high, aligned, dense, sectors, banks }
+        let aligned = bits & (size as u64 - 1) == 0;
+        let (allocation, sectors, banks) = Default::default();
+        Pattern { mask, size, first, rel, keep, low, high, aligned, dense, allocation, sectors, banks }
     }
 
     /// Offset of the anchor from `base` when the whole request is aligned and inside `base..base+length`.

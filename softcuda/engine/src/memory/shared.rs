@@ -10,6 +10,10 @@ use super::pattern::Pattern;
 use super::space::POISON;
 use crate::check::{Actor, Earlier, InitMap, SharedRace};
 use crate::report::{AccessKind, Detail, Fault, Party};
+use crate::tiers::tiered;
+
+/// A request that spans no more bytes is first looked at as a whole.
+const MOST_LOOKED_AT: usize = 4096;
 
 /// The bytes of a block's shared memory, which of them somebody wrote, and who accessed them.
 pub(crate) struct SharedMemory {
@@ -50,39 +54,31 @@ impl SharedMemory {
         if self.pending.is_empty() {
             self.pending = vec![0; self.len.div_ceil(256)];
         }
-        for word in offset / 4..(offset + size).div_ceil(4) {
-            let (slot, bit) = (&mut self.pending[word / 64], 1u64 << (word % 64));
-            if (*slot & bit != 0) != on {
-                *slot ^= bit;
-                self.pending_words = if on { self.pending_words + 1 } else { self.pending_words - 1 };
-            }
+        for (slot, words) in pieces(offset / 4, (offset + size).div_ceil(4)) {
+            let changed = words & if on { !self.pending[slot] } else { self.pending[slot] };
+            self.pending[slot] ^= changed;
+            let count = changed.count_ones() as usize;
+            self.pending_words = if on { self.pending_words + count } else { self.pending_words - count };
         }
     }
 
     fn is_pending(&self, offset: usize, size: usize) -> bool {
-        (offset / 4..(offset + size).div_ceil(4)).any(|word| self.pending[word / 64] >> (word % 64) & 1 != 0)
+        pieces(offset / 4, (offset + size).div_ceil(4)).any(|(slot, words)| self.pending[slot] & words != 0)
     }
+}
+
+/// Bits `from..to` by words of 64: word, and the bits in it.
+fn pieces(from: usize, to: usize) -> impl Iterator<Item = (usize, u64)> {
+    (from / 64..to.div_ceil(64)).map(move |slot| {
+        let (low, high) = (from.max(64 * slot) % 64, to.min(64 * slot + 64) - 64 * slot);
+        (slot, u64::MAX >> (64 - (high - low)) << low)
+    })
 }
 
 impl Door<'_> {
     pub(crate) fn load_shared(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
-        let start = self.check_shared(a, AccessKind::Load, addr)?;
-        if self.block.shared.race.is_some() {
-            self.race_shared(a, AccessKind::Load, a.mask, addr, |_, _| false)?;
-        }
-        let shared = &self.block.shared;
-        let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
-        gather(&shared.bytes, start, pattern, a.size, out);
-        if self.launch.shape().checks.init {
-            let span = (pattern.high - pattern.low) as usize;
-            if !(pattern.dense && shared.init.is_set(start.wrapping_add_signed(pattern.low as isize), span)) {
-                for lane in lanes(a.mask) {
-                    out.taint(lane, shared.init.missing(addr[lane] as usize, a.size as usize));
-                }
-            }
-        }
-        self.count_shared(a, addr);
-        Ok(())
+        let door = self;
+        tiered!(load, (door: &mut Door<'_>, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>>)
     }
 
     pub(crate) fn store_shared(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
@@ -99,37 +95,23 @@ impl Door<'_> {
         addr: &[u64; 32],
         value: &Wide,
     ) -> Result<(), Box<Fault>> {
-        let start = self.check_shared(a, kind, addr)?;
-        let size = a.size as usize;
-        if self.block.shared.race.is_some() {
-            // Lanes that do not overlap are looked at first and stored together; others one by one, so that a lane sees what a lower one
-            // stored to the same place.
-            let dense = self.patterns[a.site.pc as usize].as_deref().expect("made by the check").dense;
-            let same = |lane: usize, old: [u32; 4]| old == low_bytes(value.lane(lane), a.size);
-            if dense {
-                self.race_shared(a, kind, a.mask, addr, same)?;
-            } else {
-                for lane in lanes(a.mask) {
-                    self.race_shared(a, kind, 1 << lane, addr, same)?;
-                    self.block.shared.bytes.store(addr[lane] as usize, size, value.lane(lane));
-                    self.block.shared.init.store(addr[lane] as usize, size, value.missing(lane));
-                }
-                return Ok(());
-            }
+        let door = self;
+        tiered!(put, (door: &mut Door<'_>, a: &Access, kind: AccessKind, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>>)
+    }
+
+    /// Marks or unmarks the destinations of a copy by the lanes of `a`.
+    pub(crate) fn set_pending(&mut self, a: &Access, addr: &[u64; 32], on: bool) {
+        let (shared, size) = (&mut self.block.shared, a.size as usize);
+        if !on && shared.pending_words == 0 {
+            return;
         }
-        let pattern = self.patterns[a.site.pc as usize].as_deref().expect("made by the check");
-        let shared = &self.block.shared;
-        scatter(&shared.bytes, start, pattern, a.size, value);
-        let (low, span) = (start.wrapping_add_signed(pattern.low as isize), (pattern.high - pattern.low) as usize);
-        let all = ((1u32 << a.size) - 1) as u16;
-        if pattern.dense && value.tainted & a.mask == 0 {
-            shared.init.set(low, span);
-        } else if pattern.dense && lanes(a.mask).all(|l| value.missing(l) & all == all) {
-            shared.init.clear(low, span);
+        let in_line =
+            addr.iter().enumerate().fold(0, |m, (l, x)| m | (x ^ addr[0].wrapping_add(l as u64 * size as u64)));
+        if a.mask == !0 && in_line == 0 {
+            shared.set_pending(addr[0] as usize, 32 * size, on);
         } else {
-            lanes(a.mask).for_each(|lane| shared.init.store(addr[lane] as usize, size, value.missing(lane)));
+            lanes(a.mask).for_each(|l| shared.set_pending(addr[l] as usize, size, on));
         }
-        Ok(())
     }
 
     #[allow(clippy::too_many_arguments)] // The operands of one instruction.
@@ -170,12 +152,16 @@ impl Door<'_> {
     /// Alignment, bounds and unfinished copies; the anchor's offset.
     #[inline(always)]
     pub(crate) fn check_shared(&mut self, a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<usize, Box<Fault>> {
-        let pattern = Pattern::of(&mut self.patterns[a.site.pc as usize], a, addr);
+        let pattern = Pattern::of(&mut self.shared_patterns[a.site.pc as usize], a, addr);
         let limit = self.block.shared.len as u64;
         let Some(start) = pattern.offset_in(addr[pattern.first], 0, limit) else {
             return Err(self.check_offsets(a, kind, addr, limit).expect_err("the pattern found a lane outside"));
         };
-        if self.block.shared.pending_words != 0 && kind != AccessKind::AsyncTarget {
+        let all = || (start.wrapping_add_signed(pattern.low as isize), (pattern.high - pattern.low) as usize);
+        if self.block.shared.pending_words != 0
+            && kind != AccessKind::AsyncTarget
+            && self.block.shared.is_pending(all().0, all().1)
+        {
             for lane in lanes(a.mask) {
                 if self.block.shared.is_pending(addr[lane] as usize, a.size as usize) {
                     return Err(self.pending_fault(a, kind, lane, addr[lane]));
@@ -208,16 +194,23 @@ impl Door<'_> {
         let Some(race) = &mut shared.race else { return Ok(()) };
         self.launch.remember_line(a.site);
         let size = a.size as usize;
+        let pattern = &self.shared_patterns[a.site.pc as usize][0];
         let strong = kind == AccessKind::Atomic || a.order.is_strong();
         if strong {
             let reads = matches!(kind, AccessKind::Load | AccessKind::Atomic);
             let writes = kind != AccessKind::Load;
             lanes(mask).for_each(|l| race.strong(addr[l] as usize, a.warp, reads, writes, a.order.releases()));
         }
+        let load = kind == AccessKind::Load;
+        let first = Actor { thread: a.warp * 32 + pattern.first as u32, pc: a.site.pc, strong };
+        // Lanes that lie side by side, and nobody was there since the last barrier: the usual case.
+        if pattern.dense && mask == !0 && race.settled(addr[0] as usize, size, first, load) {
+            race.remember(addr[0] as usize, size, first, load);
+            return Ok(());
+        }
         for lane in lanes(mask) {
             let offset = addr[lane] as usize;
-            let who = Actor { thread: a.warp * 32 + lane as u32, pc: a.site.pc, strong };
-            let load = kind == AccessKind::Load;
+            let who = Actor { thread: a.warp * 32 + lane as u32, ..first };
             let found = if load { race.load(offset, size, who) } else { race.store(offset, size, who) };
             if let Some(earlier) = found {
                 if !same(lane, shared.bytes.load(offset, size)) {
@@ -244,11 +237,122 @@ impl Door<'_> {
         if !self.launch.shape().count {
             return;
         }
-        let pattern = self.patterns[a.site.pc as usize].as_deref_mut().expect("made by the check");
+        let pattern = &mut self.shared_patterns[a.site.pc as usize][0];
         let banks = pattern.banks(addr[pattern.first]);
         let site = &mut self.counts.sites[a.site.pc as usize];
         site.shared_requests += 1;
         site.wavefronts += banks.wavefronts as u64;
         site.ideal_wavefronts += banks.ideal as u64;
+    }
+}
+
+#[inline(always)]
+fn load(door: &mut Door<'_>, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
+    let start = door.check_shared(a, AccessKind::Load, addr)?;
+    if door.block.shared.race.is_some() {
+        door.race_shared(a, AccessKind::Load, a.mask, addr, |_, _| false)?;
+    }
+    let shared = &mut door.block.shared;
+    let pattern = &door.shared_patterns[a.site.pc as usize][0];
+    if pattern.dense && pattern.mask == !0 && a.size >= 4 {
+        read_line(&shared.bytes.as_mut_slice()[start..start + 32 * a.size as usize], out);
+    } else {
+        gather(&shared.bytes, start, pattern, a.size, out);
+    }
+    if door.launch.shape().checks.init {
+        let span = (pattern.high - pattern.low) as usize;
+        let low = start.wrapping_add_signed(pattern.low as isize);
+        // What lies between the lanes is nearly always written too.
+        if !(span <= MOST_LOOKED_AT && shared.init.is_set(low, span)) {
+            for lane in lanes(a.mask) {
+                out.taint(lane, shared.init.missing(addr[lane] as usize, a.size as usize));
+            }
+        }
+    }
+    door.count_shared(a, addr);
+    Ok(())
+}
+
+#[inline(always)]
+fn put(door: &mut Door<'_>, a: &Access, kind: AccessKind, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
+    let start = door.check_shared(a, kind, addr)?;
+    let size = a.size as usize;
+    if door.block.shared.race.is_some() {
+        // Lanes that do not overlap are looked at first and stored together; others one by one, so that a lane sees what a lower one
+        // stored to the same place.
+        let same = |lane: usize, old: [u32; 4]| old == low_bytes(value.lane(lane), a.size);
+        if door.shared_patterns[a.site.pc as usize][0].dense {
+            door.race_shared(a, kind, a.mask, addr, same)?;
+        } else {
+            for lane in lanes(a.mask) {
+                door.race_shared(a, kind, 1 << lane, addr, same)?;
+                door.block.shared.bytes.store(addr[lane] as usize, size, value.lane(lane));
+                door.block.shared.init.store(addr[lane] as usize, size, value.missing(lane));
+            }
+            return Ok(());
+        }
+    }
+    let pattern = &door.shared_patterns[a.site.pc as usize][0];
+    let shared = &mut door.block.shared;
+    if pattern.dense && pattern.mask == !0 && a.size >= 4 {
+        write_line(&mut shared.bytes.as_mut_slice()[start..start + 32 * size], value);
+    } else {
+        scatter(&shared.bytes, start, pattern, a.size, value);
+    }
+    // The memory ends with the block: who does not ask what is written need not know.
+    if !door.launch.shape().checks.init {
+        return Ok(());
+    }
+    let (low, span) = (start.wrapping_add_signed(pattern.low as isize), (pattern.high - pattern.low) as usize);
+    let tainted = value.tainted & a.mask;
+    if pattern.dense && tainted == 0 {
+        shared.init.set(low, span);
+    } else if pattern.dense && tainted == a.mask && value.uninit.iter().fold(!0, |m, u| m & u) == !0 {
+        shared.init.clear(low, span);
+    } else {
+        for lane in lanes(a.mask) {
+            shared.init.store(addr[lane] as usize, size, value.missing(lane));
+        }
+    }
+    Ok(())
+}
+
+/// The values of 32 lanes that lie side by side, 4, 8 or 16 bytes each: straight loops, as no other worker is here.
+#[inline(always)]
+fn read_line(bytes: &[u8], out: &mut Wide) {
+    #[inline(always)]
+    fn spread<const WORDS: usize>(bytes: &[u8], out: &mut Wide) {
+        let bytes = &bytes[..128 * WORDS];
+        for lane in 0..32 {
+            for k in 0..WORDS {
+                let at = 4 * (WORDS * lane + k);
+                out.words[k][lane] = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            }
+        }
+    }
+    match bytes.len() / 128 {
+        1 => spread::<1>(bytes, out),
+        2 => spread::<2>(bytes, out),
+        _ => spread::<4>(bytes, out),
+    }
+}
+
+/// The inverse of [`read_line`].
+#[inline(always)]
+fn write_line(bytes: &mut [u8], value: &Wide) {
+    #[inline(always)]
+    fn join<const WORDS: usize>(bytes: &mut [u8], value: &Wide) {
+        let bytes = &mut bytes[..128 * WORDS];
+        for lane in 0..32 {
+            for k in 0..WORDS {
+                let at = 4 * (WORDS * lane + k);
+                bytes[at..at + 4].copy_from_slice(&value.words[k][lane].to_le_bytes());
+            }
+        }
+    }
+    match bytes.len() / 128 {
+        1 => join::<1>(bytes, value),
+        2 => join::<2>(bytes, value),
+        _ => join::<4>(bytes, value),
     }
 }
