@@ -3,7 +3,8 @@
 use crate::shell::{cargo, run, target};
 
 const HELP: &str = "\
-cargo xtask isa            writes docs/isa.md: the instructions, each with the tests that execute it
+cargo xtask isa            writes docs/isa.md: the instructions, each with the tests that execute it; and the PTX that is
+                           kept with the CUDA C++ programs of the tests
 cargo xtask isa --forms    prints every form that was found in kernels of third parties, then every further one that
                            the tests run, each with the tests that execute it";
 
@@ -11,6 +12,8 @@ cargo xtask isa --forms    prints every form that was found in kernels of third 
 pub fn isa(arguments: &[String]) -> Result<(), String> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {
+            // The PTX that is kept with the corpus first: the page tells what runs of it.
+            tests("the_kept_ptx")?;
             tests("page::")?;
             println!("docs/isa.md");
             Ok(())

@@ -341,6 +341,11 @@ fn refusals_name_line_and_text() {
     assert!(refuse("add.s32 %r1, %r2;").reason.contains("operands"));
     assert!(refuse("mov.u32 %r1, %nothing;").reason.contains("not declared"));
     assert!(refuse("mov.u64 %rd1, nothing;").reason.contains("not defined"));
+    // Targets that do not have it.
+    let e = refuse("barrier.cluster.wait;");
+    assert_eq!((e.line, e.kind), (6, softcuda_engine::LoadErrorKind::Syntax));
+    assert!(e.reason.contains("needs .target sm_90"), "{e}");
+    assert!(refuse("add.u16x2 %r1, %r2, %r3;").reason.contains("the module's is sm_80"));
     assert!(refuse("bra NOWHERE;").reason.contains("label"));
     let device = Device::new(Config::default());
     let e = Module::load(&device, &HEAD.replace("sm_80", "sm_90")).err().unwrap();

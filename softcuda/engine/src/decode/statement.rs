@@ -229,6 +229,11 @@ impl<'a> Decoder<'_, 'a> {
                 continue;
             }
             if let Some(exec) = (row.build)(&mods) {
+                let target = self.env.unit.target;
+                if row.since > target {
+                    let reason = format!("it needs .target sm_{}, the module's is sm_{target}", row.since);
+                    return Err(refuse(stmt, Syntax, reason));
+                }
                 return Ok(((row, mods), exec, row.class));
             }
         }

@@ -230,6 +230,9 @@ impl<'a> Parser<'a> {
         {
             return Maker { body: &mut b.body, like: stmt.clone() }.moves(d, a, ty).ok_or_else(refused);
         }
+        if word == "lop3" && (Maker { body: &mut b.body, like: stmt.clone() }.lop3(&stmt)).is_some() {
+            return Ok(());
+        }
         if word != "call" {
             b.body.stmts.push(stmt);
             return Ok(());

@@ -1,5 +1,5 @@
-//! What hand-written PTX may say and compilers do not: vector registers (`.reg .v4 .u32 v`), registers as parameters of functions and calls. Both
-//! become plain statements here, so that nothing behind the parser knows of them.
+//! What hand-written PTX may say and compilers do not: vector registers (`.reg .v4 .u32 v`), registers as parameters of functions and calls,
+//! `lop3` with a predicate. They become plain statements here, so that nothing behind the parser knows of them.
 
 use super::{Body, Imm, Operand, Space, Stmt, Ty, Variable};
 
@@ -100,6 +100,23 @@ impl<'a> Maker<'_, 'a> {
         for (d, t) in d.iter().zip(&between) {
             self.push(op, vec![d.clone(), Operand::Reg(*t)]);
         }
+        Some(())
+    }
+
+    /// `lop3.(or|and).b32 d|p, a, b, c, table, q`: p is whether d is not zero, or (and) q. `None` if the operands are others.
+    pub fn lop3(&mut self, stmt: &Stmt<'a>) -> Option<()> {
+        let compare = match stmt.op {
+            "lop3.or.b32" => "setp.ne.or.b32",
+            "lop3.and.b32" => "setp.ne.and.b32",
+            _ => return None,
+        };
+        let [Operand::Pair(out), a, b, c, table, q] = stmt.operands.as_slice() else { return None };
+        let (d, p) = &**out;
+        let bits = Operand::Reg(self.fresh(Ty::B32));
+        self.push("lop3.b32", [&bits, a, b, c, table].map(Clone::clone).to_vec());
+        self.push("mov.b32", vec![d.clone(), bits.clone()]);
+        // Last, because p may be the guard.
+        self.push(compare, vec![p.clone(), bits, Operand::Imm(Imm::Int(0)), q.clone()]);
         Some(())
     }
 

@@ -30,7 +30,7 @@ and `q` are predicates, `[a]` is an address, `b:u32` an operand of that type, `d
 A spelling that no row has is refused when the module is loaded, with its line.
 
 - *since*: the oldest target that has one of its spellings; 80 stands for all that sm_80 has. Some modifiers came later
-  (`.cluster`, `.shared::cluster`, sums of bf16: 90; `.xorsign`: 86).
+  (`.cluster`, `.shared::cluster`, sums of bf16: 90; `.xorsign`: 86). A module for an older target than a row's is not loaded.
 - *result*: **exact** is the only one that the ISA allows. **approximate** is the rounded value or, as the tests ask, that moved
   by a seeded error within the ISA's bound. **sum** has exact products and an order and rounding that the ISA leaves open: one
   rounding, single precision in a seeded order, or cut as tensor cores do. A **hint** has no effect that a program could see.
@@ -40,6 +40,12 @@ A spelling that no row has is refused when the module is loaded, with its line.
 
 `cargo xtask isa` writes this page from the rows and from what ran, and a test fails when it is stale. `cargo xtask isa --forms`
 prints the same for each form that was found in kernels of third parties.
+";
+
+const COMPOSED: &str = "
+## Made of others
+The parser writes these as statements of the rows above, which count for themselves: `lop3.(or|and).b32 d|p, a, b, c, e, q`
+(9.7.8.6), moves of vector registers (`mov.v2`, `mov.v4`), registers as arguments and results of calls.
 ";
 
 fn word(result: Result) -> &'static str {
@@ -86,6 +92,7 @@ fn page() -> String {
         written += chapter(&mut text, c);
     }
     assert_eq!(written, ROWS.len(), "rows of a chapter that is not listed");
+    text.push_str(COMPOSED);
     text.push_str(
         "\n## Refused\nThese families exist and are not executed: a module that has one of them is not loaded.\n\n",
     );

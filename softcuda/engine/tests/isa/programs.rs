@@ -161,6 +161,12 @@ fn all() -> Vec<Program> {
         p("9.7.12", "setp.eq.u32 %p1, %r0, 3; @%p1 exit; bra.uni N; trap; N: T: .branchtargets X, Y; and.b32 %r1, %r0, 1; brx.idx %r1, T; X: st.global.u32 [%d1], 5; ret; Y: st.global.u32 [%d1], 6;", |l| if l == 3 { 0 } else { 5 + (l & 1) }),
         p("9.7.12.5", "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %r0; call.uni (b), twice, (a); ld.param.b32 %r1, [b]; } st.global.u32 [%d1], %r1;", |l| 2 * l),
         p("9.7.12.5", "setp.lt.u32 %p1, %r0, 7; mov.u32 %r1, 1; @!%p1 bra E; { .param .b32 a; .param .b32 b; st.param.b32 [a], %r0; call (b), twice, (a); ld.param.b32 %r1, [b]; } E: st.global.u32 [%d1], %r1;", |l| if l < 7 { 2 * l } else { 1 }),
+        // p is true where the bits or q say so; q negated; the guard may be p itself, and d nobody's.
+        p("9.7.8.6", "setp.eq.u32 %p1, %r0, 0; lop3.or.b32 %r1|%p2, %r0, 6, 2, 0xc0, %p1; selp.u32 %r2, 100, 0, %p2; add.u32 %r1, %r1, %r2; st.global.u32 [%d1], %r1;", |l| (l & 6) + if l == 0 || l & 6 != 0 { 100 } else { 0 }),
+        p("9.7.8.6", "setp.ge.u32 %p1, %r0, 16; mov.u32 %r1, 50; @!%p1 lop3.and.b32 %r1|%p1, %r0, 1, 0, 0xc0, !%p1; lop3.and.b32 _|%p2, %r0, 2, 0, 0xc0, %p1; selp.u32 %r2, 100, 0, %p1; selp.u32 %r3, 1000, 0, %p2; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.u32 [%d1], %r1;", |l| {
+            let (r, p) = if l >= 16 { (50, true) } else { (l & 1, l & 1 != 0) };
+            r + 100 * u32::from(p) + 1000 * u32::from(p && l & 2 != 0)
+        }),
         p("9.7.19", "griddepcontrol.wait; griddepcontrol.launch_dependents; nanosleep.u32 10; pmevent 1; brkpt; st.global.u32 [%d1], 1;", |_| 1),
         p("9.7.9.3", "{ .reg .b8 %c<4>; .reg .b16 %w; mov.b32 {%c0, %c1, %c2, %c3}, 0x12345678; mov.b16 %w, {%c1, 0}; mov.b16 {%c1, _}, %w; mov.b32 %r1, {%c3, %c2, %c1, %c0}; st.global.u32 [%d1], %r1; }", |_| 0x7856_3412),
         p("9.7.9.3", "{ .reg .b8 %c; cvt.rzi.s8.f32 %c, 0fC0000000; mov.b16 %h2, {%c, %c}; mov.b32 %r1, {%h2, 0}; st.global.u32 [%d1], %r1; }", |_| 0xfefe),
