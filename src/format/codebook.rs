@@ -143,14 +143,14 @@ pub enum Spread<G, W> {
         zero: G,
     },
     /// Per row (values): range = f16((max - min) / 2), zero = f16((max + min) / 2) of the row without its outlier slots'
-    /// worth of largest |x|; [rows] each.
+    /// worth of largest |x|; `[rows]` each.
     Row {
         /// Half width.
         range: W,
         /// Centre.
         zero: W,
     },
-    /// Per row, for tables of a unit variance: range = f16(sqrt(mean of squares)), no centre; [rows].
+    /// Per row, for tables of a unit variance: range = f16(sqrt(mean of squares)), no centre; `[rows]`.
     Norm {
         /// Root of the mean of the squares.
         range: W,

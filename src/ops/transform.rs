@@ -1,6 +1,6 @@
 //! Offset, smoothing and rotation of a matrix; defined by [`crate::reference::transform`], with which results agree bit
 //! for bit. The quantizers of [`super::ggml`] and [`super::codebook`] take the same [`Transform`] and apply it on the way, as
-//! does [`quantize`] for the schemes of [`super::quantize`].
+//! does [`quantize()`] for the schemes of [`super::quantize`].
 //!
 //! Any alignment and stride is correct. The accesses are wide (16 bytes) when both matrices are 16-byte aligned and their
 //! row stride is a multiple of 16 bytes.

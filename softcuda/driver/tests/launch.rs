@@ -251,7 +251,7 @@ fn modules_are_refused_for_their_own_reasons() {
     assert_eq!(load(&PTX.replace("mul.lo.s32 %r8", "frobnicate.s32 %r8")), CUresult::CUDA_ERROR_INVALID_PTX);
     let too_large = PTX.replace(".extern .shared .align 16 .b8 stage[]", ".shared .align 16 .b8 stage[49153]");
     assert_eq!(load(&too_large), CUresult::CUDA_ERROR_INVALID_PTX);
-    assert!(client::last_explanation().unwrap().contains("entry function staged"));
+    assert!(client::last_explanation().unwrap().contains("more than 49152 bytes of .shared variables"));
     assert_eq!(load("hello"), CUresult::CUDA_ERROR_INVALID_IMAGE);
     assert_eq!(load("\x7fELF"), CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU);
     // The JIT error log says where.

@@ -5,7 +5,7 @@ use super::abi::{In, Out};
 use super::init;
 use super::result::{CUresult, Done};
 use crate::state::{Driver, modes};
-use softcuda_engine::{Kernel, LoadErrorKind, Model, Module};
+use softcuda_engine::{LoadErrorKind, Model, Module};
 use std::ffi::c_char;
 
 /// Why an image is refused: the code and the sentence for the JIT error log.
@@ -70,16 +70,8 @@ pub fn ptx<'a>(image: &'a [u8], model: &Model) -> Result<&'a str, Refusal> {
 
 /// Makes the text executable; its variables are placed in the device's memory.
 pub fn compile(driver: &Driver, text: &str) -> Result<Module, Refusal> {
-    let model = driver.model();
     match modes::with(driver, || Module::load(&driver.device, text)) {
-        Ok(module) => match module.kernels().iter().find(|k| k.static_shared > model.default_shared_per_block) {
-            Some(Kernel { name, .. }) => {
-                let most = model.default_shared_per_block;
-                let why = format!("entry function {name} declares more than {most} bytes of shared memory");
-                Err(Refusal(CUresult::INVALID_PTX, why))
-            }
-            None => Ok(module),
-        },
+        Ok(module) => Ok(module),
         Err(error) => {
             let code = match error.kind {
                 LoadErrorKind::Target => CUresult::NO_BINARY_FOR_GPU,
