@@ -114,6 +114,11 @@ impl<T> In<T> {
         self.0.is_null()
     }
 
+    /// The array's address.
+    pub fn address(self) -> usize {
+        self.0 as usize
+    }
+
     pub fn null() -> In<T> {
         In(std::ptr::null())
     }

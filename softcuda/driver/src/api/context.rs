@@ -172,7 +172,7 @@ pub extern "C" fn cuCtxSetFlags(flags: u32) -> CUresult {
 }
 
 /// Defaults of `CUlimit` by number; limits that are not here are not supported.
-const LIMITS: [(u32, usize); 6] = [(0, 1024), (1, 1 << 20), (2, 8 << 20), (3, 2), (4, 2048), (5, 64)];
+const LIMITS: [(u32, usize); 7] = [(0, 1024), (1, 1 << 20), (2, 8 << 20), (3, 2), (4, 2048), (5, 64), (6, 0)];
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxGetLimit(out: Out<usize>, limit: u32) -> CUresult {
@@ -224,4 +224,32 @@ pub extern "C" fn cuCtxEnablePeerAccess(_peer: CUcontext, _flags: u32) -> CUresu
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxDisablePeerAccess(_peer: CUcontext) -> CUresult {
     in_context(|_, _| Err(CUresult::PEER_ACCESS_NOT_ENABLED))
+}
+
+/// Old form of taking part in a context: the current one, counted by nobody.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxAttach(out: Out<CUcontext>, flags: u32) -> CUresult {
+    in_context(|_, context| if flags == 0 { out.set(context.handle) } else { Err(CUresult::INVALID_VALUE) })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxDetach(handle: CUcontext) -> CUresult {
+    in_context(|_, context| if context.handle == handle { Ok(()) } else { Err(CUresult::INVALID_CONTEXT) })
+}
+
+/// Banks of four bytes, as every GPU modelled has them.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxGetSharedMemConfig(out: Out<u32>) -> CUresult {
+    in_context(|_, _| out.set(1))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSetSharedMemConfig(config: u32) -> CUresult {
+    in_context(|_, _| if config <= 2 { Ok(()) } else { Err(CUresult::INVALID_VALUE) })
+}
+
+/// No line of the cache is persisting here.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxResetPersistingL2Cache() -> CUresult {
+    in_context(|_, _| Ok(()))
 }

@@ -5,6 +5,7 @@ use super::copy::submit;
 use super::in_context;
 use super::result::{CUresult, Done};
 use crate::state::allocation::Place;
+use crate::state::table::Handle;
 use crate::state::work::Copy;
 use crate::state::{CUstream, Driver};
 
@@ -64,8 +65,9 @@ struct End3D {
     height: usize,
 }
 
-/// `CUDA_MEMCPY3D`.
+/// `CUDA_MEMCPY3D`, and `CUDA_MEMCPY3D_PEER`, which has contexts at the reserved places.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Copy3D {
     from: End3D,
     to: End3D,
@@ -94,6 +96,25 @@ impl Copy2D {
 }
 
 impl Copy3D {
+    /// The copy as the API describes it, from its own start.
+    pub fn of(copy: &Copy) -> Copy3D {
+        let end = |place: Place, pitch: usize, slice: usize| {
+            let (kind, host, device) = match place {
+                Place::Host(host) => (HOST, host, 0),
+                Place::Device(address) => (DEVICE, Host(std::ptr::null_mut()), address),
+            };
+            let height = slice.checked_div(pitch).unwrap_or(0);
+            End3D { x: 0, y: 0, z: 0, level: 0, kind, host, device, array: 0, reserved: 0, pitch, height }
+        };
+        Copy3D {
+            from: end(copy.from, copy.from_pitch, copy.from_slice),
+            to: end(copy.to, copy.to_pitch, copy.to_slice),
+            width: copy.width,
+            height: copy.rows,
+            depth: copy.slices,
+        }
+    }
+
     /// The copy with its starts worked out. A pitch or height of 0 is that of the box itself.
     pub fn resolve(&self, driver: &Driver) -> Done<Copy> {
         let end = |e: &End3D| {
@@ -146,4 +167,25 @@ pub extern "C" fn cuMemcpy3D_v2(copy: In<Copy3D>) -> CUresult {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpy3DAsync_v2(copy: In<Copy3D>, stream: CUstream) -> CUresult {
     copy.one().map_or_else(|code| code, |copy| shaped(copy, Some(stream)))
+}
+
+/// A copy between contexts, which share the one device.
+fn peer(copy: In<Copy3D>, stream: Option<CUstream>) -> CUresult {
+    in_context(|driver, context| {
+        let copy = copy.one()?;
+        for handle in [copy.from.reserved, copy.to.reserved] {
+            driver.contexts.get(Handle::new(handle)).ok_or(CUresult::INVALID_CONTEXT)?;
+        }
+        submit(driver, context, copy.resolve(driver)?, stream)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpy3DPeer(copy: In<Copy3D>) -> CUresult {
+    peer(copy, None)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpy3DPeerAsync(copy: In<Copy3D>, stream: CUstream) -> CUresult {
+    peer(copy, Some(stream))
 }

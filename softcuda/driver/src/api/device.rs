@@ -1,6 +1,6 @@
 //! Device management and the primary context. There is one device, ordinal 0.
 
-use super::abi::Out;
+use super::abi::{In, Out, Text};
 use super::entry;
 use super::result::{CUresult, Done};
 use crate::state::table::lock;
@@ -215,6 +215,103 @@ pub extern "C" fn cuDeviceCanAccessPeer(can: Out<c_int>, device: CUdevice, peer:
     })
 }
 
+/// There is no second device to be a peer.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceGetP2PAttribute(
+    _out: Out<c_int>,
+    _attribute: u32,
+    device: CUdevice,
+    peer: CUdevice,
+) -> CUresult {
+    entry(|| {
+        check(device)?;
+        check(peer)?;
+        Err(CUresult::INVALID_DEVICE)
+    })
+}
+
+/// Where the device pretends to be.
+const BUS_ID: &str = "0000:00:00.0";
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceGetByPCIBusId(out: Out<CUdevice>, id: Text) -> CUresult {
+    entry(|| {
+        driver()?;
+        let id = id.str()?;
+        // Domain and function may be left out.
+        let matches = [BUS_ID, "00:00.0", "0000:00:00", "00:00"].contains(&id);
+        if matches { out.set(0) } else { Err(CUresult::INVALID_DEVICE) }
+    })
+}
+
+/// `CUdevprop`, the old form of attributes.
+#[repr(C)]
+pub struct Properties {
+    max_threads_per_block: c_int,
+    max_block: [c_int; 3],
+    max_grid: [c_int; 3],
+    shared_per_block: c_int,
+    constant_memory: c_int,
+    warp_size: c_int,
+    pitch: c_int,
+    registers_per_block: c_int,
+    clock_rate: c_int,
+    texture_alignment: c_int,
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceGetProperties(out: Out<Properties>, device: CUdevice) -> CUresult {
+    entry(|| {
+        check(device)?;
+        let model = modes::config().model;
+        let of = |number| device_attribute(&model, number).unwrap_or(0);
+        out.set(Properties {
+            max_threads_per_block: of(1),
+            max_block: [of(2), of(3), of(4)],
+            max_grid: [of(5), of(6), of(7)],
+            shared_per_block: of(8),
+            constant_memory: of(9),
+            warp_size: of(10),
+            pitch: of(11),
+            registers_per_block: of(12),
+            clock_rate: of(13),
+            texture_alignment: of(14),
+        })
+    })
+}
+
+/// Contexts cannot be bound to a part of the device.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceGetExecAffinitySupport(out: Out<c_int>, _kind: u32, device: CUdevice) -> CUresult {
+    entry(|| {
+        check(device)?;
+        out.set(0)
+    })
+}
+
+/// Graphs keep no memory that could be given back.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceGraphMemTrim(device: CUdevice) -> CUresult {
+    entry(|| check(device))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceGetGraphMemAttribute(device: CUdevice, attribute: u32, value: Out<u64>) -> CUresult {
+    entry(|| {
+        check(device)?;
+        if attribute <= 3 { value.set(0) } else { Err(CUresult::INVALID_VALUE) }
+    })
+}
+
+/// High-water marks (attributes 1 and 3) can be reset.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDeviceSetGraphMemAttribute(device: CUdevice, attribute: u32, value: In<u64>) -> CUresult {
+    entry(|| {
+        check(device)?;
+        if matches!(attribute, 1 | 3) && *value.one()? == 0 { Ok(()) } else { Err(CUresult::INVALID_VALUE) }
+    })
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetPCIBusId(out: Out<c_char>, length: c_int, device: CUdevice) -> CUresult {
     entry(|| {
@@ -223,7 +320,7 @@ pub extern "C" fn cuDeviceGetPCIBusId(out: Out<c_char>, length: c_int, device: C
         if out.is_null() {
             return Err(CUresult::INVALID_VALUE);
         }
-        out.fill("0000:00:00.0".bytes().take(room - 1).chain([0]).map(|b| b as c_char), room);
+        out.fill(BUS_ID.bytes().take(room - 1).chain([0]).map(|b| b as c_char), room);
         Ok(())
     })
 }

@@ -8,6 +8,7 @@ use crate::state::capture;
 use crate::state::context::Context;
 use crate::state::stream::{Event, Recorded};
 use crate::state::table::lock;
+use crate::state::work::Work;
 use crate::state::{CUevent, CUstream, Driver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -36,11 +37,17 @@ pub extern "C" fn cuEventDestroy_v2(handle: CUevent) -> CUresult {
     in_context(|driver, _| driver.events.remove(handle).map(|_| ()).ok_or(CUresult::INVALID_HANDLE))
 }
 
-fn record(handle: CUevent, stream: CUstream) -> CUresult {
+/// `CU_EVENT_RECORD_EXTERNAL`: in a capture the record is a node of the graph.
+const EXTERNAL: u32 = 1;
+
+fn record(handle: CUevent, stream: CUstream, flags: u32) -> CUresult {
     in_context(|driver, context| {
         let stream = context.stream(driver, stream)?;
         let event = find(driver, context, handle)?;
         capture::refuse_implicit(context, &stream)?;
+        if flags == EXTERNAL && capture::record(&stream, || Work::RecordEvent(event.clone()))? {
+            return Ok(());
+        }
         if !capture::record_event(&stream, &event)? {
             let pending = driver.pending(context, &stream);
             *lock(&event.last) =
@@ -52,12 +59,12 @@ fn record(handle: CUevent, stream: CUstream) -> CUresult {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventRecord(handle: CUevent, stream: CUstream) -> CUresult {
-    record(handle, stream)
+    record(handle, stream, 0)
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventRecordWithFlags(handle: CUevent, stream: CUstream, flags: u32) -> CUresult {
-    if flags > 1 { CUresult::INVALID_VALUE } else { record(handle, stream) }
+    if flags > 1 { CUresult::INVALID_VALUE } else { record(handle, stream, flags) }
 }
 
 /// An event inside a capture has no time to be done at: asking spoils the capture.

@@ -1,8 +1,7 @@
 //! Graphs: making, reading, changing. Capture (`stream`) makes most of them.
 
-use super::abi::{Host, In, Out};
+use super::abi::Out;
 use super::entry;
-use super::launch::Shape;
 use super::result::{CUresult, Done};
 use crate::state::graph::{CUgraphNode, Graph, NodeName};
 use crate::state::table::lock;
@@ -18,10 +17,17 @@ pub fn find(graph: CUgraph) -> Done<(&'static Driver, Arc<Mutex<Graph>>)> {
 /// Lets nodes be found by their handles.
 pub fn name_nodes(driver: &Driver, graph: CUgraph) -> Done {
     let nodes = driver.graphs.get(graph).ok_or(CUresult::INVALID_VALUE)?;
-    for (index, node) in lock(&nodes).nodes.iter().enumerate() {
-        driver.nodes.put(node.name, NodeName { kind: node.work.kind(), graph, index });
+    for node in &lock(&nodes).nodes {
+        driver.nodes.put(node.name, NodeName { kind: node.work.kind(), graph });
     }
     Ok(())
+}
+
+/// A graph whose nodes are about to be given out; a capture adds nodes that nobody has asked for yet.
+fn find_named(graph: CUgraph) -> Done<(&'static Driver, Arc<Mutex<Graph>>)> {
+    let found = find(graph)?;
+    name_nodes(found.0, graph)?;
+    Ok(found)
 }
 
 #[unsafe(no_mangle)]
@@ -70,18 +76,19 @@ fn give<T: Copy>(list: &[T], null: T, place: Out<T>, count: Out<usize>) -> Done 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphGetNodes(graph: CUgraph, nodes: Out<CUgraphNode>, count: Out<usize>) -> CUresult {
     entry(|| {
-        let names: Vec<_> = lock(&find(graph)?.1).nodes.iter().map(|n| n.name).collect();
+        let (_, graph) = find_named(graph)?;
+        let names: Vec<_> = lock(&graph).nodes.iter().map(|n| n.name).collect();
         give(&names, CUgraphNode::NULL, nodes, count)
     })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphGetRootNodes(graph: CUgraph, nodes: Out<CUgraphNode>, count: Out<usize>) -> CUresult {
-    entry(|| give(&lock(&find(graph)?.1).roots(), CUgraphNode::NULL, nodes, count))
+    entry(|| give(&lock(&find_named(graph)?.1).roots(), CUgraphNode::NULL, nodes, count))
 }
 
 fn edges(graph: CUgraph, from: Out<CUgraphNode>, to: Out<CUgraphNode>, count: Out<usize>) -> Done {
-    let (_, graph) = find(graph)?;
+    let (_, graph) = find_named(graph)?;
     let (starts, ends): (Vec<_>, Vec<_>) = lock(&graph).edges().into_iter().unzip();
     if from.is_null() != to.is_null() {
         return Err(CUresult::INVALID_VALUE);
@@ -120,7 +127,7 @@ pub extern "C" fn cuGraphGetEdges_v2(
     })
 }
 
-/// A node's graph and place in it.
+/// A node's kind and graph; a destroyed one is `INVALID_VALUE`.
 pub fn node(handle: CUgraphNode) -> Done<(&'static Driver, Arc<NodeName>)> {
     let driver = driver()?;
     Ok((driver, driver.nodes.get(handle).ok_or(CUresult::INVALID_VALUE)?))
@@ -131,17 +138,45 @@ pub extern "C" fn cuGraphNodeGetType(handle: CUgraphNode, kind: Out<u32>) -> CUr
     entry(|| kind.set(node(handle)?.1.kind))
 }
 
-fn dependencies(handle: CUgraphNode, out: Out<CUgraphNode>, count: Out<usize>) -> Done {
+/// A node's index in the graph; a node of another graph is `INVALID_VALUE`.
+pub fn place(graph: CUgraph, name: CUgraphNode) -> Done<usize> {
+    if node(name)?.1.graph != graph {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    lock(&find(graph)?.1).position(name).ok_or(CUresult::INVALID_VALUE)
+}
+
+/// The nodes before this one, or after it.
+fn neighbours(handle: CUgraphNode, before: bool, out: Out<CUgraphNode>, count: Out<usize>) -> Done {
     let (_, name) = node(handle)?;
+    let index = place(name.graph, handle)?;
     let (_, graph) = find(name.graph)?;
     let graph = lock(&graph);
-    let before: Vec<_> = graph.nodes[name.index].after.iter().map(|i| graph.nodes[*i].name).collect();
-    give(&before, CUgraphNode::NULL, out, count)
+    let names: Vec<_> = if before {
+        graph.nodes[index].after.iter().map(|i| graph.nodes[*i].name).collect()
+    } else {
+        graph.nodes.iter().filter(|n| n.after.contains(&index)).map(|n| n.name).collect()
+    };
+    give(&names, CUgraphNode::NULL, out, count)
+}
+
+/// [`neighbours`] with edge data, which is always the default.
+fn neighbours_with_data(
+    handle: CUgraphNode,
+    before: bool,
+    out: Out<CUgraphNode>,
+    data: Out<u64>,
+    count: Out<usize>,
+) -> Done {
+    if !data.is_null() {
+        data.fill(std::iter::repeat(0), count.get()?);
+    }
+    neighbours(handle, before, out, count)
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphNodeGetDependencies(node: CUgraphNode, out: Out<CUgraphNode>, count: Out<usize>) -> CUresult {
-    entry(|| dependencies(node, out, count))
+    entry(|| neighbours(node, true, out, count))
 }
 
 #[unsafe(no_mangle)]
@@ -151,11 +186,40 @@ pub extern "C" fn cuGraphNodeGetDependencies_v2(
     data: Out<u64>,
     count: Out<usize>,
 ) -> CUresult {
+    entry(|| neighbours_with_data(node, true, out, data, count))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphNodeGetDependentNodes(
+    node: CUgraphNode,
+    out: Out<CUgraphNode>,
+    count: Out<usize>,
+) -> CUresult {
+    entry(|| neighbours(node, false, out, count))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphNodeGetDependentNodes_v2(
+    node: CUgraphNode,
+    out: Out<CUgraphNode>,
+    data: Out<u64>,
+    count: Out<usize>,
+) -> CUresult {
+    entry(|| neighbours_with_data(node, false, out, data, count))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphNodeGetContainingGraph(handle: CUgraphNode, out: Out<CUgraph>) -> CUresult {
+    entry(|| out.set(node(handle)?.1.graph))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphNodeFindInClone(out: Out<CUgraphNode>, original: CUgraphNode, clone: CUgraph) -> CUresult {
     entry(|| {
-        if !data.is_null() {
-            data.fill(std::iter::repeat(0), count.get()?);
-        }
-        dependencies(node, out, count)
+        let (_, graph) = find(clone)?;
+        let graph = lock(&graph);
+        let copy = graph.nodes.iter().find(|n| n.original == Some(original)).ok_or(CUresult::INVALID_VALUE)?;
+        out.set(copy.name)
     })
 }
 
@@ -173,52 +237,5 @@ pub extern "C" fn cuGraphDebugDotPrint(graph: CUgraph, path: super::abi::Text, _
         }
         text += "}\n";
         std::fs::write(path.str()?, text).map_err(|_| CUresult::OPERATING_SYSTEM)
-    })
-}
-
-/// `CUkernelNodeParams` of API version 12 and later.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct KernelNodeParams {
-    function: crate::state::CUfunction,
-    grid: [u32; 3],
-    block: [u32; 3],
-    dynamic_shared: u32,
-    params: In<Host>,
-    extra: In<usize>,
-    kernel: usize,
-    context: crate::state::CUcontext,
-}
-
-impl KernelNodeParams {
-    pub fn function(&self) -> crate::state::CUfunction {
-        self.function
-    }
-
-    /// The parameter lists and the shape.
-    pub fn launch(&self) -> ((In<Host>, In<usize>), Shape) {
-        let KernelNodeParams { grid, block, dynamic_shared, .. } = *self;
-        ((self.params, self.extra), Shape { grid, block, dynamic_shared, cooperative: false })
-    }
-}
-
-/// The launch of a kernel node. Parameters were copied at capture and have no place in the program any more: both lists come back null.
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGraphKernelNodeGetParams_v2(handle: CUgraphNode, out: Out<KernelNodeParams>) -> CUresult {
-    entry(|| {
-        let (driver, name) = node(handle)?;
-        let (_, graph) = find(name.graph)?;
-        let work = lock(&graph).nodes[name.index].work.clone();
-        let crate::state::work::Work::Kernel(kernel) = &*work else { return Err(CUresult::INVALID_VALUE) };
-        out.set(KernelNodeParams {
-            function: driver.functions.handle_of(&kernel.function).ok_or(CUresult::INVALID_HANDLE)?,
-            grid: kernel.grid,
-            block: kernel.block,
-            dynamic_shared: kernel.dynamic_shared,
-            params: In::null(),
-            extra: In::null(),
-            kernel: 0,
-            context: kernel.function.context,
-        })
     })
 }

@@ -1,16 +1,19 @@
 //! Instantiated graphs.
 
 use super::abi::{In, Out};
-use super::entry;
+use super::copy_shapes::Copy3D;
 use super::graph::find;
-use super::result::CUresult;
-use super::{function, in_context, launch};
+use super::graph_params::{self, FillParams, HostParams, KernelNodeParams, KernelParams, NodeParams};
+use super::result::{CUresult, Done};
+use super::{entry, in_context};
 use crate::state::capture::{record, refuse_implicit, refuse_wait};
-use crate::state::graph::{CUgraphNode, Exec};
+use crate::state::context::Context;
+use crate::state::graph::{CUgraphNode, Exec, Node};
 use crate::state::table::lock;
 use crate::state::work::Work;
-use crate::state::{CUgraph, CUgraphExec, CUstream, driver};
+use crate::state::{CUcontext, CUevent, CUgraph, CUgraphExec, CUstream, Driver, driver};
 use std::ffi::c_char;
+use std::sync::Arc;
 
 /// `CUgraphInstantiate_flags`.
 const AUTO_FREE_ON_LAUNCH: u64 = 1;
@@ -122,50 +125,161 @@ const UPDATED: u32 = 0;
 const TOPOLOGY_CHANGED: u32 = 2;
 const TYPE_CHANGED: u32 = 3;
 
-/// Takes the work of another graph of the same shape.
+/// Takes the work of another graph of the same shape; gives a number of `CUgraphExecUpdateResult`.
+fn update(exec: CUgraphExec, graph: CUgraph) -> Done<u32> {
+    let exec = driver()?.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
+    let new = lock(&find(graph)?.1).ordered().ok_or(CUresult::INVALID_VALUE)?;
+    let mut old = lock(&exec.graph);
+    let nodes = || old.nodes.iter().zip(&new.nodes);
+    if old.nodes.len() != new.nodes.len() || nodes().any(|(o, n)| o.after != n.after) {
+        return Ok(TOPOLOGY_CHANGED);
+    }
+    if nodes().any(|(o, n)| o.work.kind() != n.work.kind()) {
+        return Ok(TYPE_CHANGED);
+    }
+    for (place, node) in old.nodes.iter_mut().zip(new.nodes) {
+        place.work = node.work;
+    }
+    Ok(UPDATED)
+}
+
+fn verdict(result: u32) -> Done {
+    if result == UPDATED { Ok(()) } else { Err(CUresult::GRAPH_EXEC_UPDATE_FAILURE) }
+}
+
 #[unsafe(no_mangle)]
-pub extern "C" fn cuGraphExecUpdate_v2(exec: CUgraphExec, graph: CUgraph, result: Out<UpdateResult>) -> CUresult {
+pub extern "C" fn cuGraphExecUpdate_v2(exec: CUgraphExec, graph: CUgraph, out: Out<UpdateResult>) -> CUresult {
     entry(|| {
-        let exec = driver()?.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
-        let new = lock(&find(graph)?.1).ordered().ok_or(CUresult::INVALID_VALUE)?;
-        let mut old = lock(&exec.graph);
-        let nodes = || old.nodes.iter().zip(&new.nodes);
-        let verdict = if old.nodes.len() != new.nodes.len() || nodes().any(|(o, n)| o.after != n.after) {
-            TOPOLOGY_CHANGED
-        } else if nodes().any(|(o, n)| o.work.kind() != n.work.kind()) {
-            TYPE_CHANGED
-        } else {
-            UPDATED
-        };
-        result.set(UpdateResult { result: verdict, node: CUgraphNode::NULL, from: CUgraphNode::NULL })?;
-        if verdict != UPDATED {
-            return Err(CUresult::GRAPH_EXEC_UPDATE_FAILURE);
+        let result = update(exec, graph)?;
+        out.set(UpdateResult { result, node: CUgraphNode::NULL, from: CUgraphNode::NULL })?;
+        verdict(result)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecUpdate(
+    exec: CUgraphExec,
+    graph: CUgraph,
+    node: Out<CUgraphNode>,
+    out: Out<u32>,
+) -> CUresult {
+    entry(|| {
+        let result = update(exec, graph)?;
+        node.set_if_wanted(CUgraphNode::NULL);
+        out.set(result)?;
+        verdict(result)
+    })
+}
+
+/// Gives a node of an instantiated graph work of the same kind; the graph itself keeps its own.
+fn replace(
+    exec: CUgraphExec,
+    handle: CUgraphNode,
+    make: impl FnOnce(&'static Driver, &Arc<Context>) -> Done<Work>,
+) -> CUresult {
+    in_context(|driver, context| {
+        let exec = driver.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
+        let work = make(driver, context)?;
+        let mut graph = lock(&exec.graph);
+        let index = graph.position(handle).ok_or(CUresult::INVALID_VALUE)?;
+        if graph.nodes[index].work.kind() != work.kind() {
+            return Err(CUresult::INVALID_VALUE);
         }
-        for (place, node) in old.nodes.iter_mut().zip(new.nodes) {
-            place.work = node.work;
-        }
+        graph.nodes[index].work = work.into();
         Ok(())
     })
 }
 
-/// New launch parameters for one kernel node of an instantiated graph; the graph itself keeps its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecKernelNodeSetParams(
+    exec: CUgraphExec,
+    node: CUgraphNode,
+    params: In<KernelParams>,
+) -> CUresult {
+    replace(exec, node, |driver, context| graph_params::kernel(driver, context, *params.one()?, 0))
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphExecKernelNodeSetParams_v2(
     exec: CUgraphExec,
-    handle: CUgraphNode,
-    params: In<super::graph::KernelNodeParams>,
+    node: CUgraphNode,
+    params: In<KernelNodeParams>,
 ) -> CUresult {
-    in_context(|driver, context| {
-        let exec = driver.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
-        let params = params.one()?;
-        let function = function::find(driver, context, params.function())?;
+    replace(exec, node, |driver, context| params.one()?.work(driver, context))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecMemcpyNodeSetParams(
+    exec: CUgraphExec,
+    node: CUgraphNode,
+    copy: In<Copy3D>,
+    _context: CUcontext,
+) -> CUresult {
+    replace(exec, node, |driver, _| Ok(Work::Copy(copy.one()?.resolve(driver)?)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecMemsetNodeSetParams(
+    exec: CUgraphExec,
+    node: CUgraphNode,
+    params: In<FillParams>,
+    _context: CUcontext,
+) -> CUresult {
+    replace(exec, node, |_, _| params.one()?.work())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecHostNodeSetParams(
+    exec: CUgraphExec,
+    node: CUgraphNode,
+    params: In<HostParams>,
+) -> CUresult {
+    replace(exec, node, |_, _| params.one()?.work())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecChildGraphNodeSetParams(exec: CUgraphExec, node: CUgraphNode, child: CUgraph) -> CUresult {
+    replace(exec, node, |_, _| graph_params::child(child))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecEventRecordNodeSetEvent(exec: CUgraphExec, node: CUgraphNode, event: CUevent) -> CUresult {
+    replace(exec, node, |driver, _| graph_params::record_event(driver, event))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecEventWaitNodeSetEvent(exec: CUgraphExec, node: CUgraphNode, event: CUevent) -> CUresult {
+    replace(exec, node, |driver, _| graph_params::wait_event(driver, event))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecNodeSetParams(exec: CUgraphExec, node: CUgraphNode, params: In<NodeParams>) -> CUresult {
+    replace(exec, node, |driver, context| graph_params::any(driver, context, params))
+}
+
+/// Kernel, copy and fill nodes can be switched off.
+fn switch(exec: CUgraphExec, handle: CUgraphNode, body: impl FnOnce(&mut Node) -> Done) -> CUresult {
+    entry(|| {
+        let exec = driver()?.execs.get(exec).ok_or(CUresult::INVALID_VALUE)?;
         let mut graph = lock(&exec.graph);
-        let place = graph.nodes.iter_mut().find(|n| n.name == handle).ok_or(CUresult::INVALID_VALUE)?;
-        if !matches!(&*place.work, Work::Kernel(_)) {
+        let index = graph.position(handle).ok_or(CUresult::INVALID_VALUE)?;
+        let node = &mut graph.nodes[index];
+        if !matches!(&*node.work, Work::Kernel(_) | Work::Copy(_) | Work::Fill(_)) {
             return Err(CUresult::INVALID_VALUE);
         }
-        let (lists, shape) = params.launch();
-        place.work = Work::Kernel(launch::prepare(function, &driver.model(), shape, lists.0, lists.1)?).into();
+        body(node)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphNodeSetEnabled(exec: CUgraphExec, node: CUgraphNode, enabled: u32) -> CUresult {
+    switch(exec, node, |node| {
+        node.enabled = enabled != 0;
         Ok(())
     })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphNodeGetEnabled(exec: CUgraphExec, node: CUgraphNode, out: Out<u32>) -> CUresult {
+    switch(exec, node, |node| out.set(node.enabled.into()))
 }

@@ -108,8 +108,7 @@ pub fn prepare(
 ) -> Done<KernelWork> {
     check(&function, model, &shape)?;
     let params = parameters(&function, params, extra)?;
-    let Shape { grid, block, dynamic_shared, cooperative } = shape;
-    Ok(KernelWork { function, grid, block, dynamic_shared, cooperative, params })
+    Ok(KernelWork::new(function, shape, params))
 }
 
 fn launch(handle: CUfunction, shape: Shape, stream: CUstream, params: In<Host>, extra: In<usize>) -> CUresult {

@@ -1,11 +1,12 @@
 //! Device memory: allocation, freeing, sizes.
 
-use super::abi::Out;
+use super::abi::{In, Out};
 use super::in_context;
 use super::result::{CUresult, Done};
 use crate::state::allocation::Origin;
 use crate::state::capture::{enter_waiting, record, refuse_implicit};
 use crate::state::context::Context;
+use crate::state::pool::Pool;
 use crate::state::work::Work;
 use crate::state::{CUstream, Driver};
 
@@ -48,13 +49,20 @@ pub extern "C" fn cuMemFree_v2(address: u64) -> CUresult {
 }
 
 /// Stream-ordered allocation. In a capture the memory is made at once and its node stands for it.
-pub fn allocate_async(driver: &Driver, context: &Context, out: Out<u64>, bytes: usize, stream: CUstream) -> Done {
+pub fn allocate_async(
+    driver: &Driver,
+    context: &Context,
+    out: Out<u64>,
+    bytes: usize,
+    pool: &Pool,
+    stream: CUstream,
+) -> Done {
     if out.is_null() {
         return Err(CUresult::INVALID_VALUE);
     }
     let stream = context.stream(driver, stream)?;
     refuse_implicit(context, &stream)?;
-    let address = driver.allocate(context.handle, bytes)?;
+    let address = driver.allocate_from(context.handle, bytes, pool)?;
     if let Err(code) = record(&stream, || Work::Allocate(address)) {
         driver.free(address)?;
         return Err(code);
@@ -64,7 +72,7 @@ pub fn allocate_async(driver: &Driver, context: &Context, out: Out<u64>, bytes: 
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemAllocAsync(out: Out<u64>, bytes: usize, stream: CUstream) -> CUresult {
-    in_context(|driver, context| allocate_async(driver, context, out, bytes, stream))
+    in_context(|driver, context| allocate_async(driver, context, out, bytes, &*driver.current_pool()?, stream))
 }
 
 #[unsafe(no_mangle)]
@@ -119,6 +127,65 @@ pub struct Location {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemAdvise_v2(address: u64, _count: usize, _advice: u32, _location: Location) -> CUresult {
     in_context(|driver, _| managed(driver, address))
+}
+
+/// A hint, which softcuda has no use for.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemAdvise(address: u64, _count: usize, _advice: u32, _device: i32) -> CUresult {
+    in_context(|driver, _| managed(driver, address))
+}
+
+/// A hint, which softcuda has no use for.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemPrefetchAsync(address: u64, _count: usize, _device: i32, stream: CUstream) -> CUresult {
+    in_context(|driver, context| {
+        context.stream(driver, stream)?;
+        managed(driver, address)
+    })
+}
+
+/// Hints are not kept: memory is not read-mostly (attribute 1), and has no preferred, accessing or last prefetched place (2 to 4), which
+/// is device -2.
+fn range_attribute(data: Out<i32>, bytes: usize, attribute: u32) -> Done {
+    match (attribute, bytes) {
+        (1, 4) => data.set(0),
+        (2 | 4, 4) => data.set(-2),
+        (3, _) if bytes > 0 && bytes.is_multiple_of(4) => {
+            data.fill(std::iter::repeat_n(-2, bytes / 4), bytes / 4);
+            Ok(())
+        }
+        _ => Err(CUresult::INVALID_VALUE),
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemRangeGetAttribute(
+    data: Out<i32>,
+    bytes: usize,
+    attribute: u32,
+    address: u64,
+    _length: usize,
+) -> CUresult {
+    in_context(|driver, _| {
+        managed(driver, address)?;
+        range_attribute(data, bytes, attribute)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemRangeGetAttributes(
+    data: In<Out<i32>>,
+    bytes: In<usize>,
+    attributes: In<u32>,
+    count: usize,
+    address: u64,
+    _length: usize,
+) -> CUresult {
+    in_context(|driver, _| {
+        managed(driver, address)?;
+        let mut places = data.slice(count)?.iter().zip(bytes.slice(count)?).zip(attributes.slice(count)?);
+        places.try_for_each(|((data, bytes), attribute)| range_attribute(*data, *bytes, *attribute))
+    })
 }
 
 /// A hint, which softcuda has no use for.

@@ -15,8 +15,10 @@ pub mod event;
 pub mod fill;
 pub mod function;
 pub mod graph;
+pub mod graph_access;
 pub mod graph_exec;
 pub mod graph_nodes;
+pub mod graph_params;
 pub mod host;
 pub mod image;
 pub mod init;
@@ -33,6 +35,7 @@ pub mod refused;
 pub mod result;
 pub mod stream;
 pub mod symbols;
+pub mod user_object;
 pub mod versions;
 
 use crate::state::context::Context;

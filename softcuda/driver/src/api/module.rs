@@ -118,3 +118,22 @@ pub extern "C" fn cuModuleGetGlobal_v2(address: Out<u64>, bytes: Out<usize>, mod
 pub extern "C" fn cuModuleGetLoadingMode(out: Out<u32>) -> CUresult {
     super::entry(|| out.set(1))
 }
+
+/// PTX has no texture or surface references here.
+fn no_reference(out: Out<usize>, module: CUmodule, name: Text) -> CUresult {
+    in_context(|driver, context| {
+        find(driver, context, module)?;
+        name.str()?;
+        if out.is_null() { Err(CUresult::INVALID_VALUE) } else { Err(CUresult::NOT_FOUND) }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuModuleGetTexRef(out: Out<usize>, module: CUmodule, name: Text) -> CUresult {
+    no_reference(out, module, name)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuModuleGetSurfRef(out: Out<usize>, module: CUmodule, name: Text) -> CUresult {
+    no_reference(out, module, name)
+}

@@ -2,17 +2,17 @@
 
 use super::abi::{Callback, Host, In, Out};
 use super::result::{CUresult, Done};
-use super::{entry, in_context};
+use super::{entry, graph, in_context};
 use crate::state::capture::{self, Mode};
 use crate::state::context::Context;
 use crate::state::graph::CUgraphNode;
 use crate::state::stream::{InCapture, Kind, Stream};
 use crate::state::table::lock;
 use crate::state::work::Work;
-use crate::state::{CUcontext, CUevent, CUgraph, CUstream, Driver};
+use crate::state::{CUcontext, CUevent, CUgraph, CUstream, Driver, driver};
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 /// The highest priority, numerically the lowest.
 pub const GREATEST_PRIORITY: c_int = -5;
@@ -82,6 +82,9 @@ fn idle_check(driver: &Driver, context: &Context, handle: CUstream) -> Done<Arc<
     Ok(stream)
 }
 
+/// `CU_EVENT_WAIT_EXTERNAL`: in a capture the wait is a node of the graph.
+const EXTERNAL: u32 = 1;
+
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamWaitEvent(handle: CUstream, event: CUevent, flags: u32) -> CUresult {
     in_context(|driver, context| {
@@ -91,6 +94,9 @@ pub extern "C" fn cuStreamWaitEvent(handle: CUstream, event: CUevent, flags: u32
             return Err(CUresult::INVALID_VALUE);
         }
         capture::refuse_implicit(context, &stream)?;
+        if flags == EXTERNAL && capture::record(&stream, || Work::WaitEvent(event.clone()))? {
+            return Ok(());
+        }
         capture::wait_event(&stream, &event)
     })
 }
@@ -113,6 +119,16 @@ pub extern "C" fn cuStreamGetId(handle: CUstream, out: Out<u64>) -> CUresult {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamGetCtx(handle: CUstream, out: Out<CUcontext>) -> CUresult {
     in_context(|driver, context| out.set(context.stream(driver, handle)?.context))
+}
+
+/// There are no green contexts.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetCtx_v2(handle: CUstream, out: Out<CUcontext>, green: Out<usize>) -> CUresult {
+    in_context(|driver, context| {
+        let stream = context.stream(driver, handle)?;
+        green.set_if_wanted(0);
+        out.set(stream.context)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -138,6 +154,53 @@ pub extern "C" fn cuLaunchHostFunc(
     })
 }
 
+#[unsafe(no_mangle)]
+pub extern "C" fn cuLaunchHostFunc_v2(
+    handle: CUstream,
+    function: Option<unsafe extern "C" fn(*mut c_void)>,
+    data: Host,
+    sync_mode: u32,
+) -> CUresult {
+    if sync_mode > 1 { CUresult::INVALID_VALUE } else { cuLaunchHostFunc(handle, function, data) }
+}
+
+/// `CUstreamCallback`.
+type StreamCallback = unsafe extern "C" fn(CUstream, CUresult, *mut c_void);
+
+/// A stream callback on its way, as the argument of a host function.
+struct Called {
+    function: StreamCallback,
+    stream: CUstream,
+    data: Host,
+}
+
+/// Host function that calls a stream callback. Promise: `called` is a box of [`Called`] that nobody else has.
+unsafe extern "C" fn call_back(called: *mut c_void) {
+    // SAFETY: the promise above.
+    let Called { function, stream, data } = *unsafe { Box::from_raw(called.cast::<Called>()) };
+    // SAFETY: the program promises that it can be called so.
+    unsafe { function(stream, CUresult::SUCCESS, data.0) }
+}
+
+/// A host function by another name. It cannot be captured.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamAddCallback(
+    handle: CUstream,
+    function: Option<StreamCallback>,
+    data: Host,
+    flags: u32,
+) -> CUresult {
+    in_context(|driver, context| {
+        let function = function.filter(|_| flags == 0).ok_or(CUresult::INVALID_VALUE)?;
+        let stream = context.stream(driver, handle)?;
+        capture::refuse_wait(&stream)?;
+        capture::refuse_implicit(context, &stream)?;
+        let called = Box::into_raw(Box::new(Called { function, stream: handle, data }));
+        driver.start_host(context, &stream, Callback { function: Some(call_back), data: Host(called.cast()) });
+        Ok(())
+    })
+}
+
 /// Managed memory is visible to every stream in any case.
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamAttachMemAsync(handle: CUstream, address: u64, _length: usize, flags: u32) -> CUresult {
@@ -152,8 +215,61 @@ pub extern "C" fn cuStreamAttachMemAsync(handle: CUstream, address: u64, _length
 pub extern "C" fn cuStreamBeginCapture_v2(handle: CUstream, mode: u32) -> CUresult {
     in_context(|driver, context| {
         let mode = Mode::from_number(mode)?;
-        capture::begin(context, &context.stream(driver, handle)?, mode)
+        capture::begin(driver, context, &context.stream(driver, handle)?, mode, None)
     })
+}
+
+/// Capture into a graph of the program, after some of its nodes.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamBeginCaptureToGraph(
+    handle: CUstream,
+    into: CUgraph,
+    after: In<CUgraphNode>,
+    _data: In<u64>,
+    count: usize,
+    mode: u32,
+) -> CUresult {
+    in_context(|driver, context| {
+        let mode = Mode::from_number(mode)?;
+        let after = after.slice(count)?.iter().map(|n| graph::place(into, *n)).collect::<Done<Vec<_>>>()?;
+        let into = capture::Into { graph: into, nodes: graph::find(into)?.1, after };
+        capture::begin(driver, context, &context.stream(driver, handle)?, mode, Some(into))
+    })
+}
+
+fn update_tails(handle: CUstream, nodes: In<CUgraphNode>, count: usize, flags: u32) -> CUresult {
+    in_context(|driver, context| {
+        let stream = context.stream(driver, handle)?;
+        let part = lock(&stream.capturing).clone().ok_or(CUresult::ILLEGAL_STATE)?;
+        if flags > 1 {
+            return Err(CUresult::INVALID_VALUE);
+        }
+        graph::name_nodes(driver, part.capture.graph)?;
+        let nodes = nodes.slice(count)?.iter().map(|n| graph::place(part.capture.graph, *n));
+        capture::change_tails(&stream, &nodes.collect::<Done<Vec<_>>>()?, flags == 1)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamUpdateCaptureDependencies(
+    handle: CUstream,
+    nodes: In<CUgraphNode>,
+    count: usize,
+    flags: u32,
+) -> CUresult {
+    update_tails(handle, nodes, count, flags)
+}
+
+/// Edge data other than the default has no meaning here.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamUpdateCaptureDependencies_v2(
+    handle: CUstream,
+    nodes: In<CUgraphNode>,
+    _data: In<u64>,
+    count: usize,
+    flags: u32,
+) -> CUresult {
+    update_tails(handle, nodes, count, flags)
 }
 
 #[unsafe(no_mangle)]
@@ -163,10 +279,9 @@ pub extern "C" fn cuStreamEndCapture(handle: CUstream, out: Out<CUgraph>) -> CUr
             return Err(CUresult::INVALID_VALUE);
         }
         out.set(CUgraph::NULL)?;
-        let graph = capture::end(context, &*context.stream(driver, handle)?)?;
-        let graph = driver.graphs.insert(Mutex::new(graph));
-        super::graph::name_nodes(driver, graph)?;
-        out.set(graph)
+        let made = capture::end(driver, context, &*context.stream(driver, handle)?)?;
+        graph::name_nodes(driver, made)?;
+        out.set(made)
     })
 }
 
@@ -190,24 +305,30 @@ pub extern "C" fn cuStreamIsCapturing(handle: CUstream, out: Out<u32>) -> CUresu
     entry(|| out.set(status(handle)?.0))
 }
 
-/// The graph under construction has no handle of its own here, and its nodes get names when the capture ends: both come back null.
+/// The capture's number, its graph under construction, and the nodes that the stream's next work depends on.
 fn capture_info(
     handle: CUstream,
     out: Out<u32>,
     id: Out<u64>,
-    graph: Out<CUgraph>,
+    place: Out<CUgraph>,
     nodes: Out<*const CUgraphNode>,
     count: Out<usize>,
 ) -> Done {
     let (status, part) = status(handle)?;
     out.set(status)?;
     if let Some(part) = part {
+        graph::name_nodes(driver()?, part.capture.graph)?;
         id.set_if_wanted(part.capture.id);
-        graph.set_if_wanted(CUgraph::NULL);
-        nodes.set_if_wanted(std::ptr::null());
+        place.set_if_wanted(part.capture.graph);
+        nodes.set_if_wanted(capture::tail_names(&part));
         count.set_if_wanted(part.tails.len());
     }
     Ok(())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetCaptureInfo(handle: CUstream, out: Out<u32>, id: Out<u64>) -> CUresult {
+    entry(|| capture_info(handle, out, id, Out::from_address(0), Out::from_address(0), Out::from_address(0)))
 }
 
 #[unsafe(no_mangle)]
@@ -249,6 +370,24 @@ pub extern "C" fn cuThreadExchangeStreamCaptureMode(mode: Out<u32>) -> CUresult 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamCopyAttributes(_to: CUstream, _from: CUstream) -> CUresult {
     in_context(|_, _| Ok(()))
+}
+
+/// `CU_LAUNCH_ATTRIBUTE_PRIORITY`.
+const PRIORITY: u32 = 8;
+
+/// The priority; zeros for the others.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamGetAttribute(handle: CUstream, attribute: u32, value: Out<[u32; 16]>) -> CUresult {
+    in_context(|driver, context| {
+        let stream = context.stream(driver, handle)?;
+        let mut bits = [0; 16];
+        match attribute {
+            PRIORITY => bits[0] = stream.priority as u32,
+            1 | 3 | 9 | 10 => {}
+            _ => return Err(CUresult::INVALID_VALUE),
+        }
+        value.set(bits)
+    })
 }
 
 /// Attributes are hints of placement and order here; none changes a result.

@@ -1,5 +1,6 @@
 //! Which memory is whose: device allocations and host memory that the device may touch.
 
+use super::pool::CUmemoryPool;
 use super::table::lock;
 use super::{CUcontext, Driver, modes};
 use crate::api::abi::Host;
@@ -45,6 +46,8 @@ pub struct Allocation {
     pub context: CUcontext,
     /// Flags of a host allocation.
     pub flags: u32,
+    /// The pool that it is charged to, or null.
+    pub pool: CUmemoryPool,
 }
 
 impl Allocation {
@@ -66,6 +69,13 @@ impl Allocations {
 
     fn insert(&self, allocation: Allocation) {
         lock(&self.0).insert(allocation.address, allocation);
+    }
+
+    /// Remembers the pool that an allocation came from.
+    pub fn charge(&self, address: u64, pool: CUmemoryPool) {
+        if let Some(allocation) = lock(&self.0).get_mut(&address) {
+            allocation.pool = pool;
+        }
     }
 
     /// Takes the allocation that starts at `address` and satisfies `is`.
@@ -97,7 +107,14 @@ impl Driver {
             return Err(CUresult::INVALID_VALUE);
         }
         let address = self.device.alloc(bytes as u64).map_err(|e| modes::explain(CUresult::OUT_OF_MEMORY, e))?;
-        self.allocations.insert(Allocation { address, bytes, origin: Origin::Device, context, flags: 0 });
+        self.allocations.insert(Allocation {
+            address,
+            bytes,
+            origin: Origin::Device,
+            context,
+            flags: 0,
+            pool: CUmemoryPool::NULL,
+        });
         Ok(address)
     }
 
@@ -125,7 +142,7 @@ impl Driver {
         // SAFETY: the memory stays until `give_back`, which takes it from the device first.
         unsafe { self.device.register_host(pointer, bytes as u64) };
         let address = pointer as u64;
-        self.allocations.insert(Allocation { address, bytes, origin, context, flags });
+        self.allocations.insert(Allocation { address, bytes, origin, context, flags, pool: CUmemoryPool::NULL });
         Ok(address)
     }
 
@@ -146,7 +163,14 @@ impl Driver {
         }
         // SAFETY: the program promises that the range lives until it is unregistered.
         unsafe { self.device.register_host(host.0.cast(), bytes as u64) };
-        self.allocations.insert(Allocation { address, bytes, origin: Origin::Registered, context, flags });
+        self.allocations.insert(Allocation {
+            address,
+            bytes,
+            origin: Origin::Registered,
+            context,
+            flags,
+            pool: CUmemoryPool::NULL,
+        });
         Ok(())
     }
 
@@ -168,6 +192,7 @@ impl Driver {
 
     fn give_back(&self, allocation: Allocation) {
         if allocation.origin == Origin::Device {
+            self.discharge(allocation.pool, allocation.bytes);
             self.device.free(allocation.address).expect("the table and the device hold the same allocations");
             return;
         }

@@ -4,11 +4,11 @@
 //! Any refused operation inside a capture invalidates the whole capture, as on the real driver: ending it then fails.
 
 use super::context::Context;
-use super::graph::Graph;
+use super::graph::{CUgraphNode, Graph};
 use super::stream::{Event, InCapture, Kind, Recorded, Stream};
 use super::table::{fresh, lock};
 use super::work::Work;
-use super::{CUstream, Driver};
+use super::{CUgraph, CUstream, Driver};
 use crate::api::result::{CUresult, Done};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,7 +52,12 @@ pub struct Capture {
     mode: Mode,
     thread: ThreadId,
     origin: CUstream,
-    pub graph: Mutex<Graph>,
+    /// The graph under construction, and whether this capture made it.
+    pub graph: CUgraph,
+    nodes: Arc<Mutex<Graph>>,
+    made: bool,
+    /// Names of a stream's last nodes, for a program that asks for them.
+    names: Mutex<Vec<CUgraphNode>>,
     pub invalid: AtomicBool,
     pub ended: AtomicBool,
     /// Every stream that is or was in the capture.
@@ -71,8 +76,15 @@ impl Capture {
     }
 }
 
-/// Starts a capture on a stream.
-pub fn begin(context: &Context, stream: &Arc<Stream>, mode: Mode) -> Done {
+/// A program's graph that a capture appends to, and the nodes that its first work depends on.
+pub struct Into {
+    pub graph: CUgraph,
+    pub nodes: Arc<Mutex<Graph>>,
+    pub after: Vec<usize>,
+}
+
+/// Starts a capture on a stream, into a new graph unless `into` names one.
+pub fn begin(driver: &Driver, context: &Context, stream: &Arc<Stream>, mode: Mode, into: Option<Into>) -> Done {
     if stream.kind == Kind::Legacy {
         return Err(CUresult::STREAM_CAPTURE_UNSUPPORTED);
     }
@@ -80,25 +92,36 @@ pub fn begin(context: &Context, stream: &Arc<Stream>, mode: Mode) -> Done {
     if slot.is_some() {
         return Err(CUresult::ILLEGAL_STATE);
     }
+    let made = into.is_none();
+    let Into { graph, nodes, after } = match into {
+        Some(into) => into,
+        None => {
+            let graph = driver.graphs.insert(Mutex::default());
+            Into { graph, nodes: driver.graphs.get(graph).ok_or(CUresult::UNKNOWN)?, after: Vec::new() }
+        }
+    };
     let capture = Arc::new(Capture {
         id: fresh::<()>().0 as u64 >> 4 & 0xffff_ffff,
         mode,
         thread: std::thread::current().id(),
         origin: stream.handle,
-        graph: Mutex::default(),
+        graph,
+        nodes,
+        made,
+        names: Mutex::default(),
         invalid: AtomicBool::new(false),
         ended: AtomicBool::new(false),
         streams: Mutex::new(vec![stream.clone()]),
     });
     lock(&context.captures).push(capture.clone());
-    *slot = Some(InCapture { capture, tails: Vec::new() });
+    *slot = Some(InCapture { capture, tails: after });
     Ok(())
 }
 
 /// Ends the capture that began on this stream. Errors: `ILLEGAL_STATE` when there is none, `STREAM_CAPTURE_WRONG_THREAD`,
 /// `STREAM_CAPTURE_UNMATCHED` when it began on another stream, `STREAM_CAPTURE_INVALIDATED` after a refused call,
 /// `STREAM_CAPTURE_UNJOINED` when another stream's work is not joined to this one.
-pub fn end(context: &Context, stream: &Stream) -> Done<Graph> {
+pub fn end(driver: &Driver, context: &Context, stream: &Stream) -> Done<CUgraph> {
     let InCapture { capture, tails } = lock(&stream.capturing).clone().ok_or(CUresult::ILLEGAL_STATE)?;
     if capture.mode != Mode::Relaxed && capture.thread != std::thread::current().id() {
         return Err(CUresult::STREAM_CAPTURE_WRONG_THREAD);
@@ -106,18 +129,44 @@ pub fn end(context: &Context, stream: &Stream) -> Done<Graph> {
     if capture.origin != stream.handle {
         return capture.refuse(CUresult::STREAM_CAPTURE_UNMATCHED);
     }
-    let graph = std::mem::take(&mut *lock(&capture.graph));
     let streams = std::mem::take(&mut *lock(&capture.streams));
     let mut joined = true;
     for other in streams {
         if let Some(part) = lock(&other.capturing).take() {
+            let graph = lock(&capture.nodes);
             joined &= part.tails.iter().all(|tail| graph.reaches(*tail, &tails));
         }
     }
     capture.ended.store(true, Ordering::SeqCst);
     lock(&context.captures).retain(|c| c.id != capture.id);
-    capture.usable()?;
-    if joined { Ok(graph) } else { Err(CUresult::STREAM_CAPTURE_UNJOINED) }
+    let unjoined = if joined { Ok(capture.graph) } else { Err(CUresult::STREAM_CAPTURE_UNJOINED) };
+    let result = capture.usable().and(unjoined);
+    if result.is_err() && capture.made {
+        driver.graphs.remove(capture.graph);
+    }
+    result
+}
+
+/// The names of the nodes that the stream's next work depends on, kept until the next question.
+pub fn tail_names(part: &InCapture) -> *const CUgraphNode {
+    let graph = lock(&part.capture.nodes);
+    let mut names = lock(&part.capture.names);
+    *names = part.tails.iter().map(|tail| graph.nodes[*tail].name).collect();
+    names.as_ptr()
+}
+
+/// Adds to the nodes that the stream's next work depends on, or replaces them.
+pub fn change_tails(stream: &Stream, nodes: &[usize], replace: bool) -> Done {
+    let mut slot = lock(&stream.capturing);
+    let state = slot.as_mut().ok_or(CUresult::ILLEGAL_STATE)?;
+    state.capture.usable()?;
+    if replace {
+        state.tails.clear();
+    }
+    state.tails.extend(nodes);
+    state.tails.sort_unstable();
+    state.tails.dedup();
+    Ok(())
 }
 
 /// Puts work into the stream's capture; false when the stream is not being captured.
@@ -125,7 +174,7 @@ pub fn record(stream: &Stream, work: impl FnOnce() -> Work) -> Done<bool> {
     let mut slot = lock(&stream.capturing);
     let Some(state) = slot.as_mut() else { return Ok(false) };
     state.capture.usable()?;
-    let node = lock(&state.capture.graph).add(work(), &state.tails);
+    let node = lock(&state.capture.nodes).add(work(), &state.tails);
     state.tails = vec![node];
     Ok(true)
 }

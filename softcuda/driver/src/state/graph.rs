@@ -3,6 +3,7 @@
 
 use super::CUcontext;
 use super::table::{Handle, fresh};
+use super::user_object::Destructor;
 use super::work::Work;
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,6 @@ pub struct NodeName {
     /// `CUgraphNodeType`.
     pub kind: u32,
     pub graph: Handle<Mutex<Graph>>,
-    pub index: usize,
 }
 
 pub type CUgraphNode = Handle<NodeName>;
@@ -22,19 +22,40 @@ pub struct Node {
     pub work: Arc<Work>,
     /// Indices of nodes that run before.
     pub after: Vec<usize>,
+    /// In a clone: the node that this one is a copy of.
+    pub original: Option<CUgraphNode>,
+    /// In an instantiated graph: whether it runs.
+    pub enabled: bool,
 }
 
 /// What capture records and instantiation copies.
 #[derive(Clone, Default)]
 pub struct Graph {
     pub nodes: Vec<Node>,
+    /// Objects of the program that live as long as the graph and its copies.
+    pub objects: Vec<Arc<Destructor>>,
 }
 
 impl Graph {
     /// Appends a node and gives its index.
     pub fn add(&mut self, work: Work, after: &[usize]) -> usize {
-        self.nodes.push(Node { name: fresh(), work: Arc::new(work), after: after.to_vec() });
+        let (name, work, after) = (fresh(), Arc::new(work), after.to_vec());
+        self.nodes.push(Node { name, work, after, original: None, enabled: true });
         self.nodes.len() - 1
+    }
+
+    /// Index of a node.
+    pub fn position(&self, name: CUgraphNode) -> Option<usize> {
+        self.nodes.iter().position(|n| n.name == name)
+    }
+
+    /// Removes a node and its edges.
+    pub fn remove(&mut self, index: usize) {
+        self.nodes.remove(index);
+        for node in &mut self.nodes {
+            node.after.retain(|a| *a != index);
+            node.after.iter_mut().filter(|a| **a > index).for_each(|a| *a -= 1);
+        }
     }
 
     /// The same nodes with every dependency before its dependent, otherwise in the order of the list; `None` if there is a cycle.
@@ -50,13 +71,14 @@ impl Graph {
             order.push(next);
         }
         let moved = |node: &Node| Node { after: node.after.iter().map(|a| position[*a]).collect(), ..node.clone() };
-        Some(Graph { nodes: order.iter().map(|i| moved(&self.nodes[*i])).collect() })
+        let nodes = order.iter().map(|i| moved(&self.nodes[*i])).collect();
+        Some(Graph { nodes, objects: self.objects.clone() })
     }
 
     /// The same work under new node names.
     pub fn renamed(&self) -> Graph {
-        let nodes = self.nodes.iter().map(|n| Node { name: fresh(), ..n.clone() });
-        Graph { nodes: nodes.collect() }
+        let nodes = self.nodes.iter().map(|n| Node { name: fresh(), original: Some(n.name), ..n.clone() });
+        Graph { nodes: nodes.collect(), objects: self.objects.clone() }
     }
 
     /// Whether `node` is one of `ends` or comes before one of them.

@@ -10,9 +10,11 @@ pub mod link;
 pub mod modes;
 pub mod module;
 pub mod pending;
+pub mod pool;
 pub mod ptxas;
 pub mod stream;
 pub mod table;
+pub mod user_object;
 pub mod work;
 
 use crate::api::result::{CUresult, Done};
@@ -22,10 +24,12 @@ use graph::{Exec, Graph, NodeName};
 use library::{Library, LibraryKernel};
 use link::Link;
 use module::{Function, LoadedModule};
+use pool::{Pool, Pools};
 use softcuda_engine::Device;
 use std::sync::{Arc, Mutex, OnceLock};
 use stream::{Event, Stream};
 use table::{Handle, Table, lock};
+use user_object::UserObject;
 
 pub type CUcontext = Handle<Context>;
 pub type CUmodule = Handle<LoadedModule>;
@@ -50,7 +54,10 @@ pub struct Driver {
     pub graphs: Table<Mutex<Graph>>,
     pub nodes: Table<NodeName>,
     pub execs: Table<Exec>,
+    pub user_objects: Table<UserObject>,
     pub allocations: Allocations,
+    pub pool_table: Table<Pool>,
+    pub pools: Pools,
     pub primary: Mutex<Primary>,
 }
 
@@ -66,21 +73,29 @@ static DRIVER: OnceLock<Driver> = OnceLock::new();
 
 /// `cuInit`: the first call makes the device.
 pub fn initialise() {
-    DRIVER.get_or_init(|| Driver {
-        device: Device::new(modes::config()),
-        contexts: Table::new(),
-        modules: Table::new(),
-        functions: Table::new(),
-        libraries: Table::new(),
-        kernels: Table::new(),
-        links: Table::new(),
-        streams: Table::new(),
-        events: Table::new(),
-        graphs: Table::new(),
-        nodes: Table::new(),
-        execs: Table::new(),
-        allocations: Allocations::default(),
-        primary: Mutex::new(Primary::default()),
+    DRIVER.get_or_init(|| {
+        let pool_table = Table::new();
+        let default = pool_table.insert_with(|handle| Pool::new(handle, 0)).handle;
+        let pools = Pools { default, current: Mutex::new(default) };
+        Driver {
+            device: Device::new(modes::config()),
+            contexts: Table::new(),
+            modules: Table::new(),
+            functions: Table::new(),
+            libraries: Table::new(),
+            kernels: Table::new(),
+            links: Table::new(),
+            streams: Table::new(),
+            events: Table::new(),
+            graphs: Table::new(),
+            nodes: Table::new(),
+            execs: Table::new(),
+            user_objects: Table::new(),
+            allocations: Allocations::default(),
+            primary: Mutex::new(Primary::default()),
+            pool_table,
+            pools,
+        }
     });
 }
 

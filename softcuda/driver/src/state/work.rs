@@ -4,10 +4,13 @@ use super::allocation::Place;
 use super::context::Context;
 use super::graph::Graph;
 use super::module::Function;
+use super::stream::{Event, Recorded};
+use super::table::lock;
 use super::{Driver, counting, modes};
-use crate::api::abi::Callback;
+use crate::api::abi::{Callback, Host, In};
+use crate::api::launch::Shape;
 use crate::api::result::{CUresult, Done};
-use softcuda_engine::{Blame, Fault, FaultKind, Launch, Report};
+use softcuda_engine::{Blame, Fault, FaultKind, Launch, Param, Report};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,10 +27,12 @@ pub enum Work {
     Child(Graph),
     /// A node that only orders others.
     Empty,
+    /// An event recorded, or waited for, whenever the graph runs.
+    RecordEvent(Arc<Event>),
+    WaitEvent(Arc<Event>),
 }
 
 /// A launch with its parameters copied.
-#[derive(Clone)]
 pub struct KernelWork {
     pub function: Arc<Function>,
     pub grid: [u32; 3],
@@ -35,6 +40,22 @@ pub struct KernelWork {
     pub dynamic_shared: u32,
     pub cooperative: bool,
     pub params: Vec<u8>,
+    /// Address of each parameter in `params`, for the program to read.
+    places: Vec<Host>,
+}
+
+impl KernelWork {
+    pub fn new(function: Arc<Function>, shape: Shape, params: Vec<u8>) -> KernelWork {
+        let Shape { grid, block, dynamic_shared, cooperative } = shape;
+        let place = |p: &Param| Host(params.as_ptr().wrapping_add(p.offset as usize).cast_mut().cast());
+        let places = function.kernel().params.iter().map(place).collect();
+        KernelWork { function, grid, block, dynamic_shared, cooperative, params, places }
+    }
+
+    /// The parameters as a list of pointers, valid while this work exists.
+    pub fn places(&self) -> In<Host> {
+        In::from_address(self.places.as_ptr() as usize)
+    }
 }
 
 /// `slices` slices of `rows` rows of `width` bytes.
@@ -90,6 +111,8 @@ impl Work {
             Work::Host(_) => 3,
             Work::Child(_) => 4,
             Work::Empty => 5,
+            Work::WaitEvent(_) => 6,
+            Work::RecordEvent(_) => 7,
             Work::Allocate(_) => 10,
             Work::Free(_) => 11,
         }
@@ -108,6 +131,8 @@ impl Work {
             Work::Free(address) => format!("free {address:#x}"),
             Work::Child(graph) => format!("graph of {} nodes", graph.nodes.len()),
             Work::Empty => "empty".into(),
+            Work::RecordEvent(_) => "record an event".into(),
+            Work::WaitEvent(_) => "wait for an event".into(),
         }
     }
 }
@@ -129,13 +154,24 @@ impl Driver {
             }
             Work::Free(address) => self.free(*address),
             Work::Child(graph) => self.run_graph(context, graph),
+            Work::RecordEvent(event) => {
+                *lock(&event.last) = Recorded::Done(Instant::now());
+                Ok(())
+            }
+            Work::WaitEvent(event) => {
+                let last = lock(&event.last).clone();
+                if let Recorded::After(pending) = last {
+                    pending.iter().for_each(|p| p.wait());
+                }
+                Ok(())
+            }
             Work::Allocate(_) | Work::Empty => Ok(()),
         }
     }
 
     /// Every node once, in an order that respects the dependencies. Memory that the graph allocates and frees stays for the next run.
     pub fn run_graph(&self, context: &Context, graph: &Graph) -> Done {
-        for node in &graph.nodes {
+        for node in graph.nodes.iter().filter(|n| n.enabled) {
             match &*node.work {
                 Work::Free(address) if graph.allocates(*address) => {}
                 work => self.run(context, work)?,

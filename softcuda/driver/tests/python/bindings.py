@@ -251,6 +251,58 @@ def graph_made_by_hand_runs(f):
     ok(driver.cuMemFree(data))
 
 
+def nodes_of_any_kind_are_added_and_read(f):
+    data = f.upload(numpy.ones(8, numpy.uint32))
+    graph = ok(driver.cuGraphCreate(0))
+    kind = driver.CUgraphNodeType
+    fill = driver.CUgraphNodeParams()
+    fill.type = kind.CU_GRAPH_NODE_TYPE_MEMSET
+    fill.memset.dst, fill.memset.value, fill.memset.elementSize = data, 2, 4
+    fill.memset.width, fill.memset.height, fill.memset.ctx = 8, 1, f.context
+    first = ok(driver.cuGraphAddNode(graph, [], None, 0, fill))
+    function = ok(driver.cuModuleGetFunction(f.module, b"multiply"))
+    parameter = Multiply(int(data), int(data), 8, 11)
+    pointers = (ctypes.c_void_p * 1)(ctypes.addressof(parameter))
+    launch = driver.CUgraphNodeParams()
+    launch.type = kind.CU_GRAPH_NODE_TYPE_KERNEL
+    launch.kernel.func, launch.kernel.kernelParams = function, ctypes.addressof(pointers)
+    launch.kernel.gridDimX = launch.kernel.gridDimY = launch.kernel.gridDimZ = 1
+    launch.kernel.blockDimX, launch.kernel.blockDimY, launch.kernel.blockDimZ = 32, 1, 1
+    second = ok(driver.cuGraphAddNode(graph, [first], None, 1, launch))
+    event = ok(driver.cuEventCreate(0))
+    record = driver.CUgraphNodeParams()
+    record.type, record.eventRecord.event = kind.CU_GRAPH_NODE_TYPE_EVENT_RECORD, event
+    third = ok(driver.cuGraphAddNode(graph, [second], None, 1, record))
+    assert int(ok(driver.cuGraphEventRecordNodeGetEvent(third))) == int(event)
+    kept = ok(driver.cuGraphKernelNodeGetParams(second))
+    [place] = (ctypes.c_void_p * 1).from_address(int(kept.kernelParams))
+    assert Multiply.from_address(place).factor == 11
+    found = ok(driver.cuGraphMemsetNodeGetParams(first))
+    assert (int(found.dst), found.value, found.width) == (int(data), 2, 8)
+    executable = ok(driver.cuGraphInstantiate(graph, 0))
+    ok(driver.cuGraphLaunch(executable, f.stream))
+    assert (f.download(data, 8) == 66).all()
+    ok(driver.cuGraphNodeSetEnabled(executable, first, 0))
+    ok(driver.cuGraphLaunch(executable, f.stream))
+    assert (f.download(data, 8) == 66 * 33).all()
+    ok(driver.cuEventQuery(event))
+    ok(driver.cuMemFree(data))
+
+
+def pools_are_made(f):
+    properties = driver.CUmemPoolProps()
+    properties.allocType = driver.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+    properties.location.type, properties.location.id = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE, 0
+    properties.maxSize = 4096
+    pool = ok(driver.cuMemPoolCreate(properties))
+    data = ok(driver.cuMemAllocFromPoolAsync(4096, pool, f.stream))
+    refused(driver.cuMemAllocFromPoolAsync(1, pool, f.stream), Result.CUDA_ERROR_OUT_OF_MEMORY)
+    used = driver.CUmemPool_attribute.CU_MEMPOOL_ATTR_USED_MEM_CURRENT
+    assert int(ok(driver.cuMemPoolGetAttribute(pool, used))) == 4096
+    ok(driver.cuMemFreeAsync(data, f.stream))
+    ok(driver.cuMemPoolDestroy(pool))
+
+
 def misuse_is_refused(f):
     refused(driver.cuMemFree(0xDEAD), Result.CUDA_ERROR_INVALID_VALUE)
     refused(driver.cuMemAlloc(1 << 50), Result.CUDA_ERROR_OUT_OF_MEMORY)
@@ -284,6 +336,8 @@ CHECKS = [
     memory_of_every_kind,
     captured_graph_replays,
     graph_made_by_hand_runs,
+    nodes_of_any_kind_are_added_and_read,
+    pools_are_made,
     misuse_is_refused,
     faulting_kernel_breaks_the_context,
 ]
