@@ -161,7 +161,7 @@ fn a_graph_replays_kernels_with_the_arguments_of_capture() {
 #[test]
 fn attributes_and_occupancy_follow_the_kernel_and_the_model() {
     let _alone = alone();
-    let Device { module, .. } = device();
+    let Device { module, stream, .. } = device();
     let (plain, staged) = (module.load_function("multiply").unwrap(), module.load_function("staged").unwrap());
     let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
     assert_eq!(plain.get_attribute(most).unwrap(), 1024);
@@ -175,6 +175,13 @@ fn attributes_and_occupancy_follow_the_kernel_and_the_model() {
     assert_eq!(blocks(&staged, 128, 0), 0, "above .maxntid");
     client::set_model("sm_80");
     assert_eq!(blocks(&plain, 128, 0), 16, "2048 threads");
+    let clusters = |f: &CudaFunction| f.occupancy_max_active_clusters(config(1, 128, 0), &stream);
+    assert_eq!(code(clusters(&plain).map(|_| ())), CUresult::CUDA_ERROR_INVALID_CLUSTER_SIZE, "before 9.0");
+    client::set_model("sm_90");
+    assert_eq!(clusters(&plain).unwrap(), 132 * 16, "clusters of one block");
+    let width = CUfunction_attribute::CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH;
+    plain.set_attribute(width, 1).unwrap();
+    assert_eq!(code(plain.set_attribute(width, 2)), CUresult::CUDA_ERROR_NOT_SUPPORTED);
     client::reset_modes();
 }
 

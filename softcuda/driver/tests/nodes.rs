@@ -106,6 +106,61 @@ fn a_kernel_node_keeps_its_parameters() {
 }
 
 #[test]
+fn a_kernel_node_keeps_its_attributes() {
+    let (context, stream) = stream();
+    let data = stream.clone_htod(&[0u32; 64]).unwrap();
+    let (mut p, _guard) = data.device_ptr(&stream);
+    let mut list = [(&raw mut p).cast::<c_void>()];
+    let text = std::ffi::CString::new(PTX).unwrap();
+    let number = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+    // SAFETY: live handles, valid places, parameters of the kernel's types.
+    unsafe {
+        let (mut module, mut function) = (null_mut(), null_mut());
+        assert_eq!(sys::cuModuleLoadData(&mut module, text.as_ptr().cast()), OK);
+        assert_eq!(sys::cuModuleGetFunction(&mut function, module, c"staged".as_ptr()), OK);
+        let mut params: sys::CUDA_KERNEL_NODE_PARAMS = std::mem::zeroed();
+        params.func = function;
+        (params.gridDimX, params.gridDimY, params.gridDimZ) = (1, 1, 1);
+        (params.blockDimX, params.blockDimY, params.blockDimZ) = (64, 1, 1);
+        (params.sharedMemBytes, params.kernelParams) = (256, list.as_mut_ptr());
+        let (graph, mut a, mut b) = (graph(), null_mut(), null_mut());
+        assert_eq!(sys::cuGraphAddKernelNode_v2(&mut a, graph, null_mut(), 0, &params), OK);
+        assert_eq!(sys::cuGraphAddKernelNode_v2(&mut b, graph, &a, 1, &params), OK);
+        let cooperative = |node| {
+            let mut value: sys::CUlaunchAttributeValue = std::mem::zeroed();
+            value.cooperative = 9;
+            assert_eq!(sys::cuGraphKernelNodeGetAttribute(node, number, &mut value), OK);
+            value.cooperative
+        };
+        assert_eq!(cooperative(a), 0);
+        let mut value: sys::CUlaunchAttributeValue = std::mem::zeroed();
+        value.cooperative = 1;
+        assert_eq!(sys::cuGraphKernelNodeSetAttribute(a, number, &value), OK);
+        assert_eq!((cooperative(a), cooperative(b)), (1, 0));
+        assert_eq!(sys::cuGraphKernelNodeCopyAttributes(b, a), OK);
+        assert_eq!(cooperative(b), 1);
+        // It stays cooperative, and then a grid that does not fit at once is too large.
+        assert_eq!(sys::cuGraphKernelNodeSetParams_v2(a, &params), OK);
+        assert_eq!(cooperative(a), 1);
+        let exec = instantiate(graph);
+        params.gridDimX = 1 << 20;
+        let large = CUresult::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
+        assert_eq!(sys::cuGraphKernelNodeSetParams_v2(a, &params), large);
+        assert_eq!(sys::cuGraphExecKernelNodeSetParams_v2(exec, b, &params), large);
+        run(exec, &stream);
+        assert_eq!(stream.clone_dtoh(&data).unwrap(), (0..64).collect::<Vec<u32>>());
+
+        let clusters = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+        value.clusterDim = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: 2, y: 1, z: 1 };
+        let no_clusters = CUresult::CUDA_ERROR_INVALID_CLUSTER_SIZE;
+        assert_eq!(sys::cuGraphKernelNodeSetAttribute(a, clusters, &value), no_clusters, "before 9.0");
+        let fill = add_fill(graph, &[], p, 1, 4);
+        assert_eq!(sys::cuGraphKernelNodeSetAttribute(fill, number, &value), CUresult::CUDA_ERROR_INVALID_VALUE);
+    }
+    drop(context);
+}
+
+#[test]
 fn fills_and_copies_are_read_replaced_and_switched_off() {
     let (context, stream) = stream();
     let data = stream.clone_htod(&[1u32; 16]).unwrap();

@@ -5,6 +5,7 @@ use super::copy_shapes::Copy3D;
 use super::graph::{find, node, place};
 use super::graph_params::{self, AllocateParams, FillParams, HostParams, KernelNodeParams, KernelParams, NodeParams};
 use super::in_context;
+use super::launch::{self, AttributeValue, CLUSTER, COOPERATIVE, HINTS, Shape};
 use super::result::{CUresult, Done};
 use crate::state::context::Context;
 use crate::state::graph::CUgraphNode;
@@ -29,10 +30,9 @@ fn replace(handle: CUgraphNode, make: impl FnOnce(&'static Driver, &Arc<Context>
         let (_, name) = node(handle)?;
         let index = place(name.graph, handle)?;
         let work = make(driver, context)?;
-        if work.kind() != name.kind {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        lock(&find(name.graph)?.1).nodes[index].work = work.into();
+        let (_, graph) = find(name.graph)?;
+        let place = &mut lock(&graph).nodes[index].work;
+        *place = graph_params::successor(place, work, &driver.model())?;
         Ok(())
     })
 }
@@ -64,6 +64,68 @@ pub extern "C" fn cuGraphKernelNodeSetParams(handle: CUgraphNode, params: In<Ker
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGraphKernelNodeSetParams_v2(handle: CUgraphNode, params: In<KernelNodeParams>) -> CUresult {
     replace(handle, |driver, context| params.one()?.work(driver, context))
+}
+
+/// Whether it is cooperative, clusters of one block, and zeros for the hints.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphKernelNodeGetAttribute(
+    handle: CUgraphNode,
+    number: u32,
+    value: Out<AttributeValue>,
+) -> CUresult {
+    read(handle, |_, work| {
+        let Work::Kernel(kernel) = work else { return OTHER_KIND };
+        let mut words = [0; 16];
+        match number {
+            COOPERATIVE => words[0] = kernel.cooperative.into(),
+            CLUSTER => words[..3].fill(1),
+            number if HINTS.contains(&number) => {}
+            _ => return Err(CUresult::INVALID_VALUE),
+        }
+        value.set(words)
+    })
+}
+
+/// Gives a kernel node the shape that `change` makes of its own.
+fn reshape(handle: CUgraphNode, change: impl FnOnce(&'static Driver, &mut Shape) -> Done) -> CUresult {
+    in_context(|driver, _| {
+        let (_, name) = node(handle)?;
+        let index = place(name.graph, handle)?;
+        let (_, graph) = find(name.graph)?;
+        let place = &mut lock(&graph).nodes[index].work;
+        let Work::Kernel(kernel) = &**place else { return OTHER_KIND };
+        let mut shape = kernel.shape();
+        change(driver, &mut shape)?;
+        launch::check(&kernel.function, &driver.model(), &shape)?;
+        *place = Work::Kernel(kernel.with_shape(shape)).into();
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphKernelNodeSetAttribute(
+    handle: CUgraphNode,
+    number: u32,
+    value: In<AttributeValue>,
+) -> CUresult {
+    reshape(handle, |driver, shape| launch::set_attribute(shape, &driver.model(), number, value.one()?))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphKernelNodeCopyAttributes(to: CUgraphNode, from: CUgraphNode) -> CUresult {
+    let mut cooperative = false;
+    let code = read(from, |_, work| {
+        let Work::Kernel(kernel) = work else { return OTHER_KIND };
+        cooperative = kernel.cooperative;
+        Ok(())
+    });
+    if code != CUresult::SUCCESS {
+        return code;
+    }
+    reshape(to, |_, shape| {
+        shape.cooperative = cooperative;
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -182,10 +182,8 @@ fn replace(
         let work = make(driver, context)?;
         let mut graph = lock(&exec.graph);
         let index = graph.position(handle).ok_or(CUresult::INVALID_VALUE)?;
-        if graph.nodes[index].work.kind() != work.kind() {
-            return Err(CUresult::INVALID_VALUE);
-        }
-        graph.nodes[index].work = work.into();
+        let place = &mut graph.nodes[index].work;
+        *place = graph_params::successor(place, work, &driver.model())?;
         Ok(())
     })
 }

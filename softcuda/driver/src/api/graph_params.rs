@@ -4,12 +4,13 @@ use super::abi::{Callback, Host, In, Out};
 use super::copy_shapes::Copy3D;
 use super::function::find;
 use super::graph::find as find_graph;
-use super::launch::{Shape, prepare};
+use super::launch::{Shape, check, prepare};
 use super::result::{CUresult, Done};
 use crate::state::context::Context;
 use crate::state::table::Handle;
 use crate::state::work::{Fill, KernelWork, Work};
 use crate::state::{CUcontext, CUevent, CUfunction, CUgraph, Driver};
+use softcuda_engine::Model;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -134,6 +135,18 @@ impl AllocateParams {
         (properties[0], properties[1]) = (1, 1);
         AllocateParams { properties, accesses: 0, count: 0, bytes, address }
     }
+}
+
+/// New work of a node, of the same kind as its old work. A kernel node keeps its attributes.
+pub fn successor(old: &Work, mut new: Work, model: &Model) -> Done<Arc<Work>> {
+    if old.kind() != new.kind() {
+        return Err(CUresult::INVALID_VALUE);
+    }
+    if let (Work::Kernel(old), Work::Kernel(new)) = (old, &mut new) {
+        new.cooperative = old.cooperative;
+        check(&new.function, model, &new.shape())?;
+    }
+    Ok(new.into())
 }
 
 pub fn child(graph: CUgraph) -> Done<Work> {

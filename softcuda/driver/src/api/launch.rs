@@ -166,19 +166,49 @@ pub struct LaunchConfig {
     count: u32,
 }
 
+impl LaunchConfig {
+    /// Blocks of this shape that one multiprocessor holds.
+    pub fn resident_blocks(&self, function: &Function, model: &Model) -> u32 {
+        let threads = self.block.iter().try_fold(1u32, |all, n| all.checked_mul(*n)).unwrap_or(u32::MAX);
+        resident_blocks(function, model, threads, self.dynamic_shared.into())
+    }
+
+    /// Blocks of a cluster that the attributes ask for.
+    pub fn cluster(&self) -> Done<u64> {
+        let attributes = self.attributes.slice(self.count as usize)?;
+        let cluster = attributes.iter().find(|a| a.number == CLUSTER);
+        Ok(cluster.map_or(1, |a| a.value[..3].iter().map(|n| u64::from(*n)).fold(1, u64::saturating_mul)))
+    }
+}
+
 /// `CUlaunchAttribute`: a number of `CUlaunchAttributeID` and a union of 64 bytes.
 #[repr(C)]
 struct Attribute {
     number: u32,
     pad: [u8; 4],
-    value: [u32; 16],
+    value: AttributeValue,
 }
 
-const COOPERATIVE: u32 = 2;
-const CLUSTER: u32 = 4;
+/// `CUlaunchAttributeValue`.
+pub type AttributeValue = [u32; 16];
+
+pub const COOPERATIVE: u32 = 2;
+pub const CLUSTER: u32 = 4;
 /// Hints of placement, order and priority that change no result: ignored ones, access policy, synchronisation policy, cluster scheduling,
 /// programmatic serialisation (a grid that starts early must wait by itself), priority, memory domains, shared carve-out.
-const HINTS: [u32; 10] = [0, 1, 3, 5, 6, 8, 9, 10, 11, 14];
+pub const HINTS: [u32; 10] = [0, 1, 3, 5, 6, 8, 9, 10, 11, 14];
+
+/// What an attribute does to a launch.
+pub fn set_attribute(shape: &mut Shape, model: &Model, number: u32, value: &AttributeValue) -> Done {
+    match number {
+        COOPERATIVE => shape.cooperative = value[0] != 0,
+        CLUSTER if value[..3] == [1, 1, 1] => {}
+        CLUSTER if model.compute_capability.0 < 9 => return Err(CUresult::INVALID_CLUSTER_SIZE),
+        number if HINTS.contains(&number) => {}
+        _ => return Err(CUresult::NOT_SUPPORTED),
+    }
+    Ok(())
+}
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuLaunchKernelEx(
@@ -194,13 +224,7 @@ pub extern "C" fn cuLaunchKernelEx(
         let mut shape =
             Shape { grid: config.grid, block: config.block, dynamic_shared: config.dynamic_shared, cooperative: false };
         for attribute in config.attributes.slice(config.count as usize)? {
-            match attribute.number {
-                COOPERATIVE => shape.cooperative = attribute.value[0] != 0,
-                CLUSTER if attribute.value[..3] == [1, 1, 1] => {}
-                CLUSTER if driver.model().compute_capability.0 < 9 => return Err(CUresult::INVALID_CLUSTER_SIZE),
-                number if HINTS.contains(&number) => {}
-                _ => return Err(CUresult::NOT_SUPPORTED),
-            }
+            set_attribute(&mut shape, &driver.model(), attribute.number, &attribute.value)?;
         }
         let work = prepare(function, &driver.model(), shape, params, extra)?;
         driver.submit(context, &stream, Work::Kernel(work))

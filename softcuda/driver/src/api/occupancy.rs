@@ -6,11 +6,12 @@ use super::abi::{In, Out};
 use super::device::RESERVED_SHARED;
 use super::function::find;
 use super::in_context;
-use super::result::{CUresult, Done};
+use super::launch::LaunchConfig;
+use super::result::CUresult;
 use crate::state::module::Function;
 use crate::state::{CUfunction, ptxas};
 use softcuda_engine::Model;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::sync::Arc;
 
 const SHARED_UNIT: u32 = 128;
@@ -148,23 +149,36 @@ pub extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
     })
 }
 
-/// softcuda has no clusters: none ever fits.
-fn no_clusters(out: Out<c_int>, handle: CUfunction) -> Done {
-    let (driver, context) = crate::state::context::current()?;
-    find(driver, &context, handle)?;
-    if driver.model().compute_capability.0 < 9 { Err(CUresult::INVALID_CLUSTER_SIZE) } else { out.set(0) }
-}
-
+/// Clusters exist from compute capability 9.0 on; softcuda runs those of one block.
 #[unsafe(no_mangle)]
-pub extern "C" fn cuOccupancyMaxActiveClusters(out: Out<c_int>, handle: CUfunction, _config: In<c_void>) -> CUresult {
-    super::entry(|| no_clusters(out, handle))
+pub extern "C" fn cuOccupancyMaxActiveClusters(
+    out: Out<c_int>,
+    handle: CUfunction,
+    config: In<LaunchConfig>,
+) -> CUresult {
+    in_context(|driver, context| {
+        let function = find(driver, context, handle)?;
+        let (model, config) = (driver.model(), config.one()?);
+        if model.compute_capability.0 < 9 {
+            return Err(CUresult::INVALID_CLUSTER_SIZE);
+        }
+        let fit = if config.cluster()? == 1 { config.resident_blocks(&function, &model) * model.sm_count } else { 0 };
+        out.set(fit as c_int)
+    })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuOccupancyMaxPotentialClusterSize(
     out: Out<c_int>,
     handle: CUfunction,
-    _config: In<c_void>,
+    config: In<LaunchConfig>,
 ) -> CUresult {
-    super::entry(|| no_clusters(out, handle))
+    in_context(|driver, context| {
+        let function = find(driver, context, handle)?;
+        let (model, config) = (driver.model(), config.one()?);
+        if model.compute_capability.0 < 9 {
+            return Err(CUresult::INVALID_CLUSTER_SIZE);
+        }
+        out.set(config.resident_blocks(&function, &model).min(1) as c_int)
+    })
 }

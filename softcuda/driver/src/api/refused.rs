@@ -1,4 +1,4 @@
-//! Entry points that softcuda knows by name only: textures, arrays, inter-process memory, virtual memory management, linking, green contexts
+//! Entry points that softcuda knows by name only: textures, arrays, inter-process memory, virtual memory management, green contexts
 //! and the rest. They exist so that a program that resolves every symbol when it starts can run, and answer `CUDA_ERROR_NOT_SUPPORTED`.
 
 use super::entry;
@@ -32,11 +32,11 @@ refused! {
     cuGraphBatchMemOpNodeSetParams, cuGraphChildGraphNodeGetGraph, cuGraphConditionalHandleCreate, cuGraphExecBatchMemOpNodeSetParams,
     cuGraphExecExternalSemaphoresSignalNodeSetParams, cuGraphExecExternalSemaphoresWaitNodeSetParams, cuGraphExecGetId,
     cuGraphExternalSemaphoresSignalNodeGetParams, cuGraphExternalSemaphoresSignalNodeSetParams,
-    cuGraphExternalSemaphoresWaitNodeGetParams, cuGraphExternalSemaphoresWaitNodeSetParams, cuGraphGetId, cuGraphKernelNodeCopyAttributes,
-    cuGraphKernelNodeGetAttribute, cuGraphKernelNodeSetAttribute, cuGraphNodeGetLocalId, cuGraphNodeGetParams, cuGraphNodeGetToolsId,
-    cuGraphNodeSetParams_v2, cuGraphicsMapResources, cuGraphicsResourceGetMappedMipmappedArray, cuGraphicsResourceGetMappedPointer_v2,
-    cuGraphicsResourceSetMapFlags_v2, cuGraphicsSubResourceGetMappedArray, cuGraphicsUnmapResources, cuGraphicsUnregisterResource,
-    cuGreenCtxCreate, cuGreenCtxDestroy, cuGreenCtxGetDevResource, cuGreenCtxGetId, cuGreenCtxRecordEvent, cuGreenCtxStreamCreate,
+    cuGraphExternalSemaphoresWaitNodeGetParams, cuGraphExternalSemaphoresWaitNodeSetParams, cuGraphGetId, cuGraphNodeGetLocalId,
+    cuGraphNodeGetParams, cuGraphNodeGetToolsId, cuGraphNodeSetParams_v2, cuGraphicsMapResources,
+    cuGraphicsResourceGetMappedMipmappedArray, cuGraphicsResourceGetMappedPointer_v2, cuGraphicsResourceSetMapFlags_v2,
+    cuGraphicsSubResourceGetMappedArray, cuGraphicsUnmapResources, cuGraphicsUnregisterResource, cuGreenCtxCreate, cuGreenCtxDestroy,
+    cuGreenCtxGetDevResource, cuGreenCtxGetId, cuGreenCtxRecordEvent, cuGreenCtxStreamCreate,
     cuGreenCtxWaitEvent, cuImportExternalMemory, cuImportExternalSemaphore, cuIpcCloseMemHandle, cuIpcGetEventHandle, cuIpcGetMemHandle,
     cuIpcOpenEventHandle, cuIpcOpenMemHandle_v2, cuLaunch, cuLaunchCooperativeKernelMultiDevice, cuLaunchGrid, cuLaunchGridAsync,
     cuLogicalEndpointAddDevice, cuLogicalEndpointBindAddr, cuLogicalEndpointBindMem, cuLogicalEndpointCreate, cuLogicalEndpointDestroy,

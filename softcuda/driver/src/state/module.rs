@@ -1,7 +1,7 @@
 //! Loaded modules and their functions.
 
 use super::table::{Handle, lock};
-use super::{CUcontext, Driver};
+use super::{CUcontext, Driver, modes};
 use crate::api::result::{CUresult, Done};
 use softcuda_engine::{Kernel, Model, Module};
 use std::collections::HashMap;
@@ -49,6 +49,8 @@ pub struct Function {
 const MAX_DYNAMIC_SHARED: u32 = 8;
 const CARVEOUT: u32 = 9;
 const CLUSTER_FIRST: u32 = 10;
+const CLUSTER_WIDTH: u32 = 11;
+const CLUSTER_DEPTH: u32 = 13;
 const CLUSTER_LAST: u32 = 15;
 
 impl Function {
@@ -82,6 +84,9 @@ impl Function {
                 self.max_dynamic_shared.store(value, Ordering::Relaxed);
             }
             CARVEOUT if (-1..=100).contains(&value) => self.carveout.store(value, Ordering::Relaxed),
+            CLUSTER_WIDTH..=CLUSTER_DEPTH if value > 1 && model.compute_capability.0 >= 9 => {
+                return Err(modes::explain(CUresult::NOT_SUPPORTED, "softcuda runs clusters of one block"));
+            }
             CLUSTER_FIRST..=CLUSTER_LAST if model.compute_capability.0 >= 9 => {
                 lock(&self.settings).insert(number, value);
             }

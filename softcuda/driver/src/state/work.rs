@@ -52,6 +52,16 @@ impl KernelWork {
         KernelWork { function, grid, block, dynamic_shared, cooperative, params, places }
     }
 
+    pub fn shape(&self) -> Shape {
+        let KernelWork { grid, block, dynamic_shared, cooperative, .. } = *self;
+        Shape { grid, block, dynamic_shared, cooperative }
+    }
+
+    /// The same launch with other attributes.
+    pub fn with_shape(&self, shape: Shape) -> KernelWork {
+        KernelWork::new(self.function.clone(), shape, self.params.clone())
+    }
+
     /// The parameters as a list of pointers, valid while this work exists.
     pub fn places(&self) -> In<Host> {
         In::from_address(self.places.as_ptr() as usize)
