@@ -4,7 +4,9 @@
 //   A (16 x 16): (T32,V8) -> (M16,K16)   a[2b+h] = rows 8h+g, k 8b+2t+{0,1}
 //   B (16 x  8): (T32,V4) -> (K16,N8)    b[b]    = k 8b+2t+{0,1}, column g
 //   C (16 x  8): (T32,V4) -> (M16,N8)    c[2h+n] = row 8h+g, column 2t+n
-// m16n8k8 is the same with b = 0 only.
+// m16n8k8 is the same with b = 0 only. m16n8k32 has four 8-bit values a register, lowest byte first:
+//   A (16 x 32): (T32,V16) -> (M16,K32)  a[2b+h] = rows 8h+g, k 16b+4t+{0..3}
+//   B (32 x  8): (T32,V8)  -> (K32,N8)   b[b]    = k 16b+4t+{0..3}, column g
 #pragma once
 #include <cstdint>
 
@@ -28,6 +30,13 @@ __device__ __forceinline__ void mma_f16_k8(float (&c)[4], uint32_t a0, uint32_t 
 __device__ __forceinline__ void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// c += a * b, int8 operands, s32 accumulators, exact modulo 2^32.
+__device__ __forceinline__ void mma_s8(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 

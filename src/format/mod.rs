@@ -2,6 +2,7 @@
 
 pub mod activation;
 mod codebook;
+mod coded;
 mod element;
 mod fp8;
 mod ggml;
@@ -10,6 +11,7 @@ mod scheme;
 mod transform;
 
 pub use codebook::{Codebook, CodebookLengths, MAX_CODEBOOK_COLS, MAX_OUTLIER_SLOTS, Outliers, Spread, outlier_slots};
+pub use coded::{ByteCode, CodedRows, CodedScale, CodedZero};
 pub use element::{DType, Element, Half16};
 pub use fp8::Fp8;
 pub use ggml::{GgmlType, IQ4_NL};

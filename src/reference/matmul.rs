@@ -1,7 +1,7 @@
-//! Skinny matrix products: the definition.
+//! Matrix products: the definition.
 
-use crate::format::Element;
-use crate::weights::Packed;
+use crate::format::{CodedRows, Element};
+use crate::weights::{Packed, PackedBytes};
 
 /// A product and the size of its terms, in f64.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,15 +26,44 @@ pub fn skinny<X: Element, O: Element>(
     let (n, k) = (weights.layout().n(), weights.layout().k());
     let rows = x.len() / k;
     assert_eq!(x.len(), rows * k, "x is [rows, {k}]");
+    let x = |row: usize, at: usize| f64::from(x[row * k + at].to_f32());
+    product((rows, n, k), |output, at| weights.weight(output, at), x, bias, residual)
+}
+
+/// This is the definition of [`crate::ops::matmul::w8a8`]: exact x ([`CodedRows::value`]) and weights
+/// ([`PackedBytes::weight`]), f64 sums in the order of k.
+///
+/// # Panics
+/// If a slice does not have the length that `rows` and the weights' layout imply.
+pub fn w8a8<O: Element>(
+    weights: &PackedBytes,
+    rows: usize,
+    x: &CodedRows<&[u8], &[f32], &[i32]>,
+    bias: Option<&[O]>,
+    residual: Option<&[O]>,
+) -> Product {
+    let (n, k) = (weights.layout().n(), weights.layout().k());
+    let value = |row: usize, at: usize| x.value(row, at, k);
+    product((rows, n, k), |output, at| weights.weight(output, at), value, bias, residual)
+}
+
+fn product<O: Element>(
+    (rows, n, k): (usize, usize, usize),
+    weight: impl Fn(usize, usize) -> f64,
+    x: impl Fn(usize, usize) -> f64,
+    bias: Option<&[O]>,
+    residual: Option<&[O]>,
+) -> Product {
     assert!(bias.is_none_or(|bias| bias.len() == n), "bias is [{n}]");
     assert!(residual.is_none_or(|residual| residual.len() == rows * n), "residual is [{rows}, {n}]");
+    let x: Vec<f64> = (0..rows * k).map(|at| x(at / k, at % k)).collect();
     let mut product = Product { y: vec![0.0; rows * n], magnitude: vec![0.0; rows * n] };
     for output in 0..n {
-        let w: Vec<f64> = (0..k).map(|at| weights.weight(output, at)).collect();
+        let w: Vec<f64> = (0..k).map(|at| weight(output, at)).collect();
         for row in 0..rows {
             let at = row * n + output;
             for (x, w) in x[row * k..][..k].iter().zip(&w) {
-                let term = f64::from(x.to_f32()) * w;
+                let term = x * w;
                 product.y[at] += term;
                 product.magnitude[at] += term.abs();
             }

@@ -6,6 +6,7 @@ mod golden;
 mod world;
 
 mod arguments;
+mod coded;
 mod counts;
 mod epilogue;
 mod invariance;

@@ -1,4 +1,4 @@
-//! Products of 1 to 8 rows of activations with packed low-bit weights (W4A16, W8A16).
+//! Products of activations with packed low-bit weights: 16-bit activations (W4A16, W8A16), and 8-bit ones ([`w8a8()`]).
 //!
 //! [`skinny()`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` with f32 accumulation for
 //! weights in the layout of [`crate::weights`]. Every row of y is bitwise the same for every number of rows, every
@@ -6,9 +6,19 @@
 //!
 //! Non-finite x give NaN or an infinity in their own row of y only.
 
+mod act8;
+mod arguments;
 mod instance;
 mod skinny;
+mod split;
+mod w8a8;
 
-pub(crate) use instance::entries;
+pub use act8::{Coded, CodedConfig, Epilogue, MAX_CODED_ROWS};
 pub use instance::supported;
 pub use skinny::{Decode, MAX_ROWS, Operands, Residual, SkinnyConfig, skinny, workspace_bytes};
+pub use w8a8::{ByteOperands, w8a8, w8a8_workspace_bytes};
+
+/// The lines of the launch table.
+pub(crate) fn entries() -> Vec<crate::runtime::EntryRow> {
+    instance::entries().into_iter().chain(w8a8::entries()).collect()
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut};
 
 use super::instance::{self, SkinnyParams};
+use super::split::Split;
 use crate::error::{Error, Result};
 use crate::format::{DType, Element, Half16};
 use crate::runtime::{Kernels, Launch, check_stream};
@@ -17,7 +18,6 @@ pub const MAX_ROWS: usize = 8;
 
 /// Threads of a block: 8 warps.
 const THREADS: u32 = 256;
-const WARPS: usize = 8;
 
 /// How codes become operands of the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,41 +78,13 @@ pub struct Operands<'a, X, O> {
     pub residual: Residual<'a, O>,
 }
 
-/// How the work is divided; a function of the shape and the device's multiprocessors only, never of the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Split {
-    /// Warps of a block along k.
-    k_warps: usize,
-    /// Blocks along k.
-    splits: usize,
-    /// Blocks along the outputs.
-    columns: usize,
-}
-
-impl Split {
-    /// Enough warps to fill the device (16 per multiprocessor), as long as a warp has two blocks of k to do.
-    fn new(layout: &PackedLayout, sm_count: u32) -> Self {
-        let wanted = (16 * sm_count as usize).div_ceil(layout.row_tiles());
-        let possible = layout.blocks().div_ceil(2);
-        let k_warps = wanted.next_power_of_two().min(1 << possible.ilog2()).min(WARPS);
-        let splits = if k_warps < WARPS { 1 } else { ((wanted.min(possible) + WARPS / 2) / WARPS).max(1) };
-        Self { k_warps, splits, columns: layout.row_tiles().div_ceil(WARPS / k_warps) }
-    }
-
-    /// Counters, then partial sums.
-    fn counter_bytes(&self) -> usize {
-        if self.splits == 1 { 0 } else { (4 * self.columns).next_multiple_of(256) }
-    }
-
-    fn workspace_bytes(&self, layout: &PackedLayout, rows: usize) -> usize {
-        let partials = self.splits * rows * 16 * layout.row_tiles() * 4;
-        if self.splits == 1 { 0 } else { self.counter_bytes() + partials }
-    }
+fn split_of(layout: &PackedLayout, kernels: &Kernels) -> Split {
+    Split::new(layout.row_tiles(), layout.blocks(), kernels.sm_count())
 }
 
 /// Bytes of workspace that [`skinny`] needs; 0 for most shapes.
 pub fn workspace_bytes(kernels: &Kernels, layout: &PackedLayout, rows: usize) -> usize {
-    Split::new(layout, kernels.sm_count()).workspace_bytes(layout, rows)
+    split_of(layout, kernels).workspace_bytes(layout.row_tiles(), rows, 1)
 }
 
 fn at_least(argument: &'static str, least: usize, found: usize) -> Result<()> {
@@ -186,12 +158,12 @@ pub fn skinny<X: Half16, O: Element>(
 ) -> Result<()> {
     let layout = operands.layout;
     let entry = instance::entry(OP, layout, X::DTYPE, config.decode)?;
-    let split = Split::new(layout, kernels.sm_count());
+    let split = split_of(layout, kernels);
     let has = workspace.as_ref().map_or(0, |workspace| workspace.len());
-    check(config, operands, out.len(), (has, split.workspace_bytes(layout, config.rows)))?;
+    check(config, operands, out.len(), (has, split.workspace_bytes(layout.row_tiles(), config.rows, 1)))?;
     check_stream(OP, kernels, stream)?;
 
-    let counters_len = split.counter_bytes();
+    let counters_len = split.counter_bytes(1);
     let (out_pointer, _out) = out.device_ptr_mut(stream);
     let (weights, _weights) = operands.weights.device_ptr(stream);
     let (x, _x) = operands.x.device_ptr(stream);
@@ -201,7 +173,7 @@ pub fn skinny<X: Half16, O: Element>(
         Residual::None | Residual::Output => None,
     };
     aligned("weights", weights, 16)?;
-    let parts = split.k_warps * split.splits;
+    let parts = split.parts();
     let mut params = SkinnyParams {
         codes: weights,
         meta: weights + layout.scales_at() as u64,
@@ -272,25 +244,4 @@ fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
         _ => (0xbf80 + (plus << 3), 0xbf80 + (plus << 3)),
     };
     [low, high, low, high].map(|half| half << 16 | half)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn split(n: usize, k: usize, sm_count: u32) -> (usize, usize, usize) {
-        let layout = PackedLayout::new(n, k, 32, WeightFormat::Int4(ZeroPoint::Symmetric)).unwrap();
-        let Split { k_warps, splits, columns } = Split::new(&layout, sm_count);
-        (k_warps, splits, columns)
-    }
-
-    #[test]
-    fn work_is_divided_by_shape_and_device() {
-        assert_eq!(split(4096, 4096, 132), (8, 1, 256));
-        assert_eq!(split(4096, 14336, 108), (8, 1, 256));
-        assert_eq!(split(49152, 576, 108), (1, 1, 384));
-        assert_eq!(split(192, 576, 108), (2, 1, 3));
-        assert_eq!(split(16, 64, 108), (1, 1, 1));
-        assert_eq!(split(1024, 4096, 132), (8, 2, 64));
-    }
 }

@@ -1,0 +1,67 @@
+//! How a product's work is divided; a function of the shape and the device's multiprocessors only, never of the rows.
+
+/// Warps of a block.
+pub(super) const WARPS: usize = 8;
+
+/// Parts of k, each a run of blocks of k.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Split {
+    /// Warps of a block along k.
+    pub k_warps: usize,
+    /// Blocks along k.
+    pub splits: usize,
+    /// Blocks along the outputs.
+    pub columns: usize,
+}
+
+impl Split {
+    /// Enough warps to fill the device (16 per multiprocessor), as long as a warp has two blocks of k to do.
+    pub fn new(row_tiles: usize, blocks: usize, sm_count: u32) -> Self {
+        let wanted = (16 * sm_count as usize).div_ceil(row_tiles);
+        let possible = blocks.div_ceil(2);
+        let k_warps = wanted.next_power_of_two().min(1 << possible.ilog2()).min(WARPS);
+        let splits = if k_warps < WARPS { 1 } else { ((wanted.min(possible) + WARPS / 2) / WARPS).max(1) };
+        Self { k_warps, splits, columns: row_tiles.div_ceil(WARPS / k_warps) }
+    }
+
+    /// A block has eight row tiles, and all of k.
+    pub fn along_outputs(row_tiles: usize) -> Self {
+        Self { k_warps: 1, splits: 1, columns: row_tiles.div_ceil(WARPS) }
+    }
+
+    /// Parts of k.
+    pub const fn parts(&self) -> usize {
+        self.k_warps * self.splits
+    }
+
+    /// Bytes of the counters of arrivals, for so many groups of rows.
+    pub fn counter_bytes(&self, row_groups: usize) -> usize {
+        if self.splits == 1 { 0 } else { (4 * self.columns * row_groups).next_multiple_of(256) }
+    }
+
+    /// Counters, then partial sums of 4 bytes.
+    pub fn workspace_bytes(&self, row_tiles: usize, rows: usize, row_groups: usize) -> usize {
+        let partials = self.splits * rows * 16 * row_tiles * 4;
+        if self.splits == 1 { 0 } else { self.counter_bytes(row_groups) + partials }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(row_tiles: usize, blocks: usize, sm_count: u32) -> (usize, usize, usize) {
+        let Split { k_warps, splits, columns } = Split::new(row_tiles, blocks, sm_count);
+        (k_warps, splits, columns)
+    }
+
+    #[test]
+    fn work_is_divided_by_shape_and_device() {
+        assert_eq!(split(256, 32, 132), (8, 1, 256));
+        assert_eq!(split(256, 112, 108), (8, 1, 256));
+        assert_eq!(split(3072, 5, 108), (1, 1, 384));
+        assert_eq!(split(12, 5, 108), (2, 1, 3));
+        assert_eq!(split(1, 1, 108), (1, 1, 1));
+        assert_eq!(split(64, 32, 132), (8, 2, 64));
+    }
+}

@@ -1,0 +1,130 @@
+//! The wrapper of the products of 8-bit activations with 8-bit weights.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
+
+use super::act8::{
+    Act8, Coded, CodedConfig, Dispatch, Epilogue, Family, MAX_CODED_ROWS, Matrix, SKINNY_ROWS, check_coded, check_rest,
+    launch, point_to_coded,
+};
+use super::arguments::Arguments;
+use crate::error::{Error, Result};
+use crate::format::{ByteCode, CodedScale, Element};
+use crate::runtime::{Entry, EntryRow, Kernels};
+use crate::weights::{ByteAxis, ByteLayout};
+
+const OP: &str = "matmul::w8a8";
+
+const INT8: Family = {
+    const fn of(name: &'static str) -> Act8 {
+        Entry::new("matmul/w8a8_int8", name)
+    }
+    Family { skinny: [of("w8a8_int8_c1"), of("w8a8_int8_c2"), of("w8a8_int8_c4")], tiled: Some(of("w8a8_int8_tiled")) }
+};
+
+/// The closed table of formats: code, what a scale of the weights covers, kernels.
+const TABLE: &[(ByteCode, ByteAxis, Family)] = &[(ByteCode::Int8, ByteAxis::Output, INT8)];
+
+pub(super) fn entries() -> impl Iterator<Item = EntryRow> {
+    TABLE.iter().flat_map(|(_, _, family)| family.entries()).map(Entry::row)
+}
+
+/// The kernels of these weights.
+pub(super) fn family(op: &'static str, layout: &ByteLayout) -> Result<&'static Family> {
+    let found = TABLE.iter().find(|(code, axis, _)| (*code, *axis) == (layout.code(), layout.axis()));
+    found.map(|(_, _, family)| family).ok_or_else(|| {
+        let what = format!("{} weights with a scale per {:?}", layout.code().name(), layout.axis());
+        let list: Vec<_> = TABLE.iter().map(|(code, axis, _)| format!("{} / {axis:?}", code.name())).collect();
+        Error::unsupported(op, what, list.join(", "))
+    })
+}
+
+/// Weights and activations of one product.
+#[derive(Clone, Copy)]
+pub struct ByteOperands<'a> {
+    /// Shape and format of the weights.
+    pub layout: &'a ByteLayout,
+    /// The packed buffer, [`ByteLayout::bytes`] long at least; its start must be a multiple of 16 bytes.
+    pub weights: &'a CudaView<'a, u8>,
+    /// `[rows, k]`, of the weights' code. Rows that start at multiples of 16 bytes are read faster.
+    pub x: Coded<'a>,
+}
+
+pub(super) fn matrix<'a>(layout: &ByteLayout, weights: &'a CudaView<'a, u8>) -> Matrix<'a> {
+    Matrix {
+        buffer: weights,
+        bytes: layout.bytes(),
+        n: layout.n(),
+        k: layout.k(),
+        row_tiles: layout.row_tiles(),
+        tiles: layout.tiles(),
+        blocks: layout.blocks(),
+    }
+}
+
+/// Bytes of workspace that [`w8a8`] needs; 0 for most shapes.
+pub fn w8a8_workspace_bytes(kernels: &Kernels, layout: &ByteLayout, rows: usize) -> usize {
+    family(OP, layout)
+        .map_or(0, |family| dispatch(kernels, family, layout, rows).workspace_bytes(layout.row_tiles(), rows))
+}
+
+pub(super) fn dispatch(kernels: &Kernels, family: &Family, layout: &ByteLayout, rows: usize) -> Dispatch {
+    family.choose(rows, layout.row_tiles(), layout.blocks(), kernels.sm_count())
+}
+
+/// `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])`, m < `config.rows`; both operands 8-bit codes with scales.
+///
+/// int8: the sum of products of codes is exact, zero points included; it is rounded to f32 once and scaled in f32. E4M3:
+/// products are exact (the codes are multiplied as f16 on every device), added in f32, at most 128 k at a time before
+/// they join the row's sum. Within `u*|y| + 2^-20 * sum_k |x||w|` of the exact value, u the unit roundoff of `O`. A code NaN
+/// of E4M3 in x gives NaN in its own row. Row m depends on row m of x only, bit for bit, and on the number of rows only
+/// in E4M3 beyond 32 rows, which are summed in another order.
+///
+/// One kernel; shapes that split k over blocks also clear a few counters in `workspace` first, which may be `None` where
+/// [`w8a8_workspace_bytes`] is 0.
+///
+/// # Errors
+/// [`Error::Argument`] for rows, strides, lengths or alignments that do not fit, x of another code than the weights, a
+/// stream of another context; [`Error::Unsupported`] for scales of x that do not go with those of the weights (per output:
+/// per tensor, per row; per block: 1x128), or a zero point of E4M3; errors of loading and launching.
+pub fn w8a8<O: Element>(
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    config: &CodedConfig,
+    operands: &ByteOperands<'_>,
+    epilogue: &Epilogue<'_, O>,
+    out: &mut CudaViewMut<'_, O>,
+    workspace: Option<&mut CudaViewMut<'_, u8>>,
+) -> Result<()> {
+    let (layout, x) = (operands.layout, &operands.x);
+    let arguments = Arguments { op: OP, rows: config.rows };
+    let family = family(OP, layout)?;
+    if x.code != layout.code() {
+        return Err(Error::argument(OP, "x.code", format!("{}, the weights'", layout.code().name()), x.code.name()));
+    }
+    if (layout.axis() == ByteAxis::Block) != matches!(x.scale, CodedScale::Group(_)) {
+        let what = format!("scales {} of x with scales of the weights per {:?}", x.scale.name(), layout.axis());
+        return Err(Error::unsupported(OP, what, "per tensor / Output, per row / Output, 1x128 / Block"));
+    }
+    arguments.rows(MAX_CODED_ROWS)?;
+    check_coded(arguments, x, layout.k())?;
+    let dispatch = dispatch(kernels, family, layout, config.rows);
+    let weights = matrix(layout, operands.weights);
+    let needed = dispatch.workspace_bytes(layout.row_tiles(), config.rows);
+    let has = workspace.as_ref().map_or(0, |workspace| workspace.len());
+    check_rest(arguments, config, &weights, epilogue, out.len(), (has, needed))?;
+    let mut params = Default::default();
+    let wide = if config.rows > SKINNY_ROWS { 16 } else { 8 };
+    let _x = point_to_coded(&mut params, stream, x, (config.rows, layout.k()), wide);
+    let format = |params: &mut _| point_to_parts(params, layout);
+    // SAFETY: the checks above; the offsets are the layout's.
+    unsafe { launch(arguments, kernels, stream, &dispatch, config, &weights, epilogue, params, format, out, workspace) }
+}
+
+/// Scales and sums behind the codes.
+pub(super) fn point_to_parts(params: &mut super::act8::Act8Params, layout: &ByteLayout) {
+    params.meta = params.codes + layout.scales_at() as u64;
+    params.sums = params.codes + layout.sums_at() as u64;
+    params.meta_blocks = layout.blocks() as u32;
+}

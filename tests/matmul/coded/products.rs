@@ -1,0 +1,170 @@
+//! Products against the golden vectors and against the definition.
+
+use half::{bf16, f16};
+use lowbit::format::{ByteCode, CodedScale, CodedZero, Element};
+use lowbit::reference::matmul::Product;
+use lowbit::weights::{ByteAxis, ByteScales, PackedBytes};
+use proptest::prelude::*;
+use rand::RngExt;
+
+use super::world::*;
+use crate::golden::Golden;
+
+/// What is stored `[k, n]` as `[n, k]`.
+pub fn transposed(stored: &[u8], n: usize, k: usize) -> Vec<u8> {
+    (0..n * k).map(|at| stored[at % k * n + at / k]).collect()
+}
+
+#[test]
+fn int8_gives_the_golden_products() {
+    let world = world();
+    let golden = Golden::open("matmul_w8a8_int8");
+    for (k, n, rows) in [(256, 96, 5), (160, 24, 3)] {
+        let name = |part: &str| format!("k{k}_n{n}.{part}");
+        let codes = transposed(&golden.bytes(&name("w_q")), n, k);
+        let scales = golden.f32(&name("w_scale"));
+        let weights = PackedBytes::from_codes(n, k, ByteCode::Int8, &codes, ByteScales::Output(&scales)).unwrap();
+        let x = HostRows {
+            code: ByteCode::Int8,
+            codes: golden.bytes(&name("x_q")),
+            stride: k,
+            scale: CodedScale::Row(golden.f32(&name("x_scale"))),
+            zero: None,
+        };
+        let call = Call::<f32>::new(&weights, &x, rows);
+        let expected = Product { y: golden.f64(&name("y")), magnitude: call.reference().magnitude };
+        in_every_mode(|mode| {
+            assert_close(&call.run(world).unwrap(), &expected, &format!("k {k} {mode}"));
+            assert_close(
+                &Call::<f16>::new(&weights, &x, rows).run(world).unwrap(),
+                &expected,
+                &format!("k {k} {mode}"),
+            );
+        });
+        // And the weights themselves.
+        let w: Vec<f32> = golden.f16(&name("w")).iter().map(|w| w.to_f32()).collect();
+        let w: Vec<f32> = (0..n * k).map(|at| w[at % k * n + at / k]).collect();
+        assert_eq!(PackedBytes::quantize(n, k, ByteCode::Int8, ByteAxis::Output, &w).unwrap(), weights);
+    }
+}
+
+/// Every number of rows that changes the kernel or its grid, with k that ends in every part of a block.
+#[test]
+fn every_shape_is_its_definition() {
+    let world = world();
+    let mut rng = rng(1);
+    let mut shapes: Vec<(usize, usize, usize)> =
+        (1..=9).chain([16, 17, 32, 33, 64, 65, 100]).map(|rows| (rows, 24, [64, 96, 160, 256][rows % 4])).collect();
+    shapes.extend([
+        (1, 4104, 96),
+        (9, 4104, 64),
+        (33, 520, 160),
+        (3, 96, 4128),
+        (17, 8, 4128),
+        (2, 8, 14336),
+        (40, 96, 1000),
+    ]);
+    for (rows, n, k) in shapes {
+        let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, n, k);
+        let x = random_rows(&mut rng, ByteCode::Int8, "gauss", rows, k);
+        in_every_mode(|mode| {
+            let case = format!("{rows} rows {n} x {k} {mode}");
+            Call::<f32>::new(&weights, &x, rows).check(world, &case);
+        });
+    }
+}
+
+/// Codes at the ends of the range, all of one sign, as many as fit: the sum of 32 bits holds.
+#[test]
+fn the_largest_sums_fit() {
+    let world = world();
+    let k = (1 << 17) - 1;
+    for rows in [1, 33] {
+        let weights = PackedBytes::from_codes(1, k, ByteCode::Int8, &vec![0x80; k], ByteScales::Tensor(1.0)).unwrap();
+        let x = HostRows {
+            code: ByteCode::Int8,
+            codes: vec![0x80; rows * k],
+            stride: k,
+            scale: CodedScale::Tensor(vec![1.0]),
+            zero: Some(CodedZero::Tensor(vec![127])),
+        };
+        let found = Call::<f32>::new(&weights, &x, rows).run(world).unwrap();
+        assert_eq!(found, vec![255.0 * 128.0 * k as f32; rows]);
+    }
+}
+
+#[test]
+fn scales_and_zero_points_of_every_kind() {
+    let world = world();
+    let mut rng = rng(2);
+    let (n, k) = (40, 200);
+    let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, n, k);
+    for rows in [3, 12, 70] {
+        let x = random_rows(&mut rng, ByteCode::Int8, "gauss", rows, k);
+        let zeros: Vec<i32> = (0..rows).map(|_| rng.random_range(-128..128)).collect();
+        for scale in [x.scale.clone(), CodedScale::Tensor(vec![0.03])] {
+            for zero in [None, Some(CodedZero::Row(zeros.clone())), Some(CodedZero::Tensor(vec![-77]))] {
+                let x = HostRows { scale: scale.clone(), zero, ..x.clone() };
+                in_every_mode(|mode| {
+                    let case = format!("{rows} rows, {:?}, {:?} {mode}", x.scale, x.zero);
+                    Call::<f32>::new(&weights, &x, rows).check(world, &case);
+                });
+            }
+        }
+    }
+}
+
+/// A row that is its own zero point is 0 exactly, however large its codes.
+#[test]
+fn zero_points_are_taken_off_exactly() {
+    let world = world();
+    let mut rng = rng(3);
+    let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, 16, 4128);
+    let x = HostRows {
+        code: ByteCode::Int8,
+        codes: vec![0x85; 4128],
+        stride: 4128,
+        scale: CodedScale::Tensor(vec![0.5]),
+        zero: Some(CodedZero::Tensor(vec![-123])),
+    };
+    assert_eq!(Call::<f32>::new(&weights, &x, 1).run(world).unwrap(), vec![0.0; 16]);
+}
+
+fn epilogues<O: Element>(case: &str) {
+    let world = world();
+    let mut rng = rng(4);
+    let (n, k) = (40, 160);
+    let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, n, k);
+    for rows in [3, 35] {
+        let x = random_rows(&mut rng, ByteCode::Int8, "gauss", rows, k);
+        let mut numbers =
+            |len: usize| -> Vec<O> { (0..len).map(|_| O::from_f32(rng.random_range(-9.0..9.0))).collect() };
+        let (bias, residual) = (numbers(n), numbers(rows * n));
+        let plain = || Call::<O>::new(&weights, &x, rows);
+        Call { bias: Some(&bias[..]), ..plain() }.check(world, &format!("{case} bias"));
+        Call { residual: Some(&residual[..]), ..plain() }.check(world, &format!("{case} residual"));
+        Call { bias: Some(&bias[..]), residual: Some(&residual[..]), ..plain() }.check(world, &format!("{case} both"));
+    }
+}
+
+#[test]
+fn bias_and_residual_are_added_before_the_rounding() {
+    epilogues::<f32>("f32");
+    epilogues::<f16>("f16");
+    epilogues::<bf16>("bf16");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_shape_stride_and_alignment(
+        n in 1usize..100, k in 1usize..500, rows in 1usize..70, gap in 0usize..20, shift in 0usize..20, positive: bool, seed: u64
+    ) {
+        let mut rng = rng(seed);
+        let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, n, k);
+        let kind = if positive { "abs" } else { "gauss" };
+        let x = HostRows { stride: k + gap, ..random_rows(&mut rng, ByteCode::Int8, kind, rows, k + gap) };
+        Call { shift, ..Call::<f32>::new(&weights, &x, rows) }.check(world(), "any");
+    }
+}
