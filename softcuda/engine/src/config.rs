@@ -9,6 +9,9 @@ pub struct Config {
     pub seed: u64,
     /// The order in which blocks, warps and diverged lanes run.
     pub schedule: Schedule,
+    /// Whether weak stores to global memory become visible to other blocks late, as the memory model allows. A kernel without a needed fence gives
+    /// wrong results then. Races between blocks are not looked for in this mode.
+    pub late_stores: bool,
     /// Which faults are looked for besides those that are always found.
     pub checks: Checks,
     /// Count instructions, sectors and bank conflicts.
@@ -162,6 +165,7 @@ impl Default for Config {
             numerics: Numerics { mma: MmaMode::Exact, approx: Approx::Rounded },
             seed: 0,
             schedule: Schedule::InOrder,
+            late_stores: false,
             checks: Checks::ALL,
             count: true,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -179,6 +183,7 @@ impl Config {
     /// | `SOFTCUDA_DEVICE` | `sm_80`, `sm_86`, `sm_89`, `sm_90` |
     /// | `SOFTCUDA_SEED` | a number |
     /// | `SOFTCUDA_SCHEDULE` | `in-order`, `adversarial` |
+    /// | `SOFTCUDA_STORES` | `at-once`, `late` |
     /// | `SOFTCUDA_MMA` | `exact`, `shuffle`, `trunc` |
     /// | `SOFTCUDA_APPROX` | `rounded`, `perturbed` |
     /// | `SOFTCUDA_CHECKS` | `all`, `none`, or a comma list of `memory`, `init`, `race`, `sync` |
@@ -224,6 +229,13 @@ impl Config {
                 "in-order" => Schedule::InOrder,
                 "adversarial" => Schedule::Adversarial,
                 _ => return Err(bad("SOFTCUDA_SCHEDULE", &v, "in-order, adversarial")),
+            };
+        }
+        if let Some(v) = get("SOFTCUDA_STORES") {
+            config.late_stores = match v.as_str() {
+                "at-once" => false,
+                "late" => true,
+                _ => return Err(bad("SOFTCUDA_STORES", &v, "at-once, late")),
             };
         }
         if let Some(v) = get("SOFTCUDA_MMA") {
@@ -272,6 +284,8 @@ mod tests {
             read(&[("SOFTCUDA_DEVICE", "sm_80"), ("SOFTCUDA_CHECKS", "init,race"), ("SOFTCUDA_SEED", "17")]).unwrap();
         assert_eq!((c.model.compute_capability, c.seed), ((8, 0), 17));
         assert_eq!(c.checks, Checks { init: true, race: true, ..Checks::NONE });
+        assert!(read(&[("SOFTCUDA_STORES", "late")]).unwrap().late_stores);
+        assert!(read(&[("SOFTCUDA_STORES", "never")]).is_err());
         let e = read(&[("SOFTCUDA_DEVICE", "sm_70")]).unwrap_err();
         assert_eq!(e, "SOFTCUDA_DEVICE=sm_70: expected sm_80, sm_86, sm_89, sm_90");
         assert!(read(&[("SOFTCUDA_SEED", "x")]).is_err());

@@ -4,7 +4,7 @@
 use crate::exec::code::{CallSite, Code, Origin, Preload, Roles};
 use crate::exec::regs::File;
 use crate::exec::{ABSENT, Inst, Mem};
-use crate::liveness::{Touch, allocate};
+use crate::liveness::{Slots, Touch, allocate};
 use crate::module::{LoadError, LoadErrorKind};
 use crate::ptx::{Body, Function, Operand, Stmt, Unit};
 use std::cell::OnceCell;
@@ -170,6 +170,7 @@ pub fn kernel<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Code> {
         origins: Vec::new(),
         slots: [1, 1, 1],
         preload: Vec::new(),
+        unset: Vec::new(),
         static_shared: layout.static_shared,
         dynamic_at: layout.dynamic_at,
         local_bytes: layout.local_bytes,
@@ -188,7 +189,7 @@ pub fn kernel<'a>(env: &Env<'a>, entry: &'a Function<'a>) -> Result<Code> {
         let list: Result<Vec<Draft>> = body(f).stmts.iter().map(|s| decoder.draft(s, start, &mut preloads)).collect();
         let list = list?;
         let first = code.slots;
-        let slots = slots(&list, body(f), &mut code.slots);
+        let slots = slots(&list, body(f), &mut code.slots, &mut code.unset);
         code.ranges.push(std::array::from_fn(|k| (first[k] as u32, code.slots[k] as u32)));
         drafts.push((list, slots));
     }
@@ -228,8 +229,8 @@ fn body<'a>(f: &'a Function<'a>) -> &'a Body<'a> {
     f.body.as_ref().expect("only functions with a body are decoded")
 }
 
-/// Slots of a function's registers, behind those given out so far.
-fn slots(list: &[Draft], body: &Body<'_>, next: &mut [usize; 3]) -> Vec<u32> {
+/// Slots of a function's registers, behind those given out so far; and those that it may read before it writes them.
+fn slots(list: &[Draft], body: &Body<'_>, next: &mut [usize; 3], unset: &mut Vec<(File, u32)>) -> Vec<u32> {
     let mut slots = vec![0; body.regs.len()];
     for file in [File::R32, File::R64, File::Pred] {
         // Numbers of those that are used, within the file, so that the sets are small.
@@ -245,7 +246,8 @@ fn slots(list: &[Draft], body: &Body<'_>, next: &mut [usize; 3]) -> Vec<u32> {
             }
         }
         let touches: Vec<Touch> = list.iter().map(|d| touch(d, file, &dense)).collect();
-        let (given, count) = if own.is_empty() { (Vec::new(), 0) } else { allocate(&touches, own.len()) };
+        let Slots { given, count, early } = allocate(&touches, own.len());
+        unset.extend(early.iter().map(|&n| (file, next[file as usize] as u32 + given[n as usize])));
         for (n, &r) in own.iter().enumerate() {
             slots[r as usize] = next[file as usize] as u32 + given[n];
         }

@@ -19,14 +19,29 @@ pub struct Touch {
     pub falls: bool,
 }
 
-/// Gives each of `count` registers a slot; the number of slots is the second value. Registers that are never touched get slot 0.
-pub fn allocate(code: &[Touch], count: usize) -> (Vec<u32>, u32) {
+/// Where registers live.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    /// By register; 0 for one that is never touched.
+    pub given: Vec<u32>,
+    /// Slots in all.
+    pub count: u32,
+    /// Registers that some path reads before it writes them.
+    pub early: Vec<u32>,
+}
+
+/// Gives each of `count` registers a slot.
+pub fn allocate(code: &[Touch], count: usize) -> Slots {
+    if count == 0 {
+        return Slots::default();
+    }
     let blocks = blocks(code);
     let crossing = crossing(code, &blocks, count);
     if blocks.len() as u64 * crossing.len() as u64 > BITS {
-        return ((0..count as u32).collect(), count as u32);
+        return Slots { given: (0..count as u32).collect(), count: count as u32, early: Vec::new() };
     }
-    let spans = spans(code, &blocks, &crossing, count);
+    let live = live_in(code, &blocks, &crossing, count);
+    let spans = spans(code, &blocks, &crossing, &live, count);
     let mut by_start: Vec<u32> = (0..count as u32).filter(|&r| spans[r as usize].is_some()).collect();
     by_start.sort_by_key(|&r| spans[r as usize].map(|s| s.0));
     let mut slots = vec![0; count];
@@ -46,14 +61,14 @@ pub fn allocate(code: &[Touch], count: usize) -> (Vec<u32>, u32) {
         slots[r as usize] = slot;
         active.entry(end).or_default().push(slot);
     }
-    (slots, next)
+    Slots { given: slots, count: next, early: live[0].ones().map(|n| crossing[n as usize]).collect() }
 }
 
-/// Bits of one set for every block. Beyond it no kernel of a compiler goes; each register then has a slot to itself.
+/// Bits of one set for every block. Beyond it no kernel of a compiler goes; each register then has a slot to itself, and none counts as early.
 const BITS: u64 = 1 << 32;
 
 /// First and last place at which each register is live or touched.
-fn spans(code: &[Touch], blocks: &[Block], crossing: &[u32], count: usize) -> Vec<Option<(u32, u32)>> {
+fn spans(code: &[Touch], blocks: &[Block], crossing: &[u32], live: &[Set], count: usize) -> Vec<Option<(u32, u32)>> {
     let mut spans: Vec<Option<(u32, u32)>> = vec![None; count];
     let mut widen = |r: u32, at: u32| {
         let s = spans[r as usize].get_or_insert((at, at));
@@ -62,7 +77,6 @@ fn spans(code: &[Touch], blocks: &[Block], crossing: &[u32], count: usize) -> Ve
     for (at, t) in code.iter().enumerate() {
         t.reads.iter().chain(&t.writes).for_each(|&r| widen(r, at as u32));
     }
-    let live = live_in(code, blocks, crossing, count);
     for (b, block) in blocks.iter().enumerate() {
         for n in live[b].ones() {
             widen(crossing[n as usize], block.start);
@@ -204,7 +218,8 @@ mod tests {
         let code: Vec<Touch> = (0..100)
             .map(|r| at(if r == 0 { &[] } else { &PREVIOUS[r - 1..r] }, &PREVIOUS[r..r + 1], &[], r < 99))
             .collect();
-        assert_eq!(allocate(&code, 100).1, 2);
+        let slots = allocate(&code, 100);
+        assert_eq!((slots.count, slots.early), (2, vec![]));
     }
 
     static PREVIOUS: [u32; 100] = {
@@ -231,7 +246,8 @@ mod tests {
             at(&[0], &[2], &[], true),
             at(&[2], &[], &[1], false),
         ];
-        let (slots, count) = allocate(&code, 3);
-        assert_eq!(count, 3, "{slots:?}: r0 and r1 live through the whole loop");
+        let slots = allocate(&code, 3);
+        assert_eq!(slots.count, 3, "{slots:?}: r0 and r1 live through the whole loop");
+        assert_eq!(slots.early, [0], "the first round may skip the only write");
     }
 }

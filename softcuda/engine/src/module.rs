@@ -317,6 +317,12 @@ fn describe(
     })
 }
 
+/// Bytes between parameters: offset and length.
+fn padding(params: &[Param]) -> Vec<(u32, u32)> {
+    let gap = |p: &[Param]| (p[0].offset + p[0].size, p[1].offset - p[0].offset - p[0].size);
+    params.windows(2).map(gap).filter(|g| g.1 != 0).collect()
+}
+
 /// What of a launch the device cannot do, if anything.
 fn refused(kernel: &Kernel, launch: &Launch<'_>, shared: u32, model: &Model, resident: u64) -> Option<String> {
     let product = |d: [u32; 3]| d.iter().fold(1, |n: u64, &x| n.saturating_mul(x.into()));
@@ -379,9 +385,10 @@ impl Device {
         let report = |fault: Box<Fault>, block: [u32; 3], code: Option<&Arc<Code>>| {
             let at = |pc| code.map_or((String::new(), None), |c| module.listing_of(c.clone()).statement(pc));
             let (text, source) = at(fault.site.pc);
-            let other_text = fault.other.as_ref().map(|(site, _)| at(site.pc).0);
+            let (other_text, other_source) = fault.other.as_ref().map(|(site, _)| at(site.pc)).unzip();
+            let other_source = other_source.flatten();
             let (kernel, block_dim, seed) = (kernel.to_string(), launch.block, config.seed);
-            Box::new(Report { fault: *fault, kernel, block, block_dim, text, other_text, source, seed })
+            Box::new(Report { fault: *fault, kernel, block, block_dim, text, other_text, source, other_source, seed })
         };
         let refuse = |what: String| report(Fault::new(FaultKind::Launch, Site::default(), 0, what), [0; 3], None);
         let Some(index) = module.kernels.iter().position(|k| k.name == kernel) else {
@@ -416,9 +423,11 @@ impl Device {
             threads: setup.threads(),
             shared_bytes,
             local_bytes: code.local_bytes + code.stack_bytes,
+            padding: padding(&info.params),
             instructions: code.insts.len(),
             checks: config.checks,
             count: config.count,
+            late_stores: config.late_stores,
         };
         let mut space = self.memory_mut();
         if launch.cooperative {
@@ -435,7 +444,8 @@ impl Device {
             let _ = space.free(setup.workspace);
         }
         match outcome {
-            Ok(counts) => {
+            Ok(mut counts) => {
+                counts.forget_local(|pc| code.insts[pc].mem.passes);
                 let class = |pc: usize| (code.insts[pc].class, code.insts[pc].line);
                 Ok(LaunchStats::from_counts(kernel, setup.blocks(), &counts, class, distinct, config.count))
             }

@@ -34,6 +34,7 @@ fn both_parties_of_a_shared_race_are_named() {
             text: "ld.shared.u32 %r77, [%r12];".into(),
             other_text: Some("st.shared.u32 [%r12], %r70;".into()),
             source: None,
+            other_source: None,
             seed: 17,
         };
         assert_eq!(
@@ -98,7 +99,7 @@ fn a_copy_in_flight_belongs_to_nobody() {
         door.load(&by(0, 6, access(Space::Shared, 16, !0)), &lanes(|l| 16 * l), &mut out).unwrap();
         let fault = door.load(&by(1, 6, access(Space::Shared, 4, 1)), &[0; 32], &mut out).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Race, "landed, but no barrier since");
-        door.barrier_passed(0b1111);
+        door.barrier_passed(0, 0b1111);
         door.load(&by(1, 6, access(Space::Shared, 16, !0)), &lanes(|l| 16 * l), &mut out).unwrap();
         assert_eq!((out.words[3][31], out.tainted), (0x0303_0303, 0));
         assert_eq!(copy(door, 0, source), Err(FaultKind::Race), "warp 1 may still be reading");

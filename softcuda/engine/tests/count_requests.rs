@@ -169,7 +169,16 @@ fn nothing_is_counted_when_nobody_asked() {
     let base = space.alloc(1024).unwrap();
     use softcuda_engine::memory::{Door, LaunchMemory, LaunchShape};
     let checks = Checks::NONE;
-    let shape = LaunchShape { threads: 32, shared_bytes: 0, local_bytes: 0, instructions: 2, checks, count: false };
+    let shape = LaunchShape {
+        threads: 32,
+        shared_bytes: 0,
+        local_bytes: 0,
+        padding: Vec::new(),
+        instructions: 2,
+        checks,
+        count: false,
+        late_stores: false,
+    };
     let launch = LaunchMemory::new(&mut space, &[], shape);
     let mut door = Door::new(&launch);
     door.swap_block(launch.block(0));

@@ -260,6 +260,7 @@ fn refused(fault: Box<Fault>) -> CUresult {
         text: String::new(),
         other_text: None,
         source: None,
+        other_source: None,
         seed: 0,
     };
     modes::explain(CUresult::INVALID_VALUE, report)

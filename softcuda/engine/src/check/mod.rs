@@ -4,7 +4,8 @@
 //! |---|---|---|---|
 //! | addresses | `memory/global.rs`, `access.rs` | always on | out of bounds, freed, misaligned, wrong state space, read only |
 //! | unfinished copies | `memory/shared.rs` | `memory` or `race` | access to bytes of a `cp.async` that was not waited for |
-//! | [`InitMap`] | `init.rs` | `init` | bytes that nobody wrote, handed to the registers; their use is found in `exec/` |
+//! | [`InitMap`] | `init.rs`, `memory/param.rs` | `init` | bytes that nobody wrote, handed to the registers with the load that brought them |
+//! | unwritten registers | `exec/taint.rs` | `init` | a use of such bytes or of a register that no instruction wrote |
 //! | shared races | `shared_race.rs` | `race` | two threads of a block, one byte, no order |
 //! | global races | `global_race.rs` | `race` | two blocks of a launch, one byte, no order |
 //!

@@ -3,10 +3,17 @@
 use crate::memory::{Door, Scope};
 
 impl Door<'_> {
-    /// The warps of the mask (bit = warp of the block) have passed a `bar.sync` or `barrier` together.
-    pub fn barrier_passed(&mut self, warps: u32) {
+    /// The warps of the mask (bit = warp of the block) have passed barrier `id` together.
+    pub fn barrier_passed(&mut self, id: u32, warps: u32) {
         if let Some(race) = &mut self.block.shared.race {
-            race.barrier(warps);
+            race.barrier(id, warps);
+        }
+    }
+
+    /// A warp has announced itself at barrier `id` by `arrive`: it orders what it did before those who wait there, and nothing before it.
+    pub fn barrier_arrived(&mut self, id: u32, warp: u32) {
+        if let Some(race) = &mut self.block.shared.race {
+            race.arrive(id, warp);
         }
     }
 
@@ -24,6 +31,7 @@ impl Door<'_> {
         }
         if scope >= Scope::Gpu {
             self.block.fences += 1;
+            self.show_late();
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Races on shared memory.
 //!
 //! *Definition* (PTX ISA, Memory Consistency Model): two threads of a block access one byte, at least one writes, not both accesses are strong
-//! (atomic, volatile, relaxed..), and nothing orders them. What orders: program order of one thread; a barrier that both passed;
+//! (atomic, volatile, relaxed..), and nothing orders them. What orders: program order of one thread; a barrier that both passed, or at which the
+//! first arrived (`bar.arrive`) and the second waited;
 //! `bar.warp.sync` naming both lanes (and no other warp instruction: `shfl.sync` and `vote.sync` give no guarantee for memory); a
 //! fence and a strong write that a strong read of the other warp has seen.
 //!
@@ -62,6 +63,8 @@ pub(crate) struct SharedRace {
     fenced: Vec<u32>,
     /// What a strong read of this offset teaches: a tick for each warp.
     flags: HashMap<u64, Vec<u32>>,
+    /// The same for who passes a barrier at which others only arrived.
+    arrived: HashMap<u32, Vec<u32>>,
 }
 
 impl SharedRace {
@@ -80,6 +83,7 @@ impl SharedRace {
             lanes: (0..warps).map(|_| None).collect(),
             fenced: vec![0; warps],
             flags: HashMap::new(),
+            arrived: HashMap::new(),
         }
     }
 
@@ -88,6 +92,7 @@ impl SharedRace {
         self.everyone = self.now;
         self.now += 1;
         self.flags.clear();
+        self.arrived.clear();
     }
 
     /// A load of `size` bytes at `offset`; the write it races with, if any.
@@ -180,14 +185,24 @@ impl SharedRace {
         self.writes[offset >> self.shift..=(offset + size - 1) >> self.shift].fill(mine);
     }
 
+    /// A warp arrived at a barrier and went on.
+    pub(crate) fn arrive(&mut self, id: u32, warp: u32) {
+        let w = warp as usize;
+        let ticks = self.arrived.entry(id).or_insert_with(|| vec![0; self.warps]);
+        (0..self.warps).for_each(|v| ticks[v] = ticks[v].max(self.known[w * self.warps + v]));
+        ticks[w] = self.now;
+        self.now += 1;
+    }
+
     /// All warps of the mask passed a barrier together.
-    pub(crate) fn barrier(&mut self, warps: u32) {
+    pub(crate) fn barrier(&mut self, id: u32, warps: u32) {
+        let arrived = self.arrived.remove(&id);
         let all = if self.warps == 32 { !0 } else { (1u32 << self.warps) - 1 };
         if warps & all == all {
             self.everyone = self.now;
         } else {
             let members = || (0..self.warps).filter(|w| warps >> w & 1 != 0);
-            let mut joint = vec![0; self.warps];
+            let mut joint = arrived.unwrap_or_else(|| vec![0; self.warps]);
             for w in members() {
                 (0..self.warps).for_each(|v| joint[v] = joint[v].max(self.known[w * self.warps + v]));
             }
@@ -305,7 +320,7 @@ mod tests {
         assert_eq!(r.load(0, 4, plain(33)), None);
         assert_eq!(r.load(0, 4, plain(1)), Some(Earlier { thread: 33, pc: 7, wrote: true }));
         assert_eq!(r.load(4, 4, plain(1)), None);
-        r.barrier(0b1111);
+        r.barrier(0, 0b1111);
         assert_eq!(r.load(0, 4, plain(1)), None);
         assert_eq!(r.store(0, 4, plain(33)), Some(Earlier { thread: 1, pc: 7, wrote: false }));
     }
@@ -314,12 +329,26 @@ mod tests {
     fn a_barrier_of_two_warps_orders_these_two() {
         let mut r = race();
         r.store(0, 4, plain(0));
-        r.barrier(0b0011);
+        r.barrier(0, 0b0011);
         assert_eq!(r.load(0, 4, plain(40)), None);
         assert!(r.load(0, 4, plain(70)).is_some());
-        r.barrier(0b0110);
+        r.barrier(0, 0b0110);
         assert_eq!(r.load(0, 4, plain(70)), None, "what warp 1 knew, warp 2 learns");
         assert!(r.load(0, 4, plain(100)).is_some());
+    }
+
+    #[test]
+    fn who_arrives_is_ordered_before_who_waits_and_not_after() {
+        let mut r = race();
+        r.store(0, 4, plain(0));
+        r.arrive(3, 0);
+        r.store(4, 4, plain(0));
+        r.store(8, 4, plain(40));
+        r.barrier(3, 0b0010);
+        assert_eq!(r.load(0, 4, plain(40)), None);
+        assert!(r.load(4, 4, plain(40)).is_some(), "written after it had arrived");
+        assert!(r.load(8, 4, plain(0)).is_some(), "it waited for nobody");
+        assert!(r.load(0, 4, plain(70)).is_some());
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct SiteCounts {
     pub ideal_wavefronts: u64,
     /// Local requests.
     pub local_requests: u64,
+    /// 32-byte sectors that they move.
+    pub local_sectors: u64,
     /// Lanes of atomics.
     pub atomics: u64,
     /// Bytes copied by `cp.async`.
@@ -67,6 +69,7 @@ impl AddAssign for SiteCounts {
         self.wavefronts += other.wavefronts;
         self.ideal_wavefronts += other.ideal_wavefronts;
         self.local_requests += other.local_requests;
+        self.local_sectors += other.local_sectors;
         self.atomics += other.atomics;
         self.async_bytes += other.async_bytes;
         self.barriers += other.barriers;
@@ -78,12 +81,14 @@ impl AddAssign for SiteCounts {
 pub struct Counts {
     /// `sites[pc]`.
     pub sites: Vec<SiteCounts>,
+    /// Worker threads that ran blocks.
+    pub workers: u64,
 }
 
 impl Counts {
     /// Zero for a kernel of `instructions` instructions.
     pub fn new(instructions: usize) -> Counts {
-        Counts { sites: vec![SiteCounts::default(); instructions] }
+        Counts { sites: vec![SiteCounts::default(); instructions], workers: 0 }
     }
 
     /// A warp executed the instruction with the lanes of `mask`.
@@ -100,6 +105,14 @@ impl Counts {
             self.sites.resize(other.sites.len(), SiteCounts::default());
         }
         self.sites.iter_mut().zip(&other.sites).for_each(|(a, b)| *a += *b);
+        self.workers += other.workers;
+    }
+
+    /// Drops the local traffic of these instructions: what calls pass is in registers on hardware.
+    pub fn forget_local(&mut self, passes: impl Fn(usize) -> bool) {
+        for (_, site) in self.sites.iter_mut().enumerate().filter(|(pc, _)| passes(*pc)) {
+            (site.local_requests, site.local_sectors) = (0, 0);
+        }
     }
 
     /// Sum over all instructions.

@@ -19,6 +19,6 @@ pub use banks::Banks;
 pub use class::Class;
 pub use counts::{Counts, SiteCounts, Traffic};
 pub use footprint::Touched;
-pub use sectors::Sectors;
+pub use sectors::{Sectors, local_sectors};
 pub use stats::{LaunchStats, LineStats};
 pub use table::grouped;

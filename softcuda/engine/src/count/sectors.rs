@@ -44,6 +44,16 @@ impl Sectors {
     }
 }
 
+/// Sectors of a local request: `size` bytes at each lane's own offset. Word w of the 32 lanes of a warp lies together in 128 bytes
+/// (CUDA C++ Programming Guide, Local Memory), eight lanes a sector.
+pub fn local_sectors(mask: u32, size: u32, offset: &[u64; 32]) -> u32 {
+    let words = |lane: usize| offset[lane] / 4..(offset[lane] + u64::from(size)).div_ceil(4);
+    let mut touched: Vec<(u64, usize)> = lanes(mask).flat_map(|l| words(l).map(move |w| (w, l / 8))).collect();
+    touched.sort_unstable();
+    touched.dedup();
+    touched.len() as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +61,16 @@ mod tests {
     fn of(mask: u32, size: u32, phase: u8, f: impl Fn(u64) -> u64) -> (u32, u32, Vec<(i64, u32)>) {
         let s = Sectors::of(mask, size, &std::array::from_fn(|l| f(l as u64)), phase);
         (s.count, s.bytes.div_ceil(32), s.runs.into())
+    }
+
+    #[test]
+    fn words_of_a_warps_local_memory_lie_together() {
+        let of = |mask, size, f: &dyn Fn(u64) -> u64| local_sectors(mask, size, &std::array::from_fn(|l| f(l as u64)));
+        assert_eq!(of(!0, 4, &|_| 8), 4);
+        assert_eq!(of(!0, 1, &|_| 3), 4);
+        assert_eq!(of(!0, 16, &|_| 32), 16);
+        assert_eq!(of(0xff, 4, &|_| 8), 1);
+        assert_eq!(of(!0, 4, &|l| 4 * l), 32, "every lane another word");
     }
 
     #[test]

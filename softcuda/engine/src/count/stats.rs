@@ -47,12 +47,16 @@ pub struct LaunchStats {
     pub shared_ideal_wavefronts: u64,
     /// Atomic requests.
     pub atomic_requests: u64,
-    /// Local-memory requests.
+    /// Local-memory requests: spills and arrays that the compiler could not keep in registers.
     pub local_requests: u64,
+    /// 32-byte sectors that they move.
+    pub local_sectors: u64,
     /// Bytes copied by `cp.async`.
     pub cp_async_bytes: u64,
     /// Barriers passed, per warp.
     pub barriers: u64,
+    /// Worker threads of this computer that ran blocks; of several launches, the most.
+    pub workers: u64,
     /// Counts of each executed PTX line, in order; empty unless they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LineStats>,
@@ -124,10 +128,12 @@ impl LaunchStats {
         self.shared_ideal_wavefronts += other.shared_ideal_wavefronts;
         self.atomic_requests += other.atomic_requests;
         self.local_requests += other.local_requests;
+        self.local_sectors += other.local_sectors;
         self.cp_async_bytes += other.cp_async_bytes;
         self.global_load_ideal_sectors += other.global_load_ideal_sectors;
         self.global_store_ideal_sectors += other.global_store_ideal_sectors;
         self.barriers += other.barriers;
+        self.workers = self.workers.max(other.workers);
         self.add_lines(&other.lines);
     }
 
@@ -153,6 +159,7 @@ impl LaunchStats {
     ) -> LaunchStats {
         let mut stats = LaunchStats { kernel: kernel.to_string(), blocks, ..LaunchStats::default() };
         (stats.distinct_load_sectors, stats.distinct_store_sectors) = distinct;
+        stats.workers = counts.workers;
         for (pc, site) in counts.sites.iter().enumerate().filter(|(_, s)| s.warps != 0) {
             let (class, line) = instructions(pc);
             stats.warp_instructions[class as usize] += site.warps;
@@ -171,6 +178,7 @@ impl LaunchStats {
             stats.shared_ideal_wavefronts += site.ideal_wavefronts;
             stats.atomic_requests += if site.atomics != 0 { site.warps } else { 0 };
             stats.local_requests += site.local_requests;
+            stats.local_sectors += site.local_sectors;
             stats.cp_async_bytes += site.async_bytes;
             stats.barriers += site.barriers;
             if per_line {

@@ -59,6 +59,7 @@ impl fmt::Display for LaunchStats {
             ("cp.async bytes", self.cp_async_bytes),
             ("atomic requests", self.atomic_requests),
             ("local requests", self.local_requests),
+            ("local sectors", self.local_sectors),
             ("divergent branches", self.divergent_branches),
             ("barriers", self.barriers),
         ] {

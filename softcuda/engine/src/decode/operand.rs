@@ -173,6 +173,7 @@ impl<'a> Decoder<'_, 'a> {
             draft.inst.mem.base64 = wide;
             draft.inst.mem.space = space;
             draft.inst.mem.order = order(mods);
+            draft.inst.mem.passes = self::space(mods) == Space::Param && space == Space::Local;
         } else {
             draft.inst.second_offset = offset;
             draft.inst.mem.second64 = wide;

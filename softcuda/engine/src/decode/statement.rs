@@ -246,7 +246,7 @@ impl<'a> Decoder<'_, 'a> {
         let Some(given) = align(row, &stmt.operands) else {
             return Err(refuse(stmt, Syntax, format!("operands do not fit `{}`", row.syntax)));
         };
-        let decides = matches!(class, crate::Class::Control | crate::Class::Sync);
+        let decides = matches!(class, crate::Class::Control | crate::Class::Sync | crate::Class::Atomic);
         // Loads, stores and conversions take registers wider than their types.
         let wider = matches!(class, crate::Class::Memory | crate::Class::Cvt);
         let mut addresses = 0;
@@ -255,7 +255,7 @@ impl<'a> Decoder<'_, 'a> {
                 Role::Write => Use::Write,
                 Role::Read if decides => Use::Decide,
                 Role::Read => Use::Read,
-                Role::Address => Use::Decide,
+                Role::Address | Role::Decide => Use::Decide,
             };
             let Some(operand) = operand else {
                 if spec.role == Role::Write {

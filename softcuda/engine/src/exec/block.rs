@@ -20,6 +20,8 @@ pub struct Block {
     barriers: Vec<Barrier>,
     cluster: ClusterBarrier,
     next: usize,
+    /// Turns in a row that ended in [`Outcome::Round`], and the epoch of the last.
+    rounds: (u64, u32),
     /// Changes of memory by any block so far, as of this turn.
     epoch: u64,
     clock: u64,
@@ -82,7 +84,26 @@ impl Block {
         let barriers = vec![Barrier { waiting: vec![0; count as usize], all: true, ..Barrier::default() }; 16];
         let random = Random::new(launch.seed.wrapping_mul(0x1_0001) ^ number);
         let cluster = ClusterBarrier { arrived: vec![0; count as usize], passed: vec![0; count as usize] };
-        Block { number, memory: Some(memory), warps, barriers, cluster, next: 0, epoch: 0, clock: 0, random }
+        Block {
+            number,
+            memory: Some(memory),
+            warps,
+            barriers,
+            cluster,
+            next: 0,
+            rounds: (0, 0),
+            epoch: 0,
+            clock: 0,
+            random,
+        }
+    }
+
+    /// A turn has ended, in [`Outcome::Round`] or not; how many turns of the same epoch did so one after the other, before and now.
+    pub fn went_round(&mut self, round: bool) -> (u32, u32) {
+        let (epoch, turns) = self.rounds;
+        let before = if epoch == self.epoch { turns } else { 0 };
+        self.rounds = (self.epoch, if round { before + 1 } else { 0 });
+        (before, self.rounds.1)
     }
 
     /// Instructions executed so far.
@@ -231,13 +252,16 @@ impl Block {
             let site = Site { pc, line: code.insts[pc as usize].line };
             let what =
                 format!("barrier {} awaits {} threads here and {} elsewhere", arrival.id, arrival.count, barrier.count);
-            return Err(Fault::new(FaultKind::BarrierDivergence, site, w as u32, what));
+            let mut fault = Fault::new(FaultKind::BarrierDivergence, site, w as u32, what);
+            fault.lane = Some(mask.trailing_zeros());
+            return Err(fault);
         }
         barrier.used = true;
         barrier.count = arrival.count;
         if arrival.arrive {
             // A warp that is there as a whole counts as 32 threads, also the last, shorter one.
             barrier.arrived += if mask == self.warps[w].live { 32 } else { mask.count_ones() };
+            door.barrier_arrived(arrival.id, w as u32);
         } else {
             barrier.waiting[w] |= mask;
             barrier.popc += (arrival.yes & mask).count_ones();
@@ -277,7 +301,7 @@ impl Block {
         }
         (barrier.arrived, barrier.count, barrier.used) = (0, 0, false);
         (barrier.popc, barrier.all, barrier.any) = (0, true, false);
-        door.barrier_passed(passed);
+        door.barrier_passed(id, passed);
         for warp in self.warps.iter_mut() {
             let Warp { groups, regs, .. } = warp;
             for g in groups.iter_mut().filter(|g| g.state == State::Barrier(id)) {
@@ -302,7 +326,7 @@ impl Block {
         let full = self.warps.iter().zip(&*arrived).all(|(w, lanes)| w.live & !lanes == 0);
         if full && arrived.iter().any(|lanes| *lanes != 0) {
             arrived.iter_mut().zip(passed.iter_mut()).for_each(|(a, p)| *p |= std::mem::take(a));
-            door.barrier_passed(self.warps.iter().fold(0, |m, w| m | 1 << w.index));
+            door.barrier_passed(CLUSTER, self.warps.iter().fold(0, |m, w| m | 1 << w.index));
         }
         for (warp, passed) in self.warps.iter_mut().zip(passed) {
             for g in warp.groups.iter_mut().filter(|g| g.state == State::Barrier(CLUSTER)) {
@@ -333,6 +357,17 @@ impl Block {
         lines
     }
 
+    /// A livelock in the sense of `what`, at the place of a group that can run.
+    pub fn busy(&self, code: &Code, what: &str) -> Box<Fault> {
+        let groups = || self.warps.iter().flat_map(|w| w.groups.iter().map(move |g| (w, g)));
+        let found = groups().find(|(_, g)| g.state == State::Ready).or_else(|| groups().next());
+        let Some((w, g)) = found else { return Fault::new(FaultKind::Livelock, Site::default(), 0, what) };
+        let site = Site { pc: g.pc, line: code.insts.get(g.pc as usize).map_or(0, |i| i.line) };
+        let mut fault = Fault::new(FaultKind::Livelock, site, w.index, what);
+        fault.lane = Some(g.mask.trailing_zeros());
+        fault
+    }
+
     /// Nothing can run: names the barrier that cannot fill, or the lanes that wait for each other.
     fn stuck(&self, code: &Code) -> Box<Fault> {
         let groups = || self.warps.iter().flat_map(|w| w.groups.iter().map(move |g| (w, g)));
@@ -359,8 +394,18 @@ impl Block {
         let mut fault = Fault::new(kind, Site { pc: g.pc, line: i.line }, w.index, what);
         fault.lane = Some(g.mask.trailing_zeros());
         fault.notes = self.places(code);
-        fault.notes.truncate(40);
+        shorten(&mut fault.notes);
         fault
+    }
+}
+
+/// Keeps the places of the first warps.
+pub fn shorten(notes: &mut Vec<String>) {
+    const SHOWN: usize = 64;
+    if notes.len() > SHOWN {
+        let more = notes.len() - SHOWN;
+        notes.truncate(SHOWN);
+        notes.push(format!("and {more} more"));
     }
 }
 

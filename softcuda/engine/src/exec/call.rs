@@ -4,6 +4,7 @@
 use super::code::{CallSite, Code, Run};
 use super::ctx::Ctx;
 use super::regs::{File, Regs};
+use super::shadow::Source;
 use super::warp::{Group, State};
 use crate::memory::lanes;
 use crate::report::FaultKind;
@@ -114,7 +115,9 @@ fn save(c: &mut Ctx<'_, '_>, code: &Code, site: &CallSite, mask: u32) {
         for (file, slot) in slots(code, site) {
             stack.push(get(regs, file, slot, l));
             if c.launch.init {
-                stack.push(regs.shadow.bits(file, slot, l));
+                let bits = regs.shadow.bits(file, slot, l);
+                stack.extend(regs.shadow.source(file, slot, l).into_iter().flat_map(Source::words));
+                stack.push(bits);
             }
         }
     }
@@ -128,7 +131,8 @@ fn restore(c: &mut Ctx<'_, '_>, code: &Code, site: &CallSite, mask: u32) {
         for (file, slot) in slots(code, site).rev() {
             if c.launch.init {
                 let bits = pop();
-                regs.shadow.set(file, slot, l, bits);
+                let source = if bits == 0 { Source::UNSET } else { Source::from_reversed([pop(), pop()]) };
+                regs.shadow.set(file, slot, l, bits, source);
             }
             put(regs, file, slot, l, pop());
         }

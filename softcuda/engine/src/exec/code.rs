@@ -3,6 +3,7 @@
 use super::inst::Inst;
 use super::launch::Special;
 use super::regs::File;
+use crate::ptx::Loc;
 
 /// What an instruction does with registers, for the shadow.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +82,8 @@ impl CallSite {
 pub struct Origin {
     /// Byte range of the statement.
     pub text: (u32, u32),
-    /// `.loc` file and line.
-    pub loc: Option<(u32, u32)>,
+    /// The line of the source.
+    pub loc: Option<Loc>,
 }
 
 /// A kernel ready to run.
@@ -97,6 +98,8 @@ pub struct Code {
     pub slots: [usize; 3],
     /// Registers that are set before the first instruction.
     pub preload: Vec<(File, u32, Preload)>,
+    /// Registers that may be read before anything is written to them.
+    pub unset: Vec<(File, u32)>,
     /// Statically declared shared bytes; dynamic ones follow.
     pub static_shared: u32,
     /// Where dynamic shared memory begins.

@@ -2,18 +2,18 @@
 //!
 //! A worker starts the next block, runs it for a turn, and if it is not done puts it aside and takes another: so every block that the
 //! modelled device would hold at once makes progress, also when one spins until another has written. When every resident
-//! block waits or goes round in the same states, and none writes memory, the launch is stopped as a livelock.
+//! block has been seen to wait or to go round in the same states since memory last changed, the launch is stopped as a livelock.
 
-use super::block::{Block, Outcome};
+use super::block::{Block, Outcome, shorten};
 use super::launch::LaunchInfo;
 use super::random::Random;
 use crate::config::Schedule;
 use crate::count::Counts;
-use crate::memory::{Door, LaunchMemory, Wide};
-use crate::report::{Fault, FaultKind, Site};
+use crate::memory::{Door, LateStores, LaunchMemory, Wide};
+use crate::report::Fault;
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 /// A fault and the block it happened in.
 pub struct Failed {
@@ -36,8 +36,8 @@ pub struct Limits {
 
 /// A block's turn in warp instructions.
 const TURN: u64 = 200_000;
-/// So many turns of every resident block without any write, all of them going round, count as a livelock.
-const IDLE_TURNS: u64 = 4;
+/// A block that goes round in so many turns one after the other, while nobody writes, does so for ever.
+const IDLE_TURNS: u32 = 4;
 
 struct Shared<'a> {
     launch: &'a LaunchInfo,
@@ -47,10 +47,43 @@ struct Shared<'a> {
     next: AtomicU64,
     resident: AtomicU64,
     total: AtomicU64,
-    idle: AtomicU64,
-    epoch: AtomicU64,
+    progress: Mutex<Progress>,
     stop: AtomicBool,
     failed: Mutex<Option<Failed>>,
+}
+
+/// Whether anything happens.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Turns that changed memory, and blocks that ended.
+    epoch: u64,
+    /// Blocks that were found since then to go round for ever, if nothing changes.
+    idle: u64,
+}
+
+impl Progress {
+    fn wrote(&mut self) {
+        *self = Progress { epoch: self.epoch + 1, idle: 0 };
+    }
+}
+
+impl Shared<'_> {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A block's turn has ended, which began in this epoch; whether all resident blocks are idle now.
+    fn turn_ended(&self, block: &mut Block, outcome: &Outcome, wrote: bool, epoch: u64) -> bool {
+        let mut now = self.progress();
+        if wrote || matches!(outcome, Outcome::Done) {
+            now.wrote();
+        } else if now.epoch == epoch {
+            let (before, rounds) = block.went_round(matches!(outcome, Outcome::Round));
+            now.idle += u64::from(rounds == IDLE_TURNS);
+            now.idle -= u64::from(rounds == 0 && before >= IDLE_TURNS);
+        }
+        now.idle >= self.resident.load(Ordering::Relaxed)
+    }
 }
 
 /// Runs a launch to its end.
@@ -68,8 +101,7 @@ pub fn run(launch: &LaunchInfo, memory: &LaunchMemory<'_>, limits: Limits) -> Re
         next: AtomicU64::new(0),
         resident: AtomicU64::new(0),
         total: AtomicU64::new(0),
-        idle: AtomicU64::new(0),
-        epoch: AtomicU64::new(0),
+        progress: Mutex::default(),
         stop: AtomicBool::new(false),
         failed: Mutex::new(None),
     };
@@ -115,6 +147,7 @@ fn worker(shared: &Shared<'_>, number: usize) -> Counts {
     let mut suspended: VecDeque<Block> = VecDeque::new();
     let mut spare: Option<Block> = None;
     let mut random = Random::new(launch.seed ^ 0x3077 ^ number as u64);
+    let mut late: Vec<LateStores> = Vec::new();
     let turn = match launch.schedule {
         Schedule::InOrder => TURN,
         Schedule::Adversarial => TURN / 16,
@@ -134,36 +167,72 @@ fn worker(shared: &Shared<'_>, number: usize) -> Counts {
         }) else {
             break;
         };
+        door.counts.workers = 1;
         let before = block.clock();
         let left = shared.limits.instructions.saturating_sub(shared.total.load(Ordering::Relaxed));
         let turn = turn.min(left.saturating_add(1));
-        let (outcome, wrote) = block.run(launch, &mut door, &mut wide, turn, shared.epoch.load(Ordering::Relaxed));
+        let epoch = shared.progress().epoch;
+        let (mut outcome, mut wrote) = block.run(launch, &mut door, &mut wide, turn, epoch);
+        if shared.memory.shape().late_stores {
+            let done = matches!(outcome, Outcome::Done);
+            let (shown, waiting) = late_turn(&mut door, &mut block, done, &mut late, &mut random);
+            wrote |= shown;
+            // What waits becomes visible some time: nothing goes round for ever as yet.
+            if waiting && matches!(outcome, Outcome::Round) {
+                outcome = Outcome::Turn;
+            }
+        }
         let ran = block.clock() - before;
         let total = shared.total.fetch_add(ran, Ordering::Relaxed) + ran;
-        let round = !wrote && matches!(outcome, Outcome::Round);
-        let idle = if round { shared.idle.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
-        if !round {
-            shared.idle.store(0, Ordering::Relaxed);
-        }
-        if wrote || matches!(outcome, Outcome::Done) {
-            shared.epoch.fetch_add(1, Ordering::Relaxed);
-        }
+        let idle = shared.turn_ended(&mut block, &outcome, wrote, epoch);
         match outcome {
             Outcome::Done => {
                 shared.resident.fetch_sub(1, Ordering::Relaxed);
                 spare = Some(block);
             }
-            Outcome::Round if idle > IDLE_TURNS * shared.resident.load(Ordering::Relaxed) && !may_start(shared) => {
-                livelock(shared, &block, "every thread waits or goes round without end, and no thread changes memory");
+            Outcome::Round if idle && !may_start(shared) => {
+                let what = "every thread waits or goes round without end, and no thread changes memory";
+                livelock(shared, &block, &suspended, what);
             }
             Outcome::Turn | Outcome::Round if total > shared.limits.instructions => {
-                livelock(shared, &block, "the launch has taken more warp instructions than SOFTCUDA_LIMIT allows");
+                let what = "the launch has taken more warp instructions than SOFTCUDA_LIMIT allows";
+                livelock(shared, &block, &suspended, what);
             }
             Outcome::Turn | Outcome::Round => suspended.push_back(block),
             Outcome::Fault(fault) => fail(shared, fault, block.number),
         }
     }
+    if !late.is_empty() {
+        late.iter().for_each(|stores| door.show(stores));
+        shared.progress().wrote();
+    }
     door.counts
+}
+
+/// After a turn: now and then makes late stores visible, of this block and of those that have ended before, which are kept in `late`. Whether
+/// some became visible, and whether some still wait.
+fn late_turn(
+    door: &mut Door<'_>,
+    block: &mut Block,
+    done: bool,
+    late: &mut Vec<LateStores>,
+    random: &mut Random,
+) -> (bool, bool) {
+    let own = &mut block.memory.as_mut().expect("a block has its memory between turns").late;
+    let mut shown = false;
+    if done {
+        late.extend(own.take());
+    } else if random.below(4) == 0
+        && let Some(stores) = own.take()
+    {
+        door.show(&stores);
+        shown = true;
+    }
+    if !late.is_empty() && random.below(4) == 0 {
+        door.show(&late.swap_remove(random.below(late.len() as u64) as usize));
+        shown = true;
+    }
+    (shown, !late.is_empty() || own.as_ref().is_some_and(|stores| !stores.is_empty()))
 }
 
 /// The number of the next block to start, if one may be: a worker with nothing else to do always may.
@@ -194,10 +263,16 @@ fn fail(shared: &Shared<'_>, fault: Box<Fault>, block: u64) {
     shared.stop.store(true, Ordering::Relaxed);
 }
 
-fn livelock(shared: &Shared<'_>, block: &Block, what: &str) {
+/// Names the place of a thread that goes round, and of every warp of the blocks that this worker has under way.
+fn livelock(shared: &Shared<'_>, block: &Block, suspended: &VecDeque<Block>, what: &str) {
     let code = &shared.launch.code;
-    let mut fault = Fault::new(FaultKind::Livelock, Site::default(), 0, what);
-    fault.notes = block.places(code);
-    fault.notes.truncate(40);
+    let mut fault = block.busy(code, what);
+    let several = shared.launch.blocks() > 1;
+    for b in std::iter::once(block).chain(suspended) {
+        let [x, y, z] = shared.launch.coordinates(b.number);
+        let of = if several { format!("block ({x},{y},{z}) ") } else { String::new() };
+        fault.notes.extend(b.places(code).into_iter().map(|place| of.clone() + &place));
+    }
+    shorten(&mut fault.notes);
     fail(shared, fault, block.number);
 }

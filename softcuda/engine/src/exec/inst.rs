@@ -88,12 +88,24 @@ pub struct Mem {
     pub second64: bool,
     /// Width of the value registers.
     pub register: u8,
+    /// Local memory that holds what a call passes; hardware has it in registers.
+    pub passes: bool,
 }
 
 impl Default for Mem {
     fn default() -> Mem {
         let (space, order) = (Space::Generic, Order::Weak);
-        Mem { space, order, element: 0, count: 0, signed: false, base64: false, second64: false, register: 0 }
+        Mem {
+            space,
+            order,
+            element: 0,
+            count: 0,
+            signed: false,
+            base64: false,
+            second64: false,
+            register: 0,
+            passes: false,
+        }
     }
 }
 

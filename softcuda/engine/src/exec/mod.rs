@@ -12,7 +12,7 @@ pub mod lift;
 mod printf;
 mod random;
 pub mod regs;
-mod shadow;
+pub mod shadow;
 pub mod sync;
 pub mod taint;
 mod tiers;

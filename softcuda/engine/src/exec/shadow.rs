@@ -1,9 +1,39 @@
-//! Which bits of the registers were never written.
+//! Which bits of the registers were never written, and where the unwritten ones came from.
 //!
-//! One dirty bit per lane and register; the bits themselves are looked at only where the dirty bit is set. Nearly always no bit of any
+//! One dirty bit per lane and register; bits and sources are looked at only where the dirty bit is set. Nearly always no bit of any
 //! register is unwritten, which is known without looking. Empty when the check is off.
 
 use super::regs::File;
+
+/// Where unwritten bits came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The load that brought them, or [`Source::REGISTER`].
+    pub pc: u32,
+    /// Lane that loaded them.
+    pub lane: u8,
+    /// A value was computed from them; before, they were only moved.
+    pub computed: bool,
+    /// Address that was read.
+    pub address: u64,
+}
+
+impl Source {
+    /// In place of a load: no instruction ever wrote the register.
+    pub const REGISTER: u32 = u32::MAX;
+    /// A register that no instruction wrote.
+    pub const UNSET: Source = Source { pc: Source::REGISTER, lane: 0, computed: false, address: 0 };
+
+    /// As two words.
+    pub fn words(self) -> [u64; 2] {
+        [self.address, u64::from(self.pc) << 32 | u64::from(self.lane) << 1 | u64::from(self.computed)]
+    }
+
+    /// The inverse of [`Source::words`], last word first.
+    pub fn from_reversed([rest, address]: [u64; 2]) -> Source {
+        Source { pc: (rest >> 32) as u32, lane: (rest >> 1) as u8, computed: rest & 1 != 0, address }
+    }
+}
 
 /// The shadow of a warp's registers.
 #[derive(Default)]
@@ -16,6 +46,8 @@ pub struct Shadow {
     pub dirty_pred: Vec<u32>,
     bits32: Vec<[u32; 32]>,
     bits64: Vec<[u64; 32]>,
+    /// By file; as long as the highest register that ever was dirty.
+    sources: [Vec<[Source; 32]>; 3],
     /// Some register may have an unwritten bit.
     any: bool,
 }
@@ -29,6 +61,7 @@ impl Shadow {
             dirty_pred: vec![0; pred],
             bits32: vec![[0; 32]; r32],
             bits64: vec![[0; 32]; r64],
+            sources: Default::default(),
             any: false,
         }
     }
@@ -77,8 +110,14 @@ impl Shadow {
         }
     }
 
-    /// Sets the unwritten bits of a lane.
-    pub fn set(&mut self, file: File, slot: u32, lane: usize, bits: u64) {
+    /// Where the unwritten bits of a lane came from, if it has any.
+    pub fn source(&self, file: File, slot: u32, lane: usize) -> Option<Source> {
+        let dirty = self.dirty(file, slot) >> lane & 1 != 0;
+        dirty.then(|| self.sources[file as usize][slot as usize][lane])
+    }
+
+    /// Sets the unwritten bits of a lane, and where they came from.
+    pub fn set(&mut self, file: File, slot: u32, lane: usize, bits: u64, source: Source) {
         self.any |= bits != 0;
         let (dirty, lane_bit) = match file {
             File::R32 => {
@@ -92,6 +131,18 @@ impl Shadow {
             File::Pred => (&mut self.dirty_pred[slot as usize], u32::from(bits != 0)),
         };
         *dirty = *dirty & !(1 << lane) | lane_bit << lane;
+        if lane_bit != 0 {
+            let sources = &mut self.sources[file as usize];
+            if sources.len() <= slot as usize {
+                sources.resize(slot as usize + 1, [Source::UNSET; 32]);
+            }
+            sources[slot as usize][lane] = source;
+        }
+    }
+
+    /// No lane of the register was ever written.
+    pub fn unset(&mut self, file: File, slot: u32) {
+        (0..32).for_each(|lane| self.set(file, slot, lane, u64::MAX, Source::UNSET));
     }
 
     /// The lanes of a mask are written.

@@ -12,7 +12,7 @@ use super::launch::LaunchInfo;
 use super::random::Random;
 use super::regs::{File, Regs};
 use super::shadow::Shadow;
-use super::taint;
+use super::taint::{self, Operands};
 use crate::config::Schedule;
 use crate::tiers::tiered;
 use std::cmp::Reverse;
@@ -126,6 +126,7 @@ impl Warp {
             } else {
                 self.regs.shadow = Shadow::new(n32, n64, npred);
             }
+            code.unset.iter().for_each(|&(file, slot)| self.regs.shadow.unset(file, slot));
         }
         for &(file, slot, preload) in &code.preload {
             let value = match preload {
@@ -343,14 +344,17 @@ fn slice(c: &mut Ctx<'_, '_>, code: &Code, g: usize, limit: u32) -> Result<u32, 
 #[inline(never)]
 fn checked(c: &mut Ctx<'_, '_>, code: &Code, pc: u32) -> Flow {
     let (i, roles) = (&code.insts[pc as usize], &code.roles[pc as usize]);
-    let Some(pending) = taint::before(c, i, roles) else { return Flow::Fault };
+    let operands = match taint::before(c, i, roles) {
+        Operands::Refused => return Flow::Fault,
+        known => known,
+    };
     // SAFETY: `tiers::choose` gave a function that this processor can run.
     let flow = unsafe { (i.run)(c, i) };
     match flow {
-        Flow::Next | Flow::Yield => taint::after(c, i, roles, &pending),
+        Flow::Next | Flow::Yield => taint::after(c, i, roles, &operands),
         Flow::Part => {
             let whole = std::mem::replace(&mut c.mask, c.taken);
-            taint::after(c, i, roles, &pending);
+            taint::after(c, i, roles, &operands);
             c.mask = whole;
         }
         _ => {}

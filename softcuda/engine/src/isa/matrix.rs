@@ -5,6 +5,7 @@ use crate::arith::mma::{Accumulator, Element, Mma, Operands, Register};
 use crate::arith::wmma;
 use crate::count::Class::{Memory, Mma as MmaClass, Warp};
 use crate::exec::regs::{File, Regs};
+use crate::exec::shadow::Source;
 use crate::exec::{Ctx, Exec, Flow, Inst, Taint, exec};
 use crate::fragment;
 use crate::report::FaultKind;
@@ -45,7 +46,7 @@ pub fn rows() -> Vec<Row> {
         row("movmatrix.sync.aligned.m8n8.trans.b16 d:b32, a:b32",                                                         "9.7.14.5.16", Warp, |_| Some(exec!(|c, i| {
             whole(c, i, |c, i| {
                 if c.launch.init {
-                    crate::exec::taint::moved(c, i, i.o[1], i.o[0], fragment::movmatrix);
+                    crate::exec::taint::moved(c, i.o[1], i.o[0], fragment::movmatrix);
                 }
                 let out = fragment::movmatrix(&c.warp.regs.r32[i.o[1] as usize]);
                 c.warp.regs.put::<u32>(i.o[0], c.mask, &out);
@@ -206,18 +207,20 @@ pub fn product_bits(m: &Mods) -> Exec {
 
 /// If anything that a product reads is unwritten in some lane, all of its result is.
 pub fn taint_all(c: &mut Ctx<'_, '_>, i: &Inst) {
-    if !c.launch.init {
+    if !c.warp.regs.shadow.any() {
         return;
     }
     let file =
         if c.launch.code.roles[c.pc as usize].writes.iter().any(|w| w.0 == File::R64) { File::R64 } else { File::R32 };
+    let read = &i.list[i.o[1] as usize..];
+    let source = Source { computed: true, ..crate::exec::taint::any(c, file, read.iter()) };
     let shadow = &mut c.warp.regs.shadow;
-    let dirty = i.list[i.o[1] as usize..].iter().fold(0, |m, s| m | shadow.dirty(file, *s));
+    let dirty = read.iter().fold(0, |m, s| m | shadow.dirty(file, *s));
     for slot in operand(i, 0) {
         if dirty == 0 {
             shadow.clean(file, *slot, u32::MAX);
         } else {
-            (0..32).for_each(|l| shadow.set(file, *slot, l, u64::MAX));
+            (0..32).for_each(|l| shadow.set(file, *slot, l, u64::MAX, source));
         }
     }
 }
@@ -255,8 +258,10 @@ fn load(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
             std::array::from_fn(|k| if uninit >> k & 1 != 0 { 0xff } else { 0 })
         });
         let bits = fragment::ldmatrix(&missing, count, i.mods & TRANS != 0);
-        for (bits, slot) in bits[..count].iter().zip(&i.list) {
-            crate::exec::taint::set32(c, *slot, bits);
+        for (k, (bits, slot)) in bits[..count].iter().zip(&i.list).enumerate() {
+            // The first row of the matrix that lacks bytes.
+            let row = (8 * k..8 * k + 8).find(|&l| missing[l] != [0; 16]).unwrap_or(8 * k);
+            crate::exec::taint::set32(c, *slot, bits, |c, _| crate::exec::taint::source_of(c, row, addresses[row]));
         }
     }
     Flow::Next

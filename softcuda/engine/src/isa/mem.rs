@@ -27,9 +27,9 @@ pub fn rows() -> Vec<Row> {
         row("createpolicy.fractional.(L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged){.L2::evict_first|.L2::evict_unchanged}.b64 d{, a:f32}", "9.7.9.18", Memory, |_| Some(policy())).hint(),
         row("createpolicy.cvt.L2.b64 d, a:b64", "9.7.9.18", Memory, |_| Some(policy())).hint(),
         row("createpolicy.range{.global}.(L2::evict_last|L2::evict_normal|L2::evict_first){.L2::evict_first|.L2::evict_unchanged}.b64 d, [a], b:u32, c:u32", "9.7.9.18", Memory, |_| Some(policy())).hint(),
-        row("cp.async.(ca|cg).(shared|shared::cta).global{.L2::64B|.L2::128B|.L2::256B} [d], [a], b:u32{, c:u32}", "9.7.9.25.3.1", Memory, |_| Some(copy())),
-        row("cp.async.(ca|cg).(shared|shared::cta).global.L2::cache_hint{.L2::64B|.L2::128B|.L2::256B} [d], [a], b:u32, c:b64", "9.7.9.25.3.1", Memory, |_| Some(copy().with(1))),
-        row("cp.async.(ca|cg).(shared|shared::cta).global.L2::cache_hint{.L2::64B|.L2::128B|.L2::256B} [d], [a], b:u32, c:u32, e:b64", "9.7.9.25.3.1", Memory, |_| Some(copy())),
+        row("cp.async.(ca|cg).(shared|shared::cta).global{.L2::64B|.L2::128B|.L2::256B} [d], [a], m:u32{, m:u32}", "9.7.9.25.3.1", Memory, |_| Some(copy())),
+        row("cp.async.(ca|cg).(shared|shared::cta).global.L2::cache_hint{.L2::64B|.L2::128B|.L2::256B} [d], [a], m:u32, c:b64", "9.7.9.25.3.1", Memory, |_| Some(copy().with(1))),
+        row("cp.async.(ca|cg).(shared|shared::cta).global.L2::cache_hint{.L2::64B|.L2::128B|.L2::256B} [d], [a], m:u32, m:u32, e:b64", "9.7.9.25.3.1", Memory, |_| Some(copy())),
         row("cp.async.commit_group", "9.7.9.25.3.2", Memory, |_| Some(exec!(|c, _i| {
             c.door.cp_async_commit(c.warp.index, c.mask);
             Flow::Next
@@ -116,7 +116,7 @@ fn loaded(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(&mut Ctx<'_, '_>, &Inst)) ->
     }
     f(c, i);
     if c.launch.init {
-        crate::exec::taint::loaded(c, i);
+        crate::exec::taint::loaded(c, i, &addresses);
     }
     Flow::Next
 }
@@ -189,8 +189,8 @@ fn stored(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(&mut Ctx<'_, '_>, &Inst)) ->
     f(c, i);
     c.wide.uninit = [0; 32];
     c.wide.tainted = 0;
-    if c.launch.init {
-        crate::exec::taint::storing(c, i);
+    if c.launch.init && !crate::exec::taint::storing(c, i, &addresses) {
+        return Flow::Fault;
     }
     c.wrote = true;
     match c.door.store(&access, &addresses, c.wide) {

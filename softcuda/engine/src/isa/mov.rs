@@ -5,7 +5,8 @@ use crate::arith::bits::{self, PrmtMode};
 use crate::count::Class::{Compare, Move};
 use crate::exec::lift::lift3;
 use crate::exec::{Ctx, Exec, Flow, Inst, Taint, by_width, exec, lane1, lane3};
-use crate::memory::space::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
+use crate::memory::Space;
+use crate::memory::space::{PARAM_WINDOW, SHARED_WINDOW, local_window, window_of};
 use crate::ptx::Ty;
 
 /// The rows.
@@ -68,19 +69,34 @@ fn bytes(c: &mut Ctx<'_, '_>, i: &Inst, selector: u32) -> Flow {
     Flow::Next
 }
 
-/// Where a space's generic addresses begin; 0 for global and constant memory.
-fn window(m: &Mods) -> u64 {
-    match m.which(&["shared", "shared::cta", "shared::cluster", "local", "param"]) {
-        Some("local") => LOCAL_WINDOW,
-        Some("param") => PARAM_WINDOW,
-        Some(_) => SHARED_WINDOW,
-        None => 0,
+/// The state space of `cvta` and `isspacep`; constant memory has global addresses.
+fn space(m: &Mods) -> Space {
+    match m.which(&["shared", "shared::cta", "shared::cluster", "local", "param", "const"]) {
+        Some("local") => Space::Local,
+        Some("param") => Space::Param,
+        Some("const") => Space::Const,
+        Some(_) => Space::Shared,
+        None => Space::Global,
     }
 }
 
-// `mods` holds the window's upper half: the lower half of each is 0.
-fn window_of(mods: u32) -> u64 {
-    u64::from(mods) << 32
+const SPACES: [Space; 5] = [Space::Global, Space::Const, Space::Shared, Space::Local, Space::Param];
+
+/// What `mods` of `cvta` and `isspacep` holds: a place in `SPACES`.
+fn space_mods(m: &Mods) -> u32 {
+    SPACES.iter().position(|s| *s == space(m)).unwrap_or(0) as u32
+}
+
+/// Where the generic addresses of a space begin for each lane; 0 for global and constant memory.
+#[inline(always)]
+fn windows(c: &Ctx<'_, '_>, i: &Inst) -> [u64; 32] {
+    let first = c.warp.index * 32;
+    match SPACES[i.mods as usize] {
+        Space::Shared => [SHARED_WINDOW; 32],
+        Space::Param => [PARAM_WINDOW; 32],
+        Space::Local => std::array::from_fn(|l| local_window(first + l as u32)),
+        _ => [0; 32],
+    }
 }
 
 fn cvta(m: &Mods, to_space: bool) -> Option<Exec> {
@@ -88,31 +104,24 @@ fn cvta(m: &Mods, to_space: bool) -> Option<Exec> {
         return None;
     }
     let exec = if to_space {
-        exec!(|c, i| {
-            let base = window_of(i.mods);
-            crate::exec::lift::lift1(c, i, |a: u64| a.wrapping_sub(base))
-        })
+        exec!(|c, i| convert(c, i, u64::wrapping_sub))
     } else {
-        exec!(|c, i| {
-            let base = window_of(i.mods);
-            crate::exec::lift::lift1(c, i, |a: u64| a.wrapping_add(base))
-        })
+        exec!(|c, i| convert(c, i, u64::wrapping_add))
     };
-    Some(exec.with((window(m) >> 32) as u32))
+    Some(exec.with(space_mods(m)))
+}
+
+#[inline(always)]
+fn convert(c: &mut Ctx<'_, '_>, i: &Inst, f: impl Fn(u64, u64) -> u64) -> Flow {
+    let (windows, a) = (windows(c, i), &c.warp.regs.r64[i.o[1] as usize]);
+    let out = std::array::from_fn(|l| f(a[l], windows[l]));
+    c.warp.regs.put::<u64>(i.o[0], c.mask, &out);
+    Flow::Next
 }
 
 fn isspacep(m: &Mods) -> Option<Exec> {
-    let exec = if m.has("global") {
-        exec!(|c, i| space_test(c, i, |a| [SHARED_WINDOW, LOCAL_WINDOW, PARAM_WINDOW]
-            .iter()
-            .all(|w| a.wrapping_sub(*w) >= WINDOW)))
-    } else {
-        exec!(|c, i| {
-            let base = window_of(i.mods);
-            space_test(c, i, |a| base != 0 && a.wrapping_sub(base) < WINDOW)
-        })
-    };
-    Some(exec.with((window(m) >> 32) as u32))
+    let exec = exec!(|c, i| space_test(c, i, |a| window_of(a).0 == SPACES[i.mods as usize]));
+    Some(exec.with(space_mods(m)))
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@
 //! setp.(..).s32 p{|q}, a, b{, c:pred}
 //! ld.(..) d:v, [a]                 v: as many elements as .v2/.v4 says;  3xf32: three elements of f32
 //! ```
-//! Names that begin with d, p or q are written, `[a]` is an address, everything else is read.
+//! Names that begin with d, p or q are written, `[a]` is an address, m decides what happens (a member mask, a size), everything else is read.
 
 use crate::count::Class;
 use crate::exec::Exec;
@@ -77,6 +77,8 @@ pub enum Role {
     Write,
     /// Accesses memory there.
     Address,
+    /// Reads it, and what happens depends on it.
+    Decide,
 }
 
 /// How an operand's type is found.
@@ -196,6 +198,7 @@ fn operand(word: &'static str, optional: bool, piped: bool) -> OperandSpec {
     let role = match name.as_bytes()[0] {
         b'[' => Role::Address,
         b'd' | b'p' | b'q' => Role::Write,
+        b'm' => Role::Decide,
         _ => Role::Read,
     };
     let ty = match ty {

@@ -7,7 +7,7 @@ use crate::arith::mma::{Accumulator, Element};
 use crate::arith::wmma::{self, Fragment, Matrix, Shape};
 use crate::count::Class::{Memory, Mma as MmaClass};
 use crate::exec::regs::File;
-use crate::exec::{ABSENT, Ctx, Exec, Flow, Inst, Taint, exec};
+use crate::exec::{ABSENT, Ctx, Exec, Flow, Inst, Taint, exec, taint};
 use crate::memory::Access;
 use crate::ptx::Ty;
 use crate::report::FaultKind;
@@ -138,6 +138,7 @@ fn each_piece(c: &mut Ctx<'_, '_>, i: &Inst, at: usize, stride: usize, loads: bo
     for (r, slot) in i.list.iter().enumerate() {
         let mut values = [0u64; 32];
         let mut missing = [0u64; 32];
+        let mut brought = [0u64; 32];
         if !loads {
             values = c.warp.regs.widened(*slot, bits == 64);
             if c.launch.init {
@@ -159,6 +160,7 @@ fn each_piece(c: &mut Ctx<'_, '_>, i: &Inst, at: usize, stride: usize, loads: bo
                     values[l] |= word << shift;
                     if c.wide.tainted >> l & 1 != 0 {
                         let bytes = (0..size).filter(|b| c.wide.uninit[l] >> b & 1 != 0);
+                        brought[l] = addresses[l];
                         missing[l] |= bytes.fold(0u64, |m, b| m | 0xff << (8 * b)) << shift;
                     }
                 }
@@ -170,6 +172,9 @@ fn each_piece(c: &mut Ctx<'_, '_>, i: &Inst, at: usize, stride: usize, loads: bo
                 (c.wide.words[0][l], c.wide.words[1][l]) = (word as u32, (word >> 32) as u32);
                 let bytes =
                     (0..size).filter(|b| missing[l] >> shift >> (8 * b) & 0xff != 0).fold(0u16, |m, b| m | 1 << b);
+                if bytes != 0 && !taint::may_leave(c, i, (file, *slot), l, addresses[l]) {
+                    return Flow::Fault;
+                }
                 c.wide.uninit[l] = bytes;
                 c.wide.tainted |= u32::from(bytes != 0) << l;
             }
@@ -185,7 +190,10 @@ fn each_piece(c: &mut Ctx<'_, '_>, i: &Inst, at: usize, stride: usize, loads: bo
                 c.warp.regs.put::<u32>(*slot, c.mask, &values.map(|v| v as u32));
             }
             if c.launch.init {
-                (0..32).for_each(|l| c.warp.regs.shadow.set(file, *slot, l, missing[l]));
+                for l in 0..32 {
+                    let source = taint::source_of(c, l, brought[l]);
+                    c.warp.regs.shadow.set(file, *slot, l, missing[l], source);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@
 use super::atomic::{AtomOp, AtomTy};
 use super::launch::{BlockMemory, LaunchMemory};
 use super::pattern::Pattern;
-use super::space::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW};
+use super::space::{PARAM_WINDOW, SHARED_WINDOW, WINDOW, local_window, window_of};
 use crate::count::Counts;
 use crate::report::{AccessKind, Detail, Fault, Site};
 
@@ -177,6 +177,18 @@ pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Offsets in the local memory of each lane's own thread; a fault for an address of another thread's.
+fn own_offsets(a: &Access, kind: AccessKind, addr: &[u64; 32]) -> Result<[u64; 32], Box<Fault>> {
+    let window = |lane: usize| local_window(a.warp * 32 + lane as u32);
+    let foreign = lanes(a.mask).filter(|&l| window_of(addr[l]).1 != window(l)).fold(0u32, |m, l| m | 1 << l);
+    if foreign == 0 {
+        return Ok(addr.map(|x| x % WINDOW));
+    }
+    let address = addr[foreign.trailing_zeros() as usize];
+    let owner = ((address - local_window(0)) / WINDOW) as u32;
+    Err(Fault::found(Detail::ForeignLocal { kind, address, owner }, a.site, a.warp, foreign))
+}
+
 /// A worker's way into memory while it runs blocks of one launch.
 pub struct Door<'l> {
     pub(crate) launch: &'l LaunchMemory<'l>,
@@ -200,6 +212,11 @@ impl<'l> Door<'l> {
         let patterns = || (0..instructions).map(|_| Vec::new()).collect();
         let (patterns, shared_patterns) = (patterns(), patterns());
         Door { launch, block, counts: Counts::new(instructions), last: 0, patterns, shared_patterns }
+    }
+
+    /// The launch's memory.
+    pub fn memory(&self) -> &'l LaunchMemory<'l> {
+        self.launch
     }
 
     /// Continues with another block's memory and returns the present one's.
@@ -227,7 +244,7 @@ impl<'l> Door<'l> {
     }
 
     fn load_generic(&mut self, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Result<(), Box<Fault>> {
-        self.each_space(a, addr, |door, a, addr| match a.space {
+        self.each_space(a, AccessKind::Load, addr, |door, a, addr| match a.space {
             Space::Shared => door.load_shared(a, addr, out),
             Space::Local => door.load_local(a, addr, out),
             Space::Param => door.load_param(a, addr, out),
@@ -254,7 +271,7 @@ impl<'l> Door<'l> {
     }
 
     fn store_generic(&mut self, a: &Access, addr: &[u64; 32], value: &Wide) -> Result<(), Box<Fault>> {
-        self.each_space(a, addr, |door, a, addr| match a.space {
+        self.each_space(a, AccessKind::Store, addr, |door, a, addr| match a.space {
             Space::Shared => door.store_shared(a, addr, value),
             Space::Local => door.store_local(a, addr, value),
             Space::Param => Err(door.read_only(a, addr)),
@@ -291,7 +308,7 @@ impl<'l> Door<'l> {
             _ => Err(door.read_only(a, addr)),
         };
         match a.space {
-            Space::Generic => self.each_space(a, addr, |door, a, addr| run(door, a, addr, out)),
+            Space::Generic => self.each_space(a, AccessKind::Atomic, addr, |door, a, addr| run(door, a, addr, out)),
             _ => run(self, a, addr, out),
         }
     }
@@ -300,6 +317,7 @@ impl<'l> Door<'l> {
     fn each_space(
         &mut self,
         a: &Access,
+        kind: AccessKind,
         addr: &[u64; 32],
         mut f: impl FnMut(&mut Self, &Access, &[u64; 32]) -> Result<(), Box<Fault>>,
     ) -> Result<(), Box<Fault>> {
@@ -310,13 +328,13 @@ impl<'l> Door<'l> {
         }
         let mut rest = a.mask;
         while rest != 0 {
-            let (space, window) = window_of(addr[rest.trailing_zeros() as usize]);
+            let space = window_of(addr[rest.trailing_zeros() as usize]).0;
             let same = lanes(rest).filter(|&l| window_of(addr[l]).0 == space).fold(0, |m, l| m | 1 << l);
             let part = Access { space, mask: same, ..*a };
-            if window == 0 {
-                f(self, &part, addr)?;
-            } else {
-                f(self, &part, &addr.map(|x| x.wrapping_sub(window)))?;
+            match space {
+                Space::Global => f(self, &part, addr)?,
+                Space::Local => f(self, &part, &own_offsets(&part, kind, addr)?)?,
+                _ => f(self, &part, &addr.map(|x| x % WINDOW))?,
             }
             rest &= !same;
         }
@@ -374,15 +392,4 @@ impl<'l> Door<'l> {
 #[inline(always)]
 fn in_a_window(address: u64) -> bool {
     address.wrapping_sub(PARAM_WINDOW) < SHARED_WINDOW + WINDOW - PARAM_WINDOW
-}
-
-/// The state space a generic address belongs to and where its window begins (0 for global).
-pub(crate) fn window_of(address: u64) -> (Space, u64) {
-    for (space, window) in [(Space::Shared, SHARED_WINDOW), (Space::Local, LOCAL_WINDOW), (Space::Param, PARAM_WINDOW)]
-    {
-        if address.wrapping_sub(window) < WINDOW {
-            return (space, window);
-        }
-    }
-    (Space::Global, 0)
 }

@@ -3,11 +3,11 @@
 //! The usual request lies in one allocation, or in two where some lanes read a line of zeros, and is checked as a whole by its [`Pattern`]s.
 //! Only when that fails does every lane get its own look: to find the fault, or because a warp reaches into more allocations at once.
 
-use super::access::{Access, Door, Space, Wide, lanes, window_of};
+use super::access::{Access, Door, Space, Wide, lanes};
 use super::atomic::{AtomOp, AtomTy, apply};
 use super::bytes::Bytes;
 use super::pattern::Pattern;
-use super::space::{Allocation, Label, Memory};
+use super::space::{Allocation, Label, Memory, window_of};
 use crate::check::{BlockActor, Held, RECORDS};
 use crate::report::{AccessKind, Detail, Fault, Party};
 use crate::tiers::tiered;
@@ -72,6 +72,7 @@ impl<'l> Door<'l> {
         } else {
             None
         };
+        self.pass_late(a, addr);
         let init = self.launch.shape().checks.init && op.uses_old();
         for lane in lanes(a.mask) {
             let (memory, offset) = self.locate(addr[lane]);
@@ -96,7 +97,7 @@ impl<'l> Door<'l> {
     }
 
     /// The live memory that holds a checked address, and the offset in it.
-    fn locate(&mut self, address: u64) -> (&Memory, usize) {
+    pub(super) fn locate(&mut self, address: u64) -> (&Memory, usize) {
         let index = self.index_of(address).expect("checked address");
         let allocation = &self.launch.space().table()[index];
         (allocation.memory().expect("checked live"), (address - allocation.base()) as usize)
@@ -360,6 +361,7 @@ fn load(door: &mut Door<'_>, a: &Access, addr: &[u64; 32], out: &mut Wide) -> Re
             }
         }
     }
+    door.see_late(a, addr, out);
     if a.order.is_strong() {
         door.learn_global(a, addr);
     }
@@ -376,6 +378,14 @@ fn store(door: &mut Door<'_>, a: &Access, addr: &[u64; 32], value: &Wide) -> Res
     } else {
         None
     };
+    if door.launch.shape().late_stores {
+        if !a.order.is_strong() {
+            door.keep_late(a, addr, value);
+            door.count_global(a, AccessKind::Store, addr, &place);
+            return Ok(());
+        }
+        door.pass_late(a, addr);
+    }
     for (hit, pattern) in place.hits().iter().zip(&door.patterns[a.site.pc as usize]) {
         let memory = door.memory_at(hit.index);
         scatter(&memory.bytes, hit.start, pattern, a.size, value);

@@ -1,6 +1,7 @@
 //! Memory of one launch: the device's global memory, borrowed, and what each block has of its own.
 
 use super::async_copy::AsyncQueue;
+use super::late::LateStores;
 use super::local::LocalMemory;
 use super::shared::SharedMemory;
 use super::space::GlobalSpace;
@@ -19,12 +20,16 @@ pub struct LaunchShape {
     pub shared_bytes: u32,
     /// Local bytes of a thread.
     pub local_bytes: u32,
+    /// Bytes of the parameter block that belong to no parameter: offset and length.
+    pub padding: Vec<(u32, u32)>,
     /// Instructions of the kernel; every [`super::Site`] has a smaller `pc`.
     pub instructions: usize,
     /// What to look for.
     pub checks: Checks,
     /// Whether to count.
     pub count: bool,
+    /// Whether weak stores become visible to other blocks late.
+    pub late_stores: bool,
 }
 
 /// Memory of one launch, shared by its workers. It borrows the device's memory exclusively: no host copy happens meanwhile.
@@ -47,7 +52,7 @@ impl<'d> LaunchMemory<'d> {
         let space = &*space;
         let touched = if shape.count { space.table().iter().map(|_| Default::default()).collect() } else { Vec::new() };
         let lines = (0..shape.instructions).map(|_| AtomicU32::new(0)).collect();
-        let race = shape.checks.race.then(|| GlobalRace::new(space.table().len()));
+        let race = (shape.checks.race && !shape.late_stores).then(|| GlobalRace::new(space.table().len()));
         LaunchMemory { space, params, shape, touched, race, lines }
     }
 
@@ -90,6 +95,7 @@ impl<'d> LaunchMemory<'d> {
             copies: Vec::new(),
             fences: 0,
             knows: Knowledge::default(),
+            late: None,
         })
     }
 
@@ -101,6 +107,7 @@ impl<'d> LaunchMemory<'d> {
         used.copies.clear();
         used.fences = 0;
         used.knows = Knowledge::default();
+        used.late = None;
         used
     }
 
@@ -128,6 +135,8 @@ pub struct BlockMemory {
     pub(crate) fences: u32,
     /// What the block knows of the others.
     pub(crate) knows: Knowledge,
+    /// Stores that the other blocks do not see yet.
+    pub late: Option<LateStores>,
 }
 
 impl BlockMemory {
@@ -140,6 +149,7 @@ impl BlockMemory {
             copies: Vec::new(),
             fences: 0,
             knows: Knowledge::default(),
+            late: None,
         }
     }
 

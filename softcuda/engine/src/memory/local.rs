@@ -5,6 +5,7 @@ use super::atomic::{AtomOp, AtomTy, apply};
 use super::bytes::Bytes;
 use super::space::POISON;
 use crate::check::InitMap;
+use crate::count::local_sectors;
 use crate::report::{AccessKind, Fault};
 
 /// Local bytes of all threads of a block, thread after thread, and which of them were written.
@@ -44,6 +45,7 @@ impl Door<'_> {
                 out.taint(lane, local.init.missing(offset, size));
             }
         }
+        self.count_local(a, addr);
         Ok(())
     }
 
@@ -55,6 +57,7 @@ impl Door<'_> {
             local.bytes.store(offset, size, value.lane(lane));
             local.init.store(offset, size, value.missing(lane));
         }
+        self.count_local(a, addr);
         Ok(())
     }
 
@@ -80,6 +83,7 @@ impl Door<'_> {
             local.init.set(offset, size);
             out[lane] = old;
         }
+        self.count_local(a, addr);
         Ok(())
     }
 
@@ -114,5 +118,15 @@ impl Door<'_> {
                 local.init.clear((warp as usize * 32 + lane) * local.each + base[lane] as usize, size as usize);
             }
         }
+    }
+
+    /// Requests and sectors, spills among them.
+    fn count_local(&mut self, a: &Access, addr: &[u64; 32]) {
+        if !self.launch.shape().count {
+            return;
+        }
+        let site = &mut self.counts.sites[a.site.pc as usize];
+        site.local_requests += 1;
+        site.local_sectors += u64::from(local_sectors(a.mask, a.size, addr));
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's parameter block: read only, the same for every thread.
+//! The kernel's parameter block: read only, the same for every thread. Bytes between parameters count as unwritten.
 
 use super::access::{Access, Door, Wide, lanes};
 use crate::report::{AccessKind, Fault};
@@ -14,6 +14,12 @@ impl Door<'_> {
             // The report names every lane.
             return Err(self.check_offsets(a, AccessKind::Load, addr, params.len() as u64).err().unwrap_or(fault));
         }
+        let shape = self.launch.shape();
+        if shape.checks.init && !shape.padding.is_empty() {
+            for lane in lanes(a.mask) {
+                out.taint(lane, missing(&shape.padding, addr[lane] as u32, a.size));
+            }
+        }
         if alone {
             let value = words(&params[first as usize..][..a.size as usize]);
             for w in 0..a.size.div_ceil(4) as usize {
@@ -26,6 +32,12 @@ impl Door<'_> {
         }
         Ok(())
     }
+}
+
+/// Bit i is set when byte `offset + i` lies between two parameters.
+fn missing(padding: &[(u32, u32)], offset: u32, size: u32) -> u16 {
+    let between = |byte: u32| padding.iter().any(|&(at, length)| byte.wrapping_sub(at) < length);
+    (0..size).filter(|&i| between(offset + i)).fold(0, |m, i| m | 1 << i)
 }
 
 /// Up to 16 bytes as little-endian words.

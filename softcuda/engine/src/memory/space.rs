@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! 0x7b00_0000_0000  parameter window   generic address = window + offset in the launch's parameter block
-//! 0x7c00_0000_0000  local window       generic address = window + offset in the thread's own local memory
+//! 0x7c00_0000_0000  local windows      generic address = window + thread of the block * 2^24 + offset in the thread's local memory
 //! 0x7d00_0000_0000  shared window      generic address = window + offset in the block's own shared memory
 //! 0x7e00_0000_0000  allocations        bump upwards, 512-byte aligned, at least 64 KiB of guard between two
 //! ```
 //! Addresses depend on nothing but the order of calls. A freed range is not handed out again until the bump pointer has gone through
 //! the whole space, so a stale pointer stays recognisable. Pinned host memory is found at its own host address.
 
+use super::access::Space;
 use super::bytes::Bytes;
 use crate::check::InitMap;
 use crate::device::OutOfMemory;
@@ -17,7 +18,7 @@ use std::ptr::NonNull;
 
 /// First address of the parameter window.
 pub const PARAM_WINDOW: u64 = 0x7b00_0000_0000;
-/// First address of the local window.
+/// First address of the local windows, one of [`WINDOW`] bytes for each of up to 1024 threads of a block.
 pub const LOCAL_WINDOW: u64 = 0x7c00_0000_0000;
 /// First address of the shared window.
 pub const SHARED_WINDOW: u64 = 0x7d00_0000_0000;
@@ -30,10 +31,34 @@ pub const GLOBAL_END: u64 = 0x7e80_0000_0000;
 /// Every byte of a fresh allocation.
 pub const POISON: u8 = 0xcd;
 
+/// Threads with a local window of their own.
+const THREADS: u64 = 1024;
 const ALIGN: u64 = 512;
 const GUARD: u64 = 64 << 10;
 /// Freed ranges that are remembered, oldest forgotten first.
 const REMEMBERED: usize = 1024;
+
+/// The state space that a generic address belongs to and where its window begins: for local memory the window of the address's own thread, for
+/// global memory 0.
+#[inline]
+pub fn window_of(address: u64) -> (Space, u64) {
+    let local = address.wrapping_sub(LOCAL_WINDOW);
+    if local < WINDOW * THREADS {
+        return (Space::Local, LOCAL_WINDOW + local / WINDOW * WINDOW);
+    }
+    for (space, window) in [(Space::Shared, SHARED_WINDOW), (Space::Param, PARAM_WINDOW)] {
+        if address.wrapping_sub(window) < WINDOW {
+            return (space, window);
+        }
+    }
+    (Space::Global, 0)
+}
+
+/// First address of a thread's local window.
+#[inline(always)]
+pub fn local_window(thread: u32) -> u64 {
+    LOCAL_WINDOW + u64::from(thread) * WINDOW
+}
 
 /// What an allocation is, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]

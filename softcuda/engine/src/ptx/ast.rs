@@ -137,8 +137,17 @@ pub struct Stmt<'a> {
     pub op: &'a str,
     /// Operands.
     pub operands: Vec<Operand<'a>>,
-    /// `.loc` file and line.
-    pub loc: Option<(u32, u32)>,
+    /// The `.loc` before it.
+    pub loc: Option<Loc>,
+}
+
+/// A line of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loc {
+    /// Number of a `.file`, and line.
+    pub at: (u32, u32),
+    /// Where the function that this line belongs to is inlined.
+    pub inlined: Option<(u32, u32)>,
 }
 
 /// One operand.

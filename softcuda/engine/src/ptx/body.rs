@@ -5,7 +5,7 @@ use super::lex::Kind;
 use super::parse::{Building, Parser, Result, space};
 use super::registers::{Maker, registers};
 use super::scope::Scopes;
-use super::{Body, Function, Operand, Prototype, Space, Stmt, Ty, Variable};
+use super::{Body, Function, Loc, Operand, Prototype, Space, Stmt, Ty, Variable};
 
 /// Registers that one function may declare: 20 times what the largest kernel seen does.
 const REGISTERS: u64 = 1 << 20;
@@ -154,11 +154,14 @@ impl<'a> Parser<'a> {
                 self.expect(b';')
             }
             ".loc" => {
-                let file = self.count()?;
-                self.loc = Some((file, self.count()?));
+                let at = (self.count()?, self.count()?);
+                let mut inlined = None;
                 while self.peek().line == t.line && self.peek().kind != Kind::End {
-                    self.next();
+                    if self.next().text == "inlined_at" {
+                        inlined = Some((self.count()?, self.count()?));
+                    }
                 }
+                self.loc = Some(Loc { at, inlined });
                 Ok(())
             }
             ".pragma" => self.skip_past(b';'),

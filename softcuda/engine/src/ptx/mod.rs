@@ -10,6 +10,6 @@ mod scope;
 mod ty;
 mod variable;
 
-pub use ast::{Body, Function, Imm, Init, Operand, Prototype, RegDecl, Space, Stmt, Unit, Variable};
+pub use ast::{Body, Function, Imm, Init, Loc, Operand, Prototype, RegDecl, Space, Stmt, Unit, Variable};
 pub use parse::parse;
 pub use ty::Ty;

@@ -3,7 +3,7 @@
 use super::lex::{Kind, Token, lex};
 use super::operand::number;
 use super::scope::Scopes;
-use super::{Body, Function, Imm, Space, Unit, Variable};
+use super::{Body, Function, Imm, Loc, Space, Unit, Variable};
 use crate::module::{LoadError, LoadErrorKind};
 use std::collections::{HashMap, HashSet};
 
@@ -38,7 +38,7 @@ pub(super) struct Parser<'a> {
     pub(super) source: &'a str,
     pub(super) tokens: Vec<Token<'a>>,
     pub(super) at: usize,
-    pub(super) loc: Option<(u32, u32)>,
+    pub(super) loc: Option<Loc>,
     /// `.global` and `.const` variables of a body: they live as long as the module's.
     pub(super) hoisted: Vec<Variable<'a>>,
     /// Bytes of each parameter of the functions seen so far.

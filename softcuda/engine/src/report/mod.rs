@@ -3,4 +3,4 @@
 mod render;
 mod violation;
 
-pub use violation::{AccessKind, Blame, Detail, Fault, FaultKind, Party, Place, Report, Site};
+pub use violation::{AccessKind, Blame, Brought, Detail, Fault, FaultKind, Party, Place, Report, Site, Used};

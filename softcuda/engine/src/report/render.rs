@@ -3,8 +3,9 @@
 //! ```text
 //! softcuda: <whose> fault: <what happened, both parties>
 //!   --> <kernel>, block (x,y,z), warp w, line n:   <instruction>;   (2) just happened
+//!       source <file>:<line>, inlined at <file>:<line>
 //!       line m:   <instruction>;   (1) happened earlier, ..
-//!       source <file>, line k
+//!       source ..
 //!   = allocation: ..
 //!   = rule: ..
 //!   = again: SOFTCUDA_SEED=..
@@ -12,7 +13,7 @@
 //! ```
 //! Kind first, then both parties, then evidence, then how to see it again, then whose fault it is.
 
-use super::violation::{AccessKind, Blame, Detail, FaultKind, Party, Place, Report};
+use super::violation::{AccessKind, Blame, Detail, FaultKind, Party, Place, Report, Used};
 use crate::memory::Space;
 use crate::memory::space::Label;
 use std::fmt;
@@ -29,9 +30,6 @@ impl fmt::Display for Report {
         };
         let (title, notes) = match &fault.detail {
             Some(detail) => self.words(detail),
-            None if fault.kind == FaultKind::Uninitialised => {
-                (fault.what.clone(), vec!["rule: bytes may be moved before anybody wrote them, not used".to_string()])
-            }
             None => (fault.what.clone(), Vec::new()),
         };
         writeln!(f, "softcuda: {head}: {title}")?;
@@ -44,11 +42,14 @@ impl fmt::Display for Report {
             write!(f, ", {}", line(fault.site.line, &self.text))?;
             writeln!(f, "{}", if fault.other.is_some() { "   (2) just happened" } else { "" })?;
         }
+        let source = |f: &mut fmt::Formatter<'_>, source: &Option<String>| match source {
+            Some(source) => writeln!(f, "      source {source}"),
+            None => Ok(()),
+        };
+        source(f, &self.source)?;
         if let (Some((site, what)), Some(text)) = (&fault.other, &self.other_text) {
             writeln!(f, "      {}   (1) {what}", line(site.line, text))?;
-        }
-        if let Some(source) = &self.source {
-            writeln!(f, "      source {source}")?;
+            source(f, &self.other_source)?;
         }
         for note in notes.iter().chain(&fault.notes) {
             writeln!(f, "  = {note}")?;
@@ -128,6 +129,30 @@ impl Report {
                 );
                 (title, place.iter().map(|_| allocation(place)).collect())
             }
+            Detail::Uninitialised { used, brought } => {
+                let word = mnemonic(&self.text, AccessKind::Store);
+                let who = match used {
+                    Used::Address => format!("the address of {word}"),
+                    Used::Guard => format!("the guard of {word}"),
+                    Used::Decision | Used::Atomic => format!("an operand of {word}"),
+                    Used::Result => format!("the value of {word}"),
+                };
+                let moved = rule("bytes may be moved before anybody wrote them, not used or computed with");
+                let Some(b) = brought else {
+                    let title = format!("use of a register that nobody wrote: {who} by thread {thread} depends on it");
+                    return (title, vec![moved]);
+                };
+                let from = format!("{:#x} of {}", b.address, name(b.space));
+                let title = format!(
+                    "use of bytes that nobody wrote: {} read {from}, and (2) {who} by thread {thread} depends on it",
+                    first(&b.load)
+                );
+                (title, b.place.iter().map(|p| allocation(&Some(p.clone()))).chain([moved]).collect())
+            }
+            Detail::ForeignLocal { kind, address, owner } => (
+                format!("wrong state space: {}, {address:#x} is in the local memory of thread {owner}", by(*kind)),
+                vec![rule("local memory is private to its thread (PTX ISA, Local State Space)")],
+            ),
             Detail::AsyncPending { copy, access, address, bytes } => (
                 format!(
                     "access to an unfinished cp.async: {} and {}, {} of shared memory",

@@ -185,7 +185,35 @@ pub struct Party {
     pub thread: u32,
 }
 
-/// What a memory detector found, one variant per shape of report.
+/// What depends on unwritten bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// An address.
+    Address,
+    /// The guard of an instruction.
+    Guard,
+    /// Where a thread goes, whom it waits for, who takes part.
+    Decision,
+    /// The address or an operand of an atomic.
+    Atomic,
+    /// A computed value that a store puts into global memory.
+    Result,
+}
+
+/// The load that brought unwritten bytes into registers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Brought {
+    /// The load.
+    pub load: Party,
+    /// State space that it read.
+    pub space: Space,
+    /// First byte that it read; an offset for shared, local and parameter space.
+    pub address: u64,
+    /// The allocation, when it is global.
+    pub place: Option<Place>,
+}
+
+/// What a detector found, one variant per shape of report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// An access reaches outside its allocation, or outside shared, local, parameter memory.
@@ -256,6 +284,22 @@ pub enum Detail {
         /// The allocation, when it is global.
         place: Option<Place>,
     },
+    /// What happens, or a result, depends on bytes that nobody wrote.
+    Uninitialised {
+        /// What depends on them.
+        used: Used,
+        /// What brought them; `None` for a register that no instruction wrote.
+        brought: Option<Brought>,
+    },
+    /// A generic address of another thread's local memory.
+    ForeignLocal {
+        /// Load, store..
+        kind: AccessKind,
+        /// The address.
+        address: u64,
+        /// Linear number in the block of the thread whose memory it is.
+        owner: u32,
+    },
     /// An access to bytes that a `cp.async` of the block has not landed yet.
     AsyncPending {
         /// The copy.
@@ -322,9 +366,9 @@ impl Detail {
             Detail::OutOfBounds { .. } => FaultKind::OutOfBounds,
             Detail::UseAfterFree { .. } => FaultKind::UseAfterFree,
             Detail::Misaligned { .. } => FaultKind::Misaligned,
-            Detail::WrongSpace { .. } => FaultKind::WrongSpace,
+            Detail::WrongSpace { .. } | Detail::ForeignLocal { .. } => FaultKind::WrongSpace,
             Detail::ReadOnly { .. } => FaultKind::ReadOnly,
-            Detail::Unwritten { .. } => FaultKind::Uninitialised,
+            Detail::Unwritten { .. } | Detail::Uninitialised { .. } => FaultKind::Uninitialised,
             Detail::AsyncPending { .. } => FaultKind::AsyncPending,
             Detail::SharedRace { .. } | Detail::GlobalRace { .. } => FaultKind::Race,
             Detail::HostRange { .. } | Detail::BadFree { .. } => FaultKind::HostAccess,
@@ -334,7 +378,9 @@ impl Detail {
     /// The first byte concerned.
     pub fn address(&self) -> Option<u64> {
         match *self {
-            Detail::OutOfBounds { address, .. }
+            Detail::Uninitialised { ref brought, .. } => brought.as_ref().map(|b| b.address),
+            Detail::ForeignLocal { address, .. }
+            | Detail::OutOfBounds { address, .. }
             | Detail::UseAfterFree { address, .. }
             | Detail::Misaligned { address, .. }
             | Detail::WrongSpace { address, .. }
@@ -354,6 +400,7 @@ impl Detail {
             Detail::SharedRace { first, .. } => Some((*first, "happened earlier, not ordered before (2)")),
             Detail::GlobalRace { first, .. } => Some((*first, "happened earlier in the same launch")),
             Detail::AsyncPending { copy, .. } => Some((*copy, "issued earlier, not waited for")),
+            Detail::Uninitialised { brought: Some(b), .. } => Some((b.load, "brought the bytes")),
             _ => None,
         }
     }
@@ -374,8 +421,10 @@ pub struct Report {
     pub text: String,
     /// The text of the other access's line.
     pub other_text: Option<String>,
-    /// Line of the `.cu` source, if the PTX has line information.
+    /// File and line of the `.cu` source, if the PTX has line information.
     pub source: Option<String>,
+    /// The same for the other access.
+    pub other_source: Option<String>,
     /// The seed of the run.
     pub seed: u64,
 }

@@ -16,8 +16,16 @@ pub fn with_doors<R>(
     checks: Checks,
     f: impl FnOnce(&LaunchMemory, &mut Door, &mut Door) -> R,
 ) -> R {
-    let shape =
-        LaunchShape { threads: 128, shared_bytes: 4096, local_bytes: 64, instructions: 64, checks, count: true };
+    let shape = LaunchShape {
+        threads: 128,
+        shared_bytes: 4096,
+        local_bytes: 64,
+        padding: Vec::new(),
+        instructions: 64,
+        checks,
+        count: true,
+        late_stores: false,
+    };
     let launch = LaunchMemory::new(space, &[1, 2, 3, 4, 5, 6, 7, 8], shape);
     let (mut a, mut b) = (Door::new(&launch), Door::new(&launch));
     a.swap_block(launch.block(0));

@@ -77,7 +77,7 @@ fn plain(text: &str) -> String {
     let code = &hash.map_or(code.to_string(), |hash| code.replace(hash, "00000000"));
     let position = |line: &&str| {
         let line = line.trim_start();
-        !(line.is_empty() || line.starts_with("//") || line.starts_with(".loc") || line.starts_with(".file"))
+        !(line.is_empty() || line.starts_with("//") || line.starts_with(".loc\t") || line.starts_with(".file"))
     };
     code.lines()
         .filter(position)
