@@ -4,10 +4,10 @@
 mod kv_world;
 
 use kv_world::device::Device;
-use kv_world::{World, formats, noise};
-use lowbit::cache::{Batch, KvCacheMut, KvLayout, KvShape, Rows, Status};
+use kv_world::{World, WorldRope, formats, noise};
+use lowbit::cache::{Batch, KvCacheMut, KvLayout, KvShape, Rope, Rows, Status};
 use lowbit::cudarc::driver::sys;
-use lowbit::format::DType;
+use lowbit::format::{DType, RopeStyle, Rotation, rope_table};
 use lowbit::{ops, testing};
 
 const FLAGS: sys::CUgraphInstantiate_flags = sys::CUgraphInstantiate_flags(0);
@@ -35,10 +35,17 @@ fn a_decode_loop_replays_one_node() {
     unsafe { context.disable_event_tracking() };
     let device = Device { kernels, stream: context.new_stream().unwrap() };
     let (kernels, stream) = (&device.kernels, &device.stream);
-    for format in formats() {
+    for (format, turned) in formats().into_iter().flat_map(|format| [(format, false), (format, true)]) {
         let shape = KvShape { num_kv_heads: 2, head_dim: 64, page_tokens: 32, max_append: 1, dtype: DType::F16 };
-        let layout = KvLayout::new(shape, format).unwrap();
+        let mut layout = KvLayout::new(shape, format).unwrap();
+        if turned {
+            layout = layout.rotated(Rotation::of_head(64), Rotation::Hadamard { block: 32 }).unwrap();
+        }
         let mut world = World::new(layout, 3, 140, 5);
+        let (style, rotary_dim) = (RopeStyle::HalfSplit, 64);
+        let angles = rope_table(10_000.0, rotary_dim, world.max_blocks * 32);
+        world.rope = turned.then(|| WorldRope { style, rotary_dim, table: angles.clone() });
+        let angles = device.upload(&angles);
         let row = world.row();
         let first = world.step(&[31, 0, 62]);
         let prompt = noise(first.total_q * row, 1);
@@ -77,12 +84,13 @@ fn a_decode_loop_replays_one_node() {
                 v_scale: scales[1].as_ref().map(|s| s.as_view()),
             };
             let (k, v) = (Rows { data: k.as_view(), stride: row }, Rows { data: v.as_view(), stride: row });
-            ops::kv::append(kernels, stream, &batch, &k, &v, &mut cache).unwrap();
+            let rope = turned.then(|| Rope { style, rotary_dim, table: angles.as_view() });
+            ops::kv::append(kernels, stream, &batch, &k, &v, rope.as_ref(), &mut cache).unwrap();
         }
         let graph = stream.end_capture(FLAGS).unwrap().unwrap();
         assert_eq!(nodes(graph.cu_graph()), [sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_KERNEL], "{format}");
 
-        for call in 0..70 {
+        for call in 0..if turned { 40 } else { 70 } {
             let (new_k, new_v) = (noise(3 * row, 100 + call), noise(3 * row, 200 + call));
             stream.memcpy_htod(&new_k, &mut k).unwrap();
             stream.memcpy_htod(&new_v, &mut v).unwrap();

@@ -73,7 +73,7 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
             v_scale: scales(),
         };
         let rows = |data| Rows { data, stride: row };
-        kv::append_prefill(kernels, stream, &batch, &rows(k.as_view()), &rows(v.as_view()), &mut cache)
+        kv::append_prefill(kernels, stream, &batch, &rows(k.as_view()), &rows(v.as_view()), None, &mut cache)
     })?;
     match stream.clone_dtoh(&status)?[0] {
         0 => Ok(()),

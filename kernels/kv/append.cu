@@ -1,7 +1,7 @@
 // nvcc: -fmad=false
 // append: new keys and values into the paged cache, K and V in one launch. Defined by src/reference/kv.rs.
 //
-//   for every sequence, head, new token:
+//   for every sequence, head, new token, its row turned by RoPE and rotated (row_transform.cuh):
 //       no window:  page[K], page[V] <- codes of the row
 //       window:     page[V] <- codes of the row;  ring[K], ring[V] <- the row
 //   window: every key group of R tokens that ends in (p0 - max_append, end] is coded from the ring (and, in a prefill,
@@ -18,6 +18,7 @@
 // Every access to a page or slot is behind a check of its index; see layout.cuh.
 #include "kv/code.cuh"
 #include "kv/layout.cuh"
+#include "kv/row_transform.cuh"
 #include "kv/store.cuh"
 
 namespace lowbit {
@@ -32,8 +33,11 @@ struct AppendParams {
     uint32_t v_stride;
     uint32_t prefill;  // 1: code keys up to F_k(n)
     uint32_t reserved;
+    RowTransform k_row;
+    RowTransform v_row;
 };
-static_assert(sizeof(AppendParams) == 192 && offsetof(AppendParams, k) == 160 && offsetof(AppendParams, prefill) == 184,
+static_assert(sizeof(AppendParams) == 240 && offsetof(AppendParams, k) == 160 &&
+                  offsetof(AppendParams, prefill) == 184 && offsetof(AppendParams, k_row) == 192,
               "AppendParams is shared with Rust");
 
 // Staging of one tile.
@@ -44,15 +48,18 @@ struct Stage {
     static constexpr int TOKENS = Tile<F, D>::TOKENS;
     static constexpr int SIDES = F == Format::KIVI4 ? 1 : 2;  // KIVI stages one side at a time
     alignas(16) uint8_t codes[SIDES][TOKENS * STRIDE];
-    alignas(16) uint16_t meta[F == Format::KIVI4 ? 2 * D : 8];  // KIVI: in the record's order
-    float scale[2][16];                                         // int8: by token
+    alignas(16) uint16_t meta[F == Format::KIVI4 ? 2 * D : 8];      // KIVI: in the record's order
+    float scale[2][16];                                             // int8: by token
+    alignas(16) uint16_t row[THREADS / 32][D];                      // of each warp, transformed
+    alignas(16) uint16_t keys[F == Format::KIVI4 ? TOKENS : 1][D];  // of a tile, transformed
 };
 
-// The chunk of one sequence and head: row of a position.
+// The chunk of one sequence and head: row of a position, and what becomes of it before it is stored.
 struct Chunk {
     const uint16_t* base;
     int64_t stride;
     int p0;
+    const RowTransform& transform;
     __device__ __forceinline__ const uint16_t* row(int position) const { return base + (position - p0) * stride; }
 };
 
@@ -151,7 +158,13 @@ template <Format F, int D>
 __device__ __forceinline__ void stage_rows(Stage<F, D>& stage, int side, Chunk chunk, int start, Span span,
                                            const KvParams& kv, float head_scale, bool& nan) {
     for (int token = span.lo + threadIdx.x / 32; token < span.hi; token += THREADS / 32) {
-        stage_row<F, D>(stage, side, token, chunk.row(start + token), kv.dtype, head_scale, nan);
+        const uint16_t* row = chunk.row(start + token);
+        if (chunk.transform.any()) {
+            uint16_t* transformed = stage.row[threadIdx.x / 32];
+            transform_row<D>(chunk.transform, row, start + token, kv.dtype, transformed);
+            row = transformed;
+        }
+        stage_row<F, D>(stage, side, token, row, kv.dtype, head_scale, nan);
     }
 }
 
@@ -187,6 +200,13 @@ __device__ void code_key_tile(Stage<Format::KIVI4, D>& stage, uint8_t* record, i
                               uint32_t dtype, bool& nan) {
     using T = Tile<Format::KIVI4, D>;
     __syncthreads();  // The stage may still be read for the tile before.
+    const bool transformed = chunk.transform.any();
+    if (transformed) {
+        for (int token = max(chunk.p0 - start, 0) + threadIdx.x / 32; token < T::TOKENS; token += THREADS / 32) {
+            transform_row<D>(chunk.transform, chunk.row(start + token), start + token, dtype, stage.keys[token]);
+        }
+        __syncthreads();
+    }
     const int c = threadIdx.x;
     if (c < D) {
         float x[32], low = 65504.0f, high = -65504.0f;
@@ -195,7 +215,9 @@ __device__ void code_key_tile(Stage<Format::KIVI4, D>& stage, uint8_t* record, i
         const uint16_t* from_chunk = chunk.row(start) + c;
 #pragma unroll
         for (int token = 0; token < 32; ++token) {
-            const uint16_t* from = start + token < chunk.p0 ? from_ring + token * D : from_chunk + token * chunk.stride;
+            const uint16_t* from = start + token < chunk.p0 ? from_ring + token * D
+                                   : transformed            ? &stage.keys[token][c]
+                                                            : from_chunk + token * chunk.stride;
             x[token] = sanitize(to_f32(*from, dtype), nan);
             low = fminf(low, x[token]), high = fmaxf(high, x[token]);
         }
@@ -213,9 +235,15 @@ __device__ void code_key_tile(Stage<Format::KIVI4, D>& stage, uint8_t* record, i
     store_keys_4<D>(record + T::K_CODES, stage.codes[0]);
 }
 
-// Copies the rows [first, end) of the chunk to the ring, none if end <= first.
+// Stores the rows [first, end) of the chunk in the ring, none if end <= first.
 template <int D>
-__device__ __forceinline__ void store_ring(Ring ring, Chunk chunk, int first, int end) {
+__device__ __forceinline__ void store_ring(Ring ring, Chunk chunk, int first, int end, uint32_t dtype) {
+    if (chunk.transform.any()) {
+        for (int position = first + threadIdx.x / 32; position < end; position += THREADS / 32) {
+            transform_row<D>(chunk.transform, chunk.row(position), position, dtype, ring.row<D>(position));
+        }
+        return;
+    }
     constexpr int PIECES = D / 8;  // 16 bytes each
     const int rows = max(end - first, 0);
     for (int i = threadIdx.x; i < rows * PIECES; i += THREADS) {
@@ -234,11 +262,11 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<F, 
     const Sequence s = load_sequence(p.kv, p.batch, seq);
     uint32_t status = s.status;
     if (s.m == 0) return status;
-    const auto chunk_of = [&](uint64_t base, uint32_t stride) {
+    const auto chunk_of = [&](uint64_t base, uint32_t stride, const RowTransform& transform) {
         const uint16_t* row0 = reinterpret_cast<const uint16_t*>(base) + static_cast<int64_t>(s.row0) * stride;
-        return Chunk{row0 + head * D, static_cast<int64_t>(stride), s.p0};
+        return Chunk{row0 + head * D, static_cast<int64_t>(stride), s.p0, transform};
     };
-    const Chunk k = chunk_of(p.k, p.k_stride), v = chunk_of(p.v, p.v_stride);
+    const Chunk k = chunk_of(p.k, p.k_stride, p.k_row), v = chunk_of(p.v, p.v_stride, p.v_row);
     bool nan = false;
 
     int flush_first = 0, flush_end = 0;
@@ -262,8 +290,8 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<F, 
             const int residual = p.kv.residual;
             const int first = max(s.p0, s.n - residual - max_append);
             const int end = min(s.n, p.batch.max_blocks << p.kv.page_shift);
-            store_ring<D>(k_ring, k, first, end);
-            store_ring<D>(v_ring, v, first, end);
+            store_ring<D>(k_ring, k, first, end, p.kv.dtype);
+            store_ring<D>(v_ring, v, first, end, p.kv.dtype);
             return status | (nan ? STATUS_NAN : 0);
         }
     }

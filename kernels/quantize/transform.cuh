@@ -4,15 +4,13 @@
 //   transform8(t, col, v)           v = R(S((v - offset[col..]) / smoothing[col..]))
 //   inverse_transform8(t, col, v)   v = S(R(v)) * smoothing + offset
 //
-// A rotation of `block` channels spans block / 8 neighbouring lanes, lane i of them with channels 8 i .. 8 i + 8 of the
-// block: (T32, V8) -> channel 8 T + V. So every lane of the warp makes the call, and an aligned run of block / 8 lanes
-// holds one block, or nothing real. Strides 1, 2, 4 are butterflies between a lane's registers, 8 and up between lanes:
-// a shuffle, and one fma by +-1, which is the sum or the difference with its one rounding.
+// Every lane of the warp makes the call; where a block lies: common/hadamard.cuh.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 #include "common/element.cuh"
+#include "common/hadamard.cuh"
 
 namespace lowbit {
 
@@ -45,26 +43,7 @@ __device__ inline void change_signs(const TransformParams& t, uint32_t col, floa
 }
 
 __device__ inline void rotate(const TransformParams& t, float (&v)[8]) {
-    if (t.block == 0) return;
-#pragma unroll
-    for (int stride = 1; stride < 8; stride *= 2) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            if (i & stride) continue;
-            const float a = v[i], b = v[i + stride];
-            v[i] = __fadd_rn(a, b);
-            v[i + stride] = __fsub_rn(a, b);
-        }
-    }
-#pragma unroll
-    for (uint32_t lanes = 1; lanes < 32; lanes *= 2) {
-        if (8 * lanes >= t.block) break;
-        const float side = threadIdx.x & lanes ? -1.0f : 1.0f;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] = __fmaf_rn(v[i], side, __shfl_xor_sync(0xFFFFFFFFu, v[i], lanes));
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i) v[i] = __fmul_rn(v[i], t.scale);
+    if (t.block != 0) hadamard8(t.block, t.scale, v);
 }
 
 // The columns' eight values of a vector, of which there are `count`; `other` behind the end.

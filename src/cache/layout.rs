@@ -1,7 +1,7 @@
 //! Every byte offset of a page and of a state slot.
 
 use super::{KvCode, KvFormat, KvScale, KvSide, window};
-use crate::format::DType;
+use crate::format::{DType, MAX_ROTATION, Rotation};
 use crate::{Error, Result};
 
 /// Version of the byte layout of pages and state; changes whenever a stored byte moves or changes meaning.
@@ -85,6 +85,8 @@ pub struct KvLayout {
     window: Option<WindowLayout>,
     page_bytes: usize,
     state_bytes: usize,
+    k_rotation: Rotation,
+    v_rotation: Rotation,
 }
 
 const OP: &str = "KvLayout::new";
@@ -159,7 +161,37 @@ impl KvLayout {
                 return Err(Error::argument(OP, argument, "less than 2^31 bytes", bytes.to_string()));
             }
         }
-        Ok(Self { shape, format, tile, window, page_bytes, state_bytes })
+        let (k_rotation, v_rotation) = (Rotation::None, Rotation::None);
+        Ok(Self { shape, format, tile, window, page_bytes, state_bytes, k_rotation, v_rotation })
+    }
+
+    /// The same bytes for keys and values that are rotated before they are coded, which spreads outlier channels:
+    /// append rotates keys (after RoPE) and values, attention its queries, and its outputs back. Windows hold rotated
+    /// rows.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a block that is no power of two from 8 to [`MAX_ROTATION`] or does not divide the head;
+    /// [`Error::Unsupported`] for signs.
+    pub fn rotated(self, k: Rotation, v: Rotation) -> Result<Self> {
+        const OP: &str = "KvLayout::rotated";
+        for (argument, rotation) in [("k", k), ("v", v)] {
+            let (block, d) = (rotation.block(), self.shape.head_dim);
+            match rotation {
+                Rotation::None => {}
+                Rotation::SignedHadamard { .. } => {
+                    return Err(Error::unsupported(OP, format!("{argument}: {rotation:?}"), "None, Hadamard"));
+                }
+                Rotation::Hadamard { .. } => {
+                    let power = block.is_power_of_two() && (8..=MAX_ROTATION).contains(&block);
+                    if !power || !d.is_multiple_of(block) {
+                        let expected =
+                            format!("a block of 8 to {MAX_ROTATION} channels, a power of two that divides {d}");
+                        return Err(Error::argument(OP, argument, expected, block.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(Self { k_rotation: k, v_rotation: v, ..self })
     }
 
     /// True exactly if [`KvLayout::new`] accepts the pair.
@@ -175,6 +207,16 @@ impl KvLayout {
     /// The format.
     pub const fn format(&self) -> &KvFormat {
         &self.format
+    }
+
+    /// What append does to keys before it codes them, and attention to queries.
+    pub const fn k_rotation(&self) -> Rotation {
+        self.k_rotation
+    }
+
+    /// What append does to values before it codes them, and attention undoes in its outputs.
+    pub const fn v_rotation(&self) -> Rotation {
+        self.v_rotation
     }
 
     /// The record of a tile.
@@ -259,6 +301,30 @@ mod tests {
         assert_eq!(kivi.window().unwrap().rows, 160);
         assert_eq!(kivi.state_bytes(), 2 * 8 * 160 * 256);
         assert_eq!(KvLayout::new(SHAPE, KvFormat::INT8).unwrap().state_bytes(), 0);
+    }
+
+    #[test]
+    fn bad_rotations_name_the_side() {
+        let layout = KvLayout::new(SHAPE, KvFormat::INT8).unwrap();
+        let block = |block| Rotation::Hadamard { block };
+        let good = layout.rotated(block(128), block(64)).unwrap();
+        assert_eq!((good.k_rotation(), good.v_rotation()), (block(128), block(64)));
+        assert_ne!(good, layout);
+        assert_eq!(good.page_bytes(), layout.page_bytes());
+        let expected = "a block of 8 to 256 channels, a power of two that divides 128";
+        for (k, v, expected) in [
+            (block(4), Rotation::None, format!("KvLayout::rotated: `k`: expected {expected}, found 4")),
+            (Rotation::None, block(256), format!("KvLayout::rotated: `v`: expected {expected}, found 256")),
+            (block(96), Rotation::None, format!("KvLayout::rotated: `k`: expected {expected}, found 96")),
+            (
+                Rotation::None,
+                Rotation::SignedHadamard { block: 64, seed: 1 },
+                "KvLayout::rotated: v: SignedHadamard { block: 64, seed: 1 } is not supported; supported: None, Hadamard"
+                    .to_string(),
+            ),
+        ] {
+            assert_eq!(layout.rotated(k, v).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod element;
 mod fp8;
 mod ggml;
 pub mod outliers;
+mod rope;
 mod scheme;
 mod transform;
 
@@ -15,5 +16,6 @@ pub use coded::{ByteCode, CodedRows, CodedScale, CodedZero};
 pub use element::{DType, Element, Half16};
 pub use fp8::Fp8;
 pub use ggml::{GgmlType, IQ4_NL};
+pub use rope::{RopeStyle, rope_table};
 pub use scheme::{Axis, Code, Lengths, Matrix, Scales, Scheme, pack, unpack};
 pub use transform::{MAX_ROTATION, Rotation, Transform, sign};

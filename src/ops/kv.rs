@@ -12,10 +12,11 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, DeviceSlice};
 
 use crate::cache::params::{BatchParams, KvParams};
-use crate::cache::{Batch, KvCacheMut, KvFormat, KvLayout, Rows, check_aligned, check_context};
+use crate::cache::{Batch, KvCacheMut, KvFormat, KvLayout, Rope, Rows, check_aligned, check_context};
 use crate::error::Result;
-use crate::format::Half16;
-use crate::reference::kv::{check_max_append, check_rows};
+use crate::format::{Half16, RopeStyle, Rotation};
+use crate::reference;
+use crate::reference::kv::{check_max_append, check_rope, check_rows};
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
@@ -34,10 +35,31 @@ struct AppendParams {
     v_stride: u32,
     prefill: u32,
     reserved: u32,
+    k_row: RowTransform,
+    v_row: RowTransform,
 }
 
 // SAFETY: `repr(C)`, plain integers without padding; the kernel's struct of the same name has the same fields.
 unsafe impl DeviceRepr for AppendParams {}
+
+/// RoPE and rotation of one side's rows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RowTransform {
+    table: u64,
+    rotary_dim: u32,
+    half_split: u32,
+    block: u32,
+    norm: f32,
+}
+
+impl RowTransform {
+    fn rotation(rotation: Rotation) -> Self {
+        let block = rotation.block();
+        let norm = if block == 0 { 0.0 } else { reference::transform::scale(block) };
+        Self { table: 0, rotary_dim: 0, half_split: 0, block: block as u32, norm }
+    }
+}
 
 const fn entry(name: &'static str) -> Entry<AppendParams> {
     Entry::new("kv/append", name)
@@ -78,19 +100,24 @@ pub fn prepare(kernels: &Kernels, layout: &KvLayout) -> Result<()> {
 /// Appends the batch's new keys and values, rows `k`, `v` `[total_q, num_kv_heads, head_dim]`. Keys below F_k(p0) are
 /// coded from the window, values at once; see [`crate::cache::window`].
 ///
+/// Keys are turned by `rope`, then rotated if the layout says so ([`KvLayout::rotated`]), as values are; all in the one
+/// launch. What is coded, and what the window holds, is the result rounded to the layout's dtype.
+///
 /// # Errors
-/// [`crate::Error::Argument`], checked before anything is launched: the rules of [`KvCacheMut`], [`Batch`] and [`Rows`];
+/// [`crate::Error::Argument`], checked before anything is launched: the rules of [`KvCacheMut`], [`Batch`], [`Rows`] and [`Rope`];
 /// a dtype other than the layout's; `max_q_len` above `max_append` in a format with a window; memory or a stream of
 /// another context. Then loading and launching. Contradictions that only the device sees set bits of the status word.
+#[allow(clippy::too_many_arguments)]
 pub fn append<T: Half16>(
     kernels: &Kernels,
     stream: &Arc<CudaStream>,
     batch: &Batch<'_>,
     k: &Rows<'_, T>,
     v: &Rows<'_, T>,
+    rope: Option<&Rope<'_>>,
     cache: &mut KvCacheMut<'_>,
 ) -> Result<()> {
-    run("kv::append", false, kernels, stream, batch, k, v, cache)
+    run("kv::append", false, kernels, stream, batch, k, v, rope, cache)
 }
 
 /// Appends a chunk of any length and codes keys up to F_k(n), from the window and from the chunk; the rest goes to the
@@ -98,15 +125,17 @@ pub fn append<T: Half16>(
 ///
 /// # Errors
 /// As [`append`], without the limit on `max_q_len`.
+#[allow(clippy::too_many_arguments)]
 pub fn append_prefill<T: Half16>(
     kernels: &Kernels,
     stream: &Arc<CudaStream>,
     batch: &Batch<'_>,
     k: &Rows<'_, T>,
     v: &Rows<'_, T>,
+    rope: Option<&Rope<'_>>,
     cache: &mut KvCacheMut<'_>,
 ) -> Result<()> {
-    run("kv::append_prefill", true, kernels, stream, batch, k, v, cache)
+    run("kv::append_prefill", true, kernels, stream, batch, k, v, rope, cache)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -118,6 +147,7 @@ fn run<T: Half16>(
     batch: &Batch<'_>,
     k: &Rows<'_, T>,
     v: &Rows<'_, T>,
+    rope: Option<&Rope<'_>>,
     cache: &mut KvCacheMut<'_>,
 ) -> Result<()> {
     check_stream(op, kernels, stream)?;
@@ -135,6 +165,17 @@ fn run<T: Half16>(
     let (v_pointer, _v_guard) = v.data.device_ptr(stream);
     check_aligned(op, "k.data", k_pointer, 16)?;
     check_aligned(op, "v.data", v_pointer, 16)?;
+    if let Some(rope) = rope {
+        check_rope(op, &layout, batch.max_blocks, rope.rotary_dim, rope.table.len())?;
+        check_context(op, "rope.table", rope.table.stream(), stream)?;
+    }
+    let table = rope.map(|rope| rope.table.device_ptr(stream));
+    let mut k_row = RowTransform::rotation(layout.k_rotation());
+    if let (Some(rope), Some((table, _guard))) = (rope, &table) {
+        check_aligned(op, "rope.table", *table, 8)?;
+        (k_row.table, k_row.rotary_dim) = (*table, rope.rotary_dim as u32);
+        k_row.half_split = u32::from(rope.style == RopeStyle::HalfSplit);
+    }
     let params = AppendParams {
         kv,
         batch: batch_params,
@@ -144,6 +185,8 @@ fn run<T: Half16>(
         v_stride: v.stride as u32,
         prefill: u32::from(prefill),
         reserved: 0,
+        k_row,
+        v_row: RowTransform::rotation(layout.v_rotation()),
     };
     // Tiles that `max_q_len` consecutive tokens touch at worst, and the unit that owns the window.
     let tile = layout.tile().tokens;

@@ -9,10 +9,12 @@
 //! | e4m3 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
 //! | int4 (KIVI) | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
 //!
+//! Before it is coded a row is turned by RoPE (keys) and rotated; see [`Rope`] and [`KvLayout::rotated`].
 //! Zeros among min and max count as +0, so that the stored bits do not depend on the order of the reduction. A NaN that
 //! is coded sets [`Status::NAN`]. Which tokens are coded when: [`window`].
 
 mod copy;
+mod row;
 
 use half::{bf16, f16};
 
@@ -24,6 +26,8 @@ use crate::{Error, Result};
 
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
 pub(crate) use copy::{check_advance, check_pairs};
+pub use row::Rope;
+pub(crate) use row::check_rope;
 
 /// A cache in host memory, to be written; the same bytes as [`crate::cache::KvCacheMut`].
 #[derive(Debug)]
@@ -77,8 +81,14 @@ pub struct Rows<'a, T> {
 ///
 /// # Errors
 /// [`Error::Argument`] for lengths that do not fit; nothing is written then.
-pub fn append<T: Half16>(cache: &mut CacheMut<'_>, batch: &Batch<'_>, k: Rows<'_, T>, v: Rows<'_, T>) -> Result<()> {
-    run("kv::append", false, cache, batch, k, v)
+pub fn append<T: Half16>(
+    cache: &mut CacheMut<'_>,
+    batch: &Batch<'_>,
+    k: Rows<'_, T>,
+    v: Rows<'_, T>,
+    rope: Option<Rope<'_>>,
+) -> Result<()> {
+    run("kv::append", false, cache, batch, k, v, rope)
 }
 
 /// Appends a chunk of any length and codes keys up to F_k(n), from the window and from the chunk.
@@ -90,8 +100,9 @@ pub fn append_prefill<T: Half16>(
     batch: &Batch<'_>,
     k: Rows<'_, T>,
     v: Rows<'_, T>,
+    rope: Option<Rope<'_>>,
 ) -> Result<()> {
-    run("kv::append_prefill", true, cache, batch, k, v)
+    run("kv::append_prefill", true, cache, batch, k, v, rope)
 }
 
 /// Checks of the new tokens that the host can make; shared with the wrapper.
@@ -137,6 +148,7 @@ fn run<T: Half16>(
     batch: &Batch<'_>,
     k: Rows<'_, T>,
     v: Rows<'_, T>,
+    rope: Option<Rope<'_>>,
 ) -> Result<()> {
     let layout = cache.layout;
     let scales = [cache.k_scale, cache.v_scale].map(|scale| scale.map(<[f32]>::len));
@@ -147,12 +159,15 @@ fn run<T: Half16>(
     }
     let sides = [("k.data", "k.stride", k.data.len(), k.stride), ("v.data", "v.stride", v.data.len(), v.stride)];
     check_rows(op, &layout, T::DTYPE, batch.total_q, sides)?;
+    if let Some(rope) = rope {
+        check_rope(op, &layout, batch.max_blocks, rope.rotary_dim, rope.table.len())?;
+    }
     for seq in 0..batch.seq_lens.len() {
         let (sequence, status) = Sequence::load(&layout, batch, &checked, params.num_slots, seq);
         *cache.status |= status;
         if let Some(sequence) = sequence {
             let mut writer = Writer { cache: &mut *cache, batch, sequence, prefill, num_pages: params.num_pages };
-            writer.write(k, v);
+            writer.write(k, v, rope);
         }
     }
     Ok(())
@@ -265,7 +280,7 @@ struct Writer<'a, 'c> {
 }
 
 impl Writer<'_, '_> {
-    fn write<T: Half16>(&mut self, k: Rows<'_, T>, v: Rows<'_, T>) {
+    fn write<T: Half16>(&mut self, k: Rows<'_, T>, v: Rows<'_, T>, rope: Option<Rope<'_>>) {
         let layout = self.cache.layout;
         let Sequence { n, p0, m, row0, slot, ring_start, .. } = self.sequence;
         let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
@@ -278,13 +293,24 @@ impl Writer<'_, '_> {
             let start = (row0 + position - p0) * rows.stride + head * d;
             rows.data[start..start + d].iter().map(|&x| bits(x)).collect()
         };
+        let dtype = layout.shape().dtype;
+        let key = |position, head| {
+            let mut key = row(k, position, head);
+            row::stored_row(&mut key, position, rope, layout.k_rotation(), dtype);
+            key
+        };
+        let value = |position, head| {
+            let mut value = row(v, position, head);
+            row::stored_row(&mut value, position, None, layout.v_rotation(), dtype);
+            value
+        };
         if windowed {
             let end = if self.prefill { n } else { p0 };
             let range = window::flush(p0, end, layout.residual(), layout.shape().max_append, ring_start);
             for start in range.step_by(layout.tile().tokens) {
                 for head in 0..heads {
-                    let key = |t| if t < p0 { self.ring_row(0, head, t).to_vec() } else { row(k, t, head) };
-                    let keys: Vec<Vec<u16>> = (start..start + layout.tile().tokens).map(key).collect();
+                    let stored = |t| if t < p0 { self.ring_row(0, head, t) } else { key(t, head) };
+                    let keys: Vec<Vec<u16>> = (start..start + layout.tile().tokens).map(stored).collect();
                     self.code_key_tile(head, start, &keys);
                 }
             }
@@ -292,12 +318,12 @@ impl Writer<'_, '_> {
         for position in (p0..p0 + m).filter(|&p| p < capacity) {
             for head in 0..heads {
                 if !windowed {
-                    self.code_row(0, head, position, &row(k, position, head));
+                    self.code_row(0, head, position, &key(position, head));
                 }
-                self.code_row(1, head, position, &row(v, position, head));
+                self.code_row(1, head, position, &value(position, head));
                 if windowed && position >= window::first_kept(p0, n, layout.residual(), layout.shape().max_append) {
-                    self.ring_row_mut(0, head, position, &row(k, position, head));
-                    self.ring_row_mut(1, head, position, &row(v, position, head));
+                    self.ring_row_mut(0, head, position, &key(position, head));
+                    self.ring_row_mut(1, head, position, &value(position, head));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lowbit::cache::{Batch, KvCacheMut, Rows, Status};
+use lowbit::cache::{Batch, KvCacheMut, Rope, Rows, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaStream};
 use lowbit::format::Half16;
 use lowbit::{Kernels, Result, ops, testing};
@@ -57,6 +57,7 @@ impl Device {
         let (seq_lens, cu_q_lens) = (self.upload(&step.seq_lens), self.upload(&step.cu_q_lens));
         let (table, slots) = (self.upload(&world.table), self.upload(&world.slots));
         let ring_start = world.ring_start.as_ref().map(|start| self.upload(start));
+        let angles = world.rope.as_ref().map(|rope| self.upload(&rope.table));
         let (k_data, v_data) = (self.upload_or_one(k.data), self.upload_or_one(v.data));
         let result = {
             let batch = Batch {
@@ -80,7 +81,12 @@ impl Device {
             let k = Rows { data: k_data.slice(k.skip..k.data.len()), stride: k.stride };
             let v = Rows { data: v_data.slice(v.skip..v.data.len()), stride: v.stride };
             let append = if prefill { ops::kv::append_prefill } else { ops::kv::append };
-            append(&self.kernels, &self.stream, &batch, &k, &v, &mut cache)
+            let rope = world.rope.as_ref().zip(angles.as_ref()).map(|(rope, angles)| Rope {
+                style: rope.style,
+                rotary_dim: rope.rotary_dim,
+                table: angles.as_view(),
+            });
+            append(&self.kernels, &self.stream, &batch, &k, &v, rope.as_ref(), &mut cache)
         };
         world.pages = self.stream.clone_dtoh(&pages).unwrap();
         if !world.state.is_empty() {

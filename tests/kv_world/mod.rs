@@ -8,6 +8,7 @@ pub mod planted;
 
 use half::f16;
 use lowbit::cache::{KvFormat, KvLayout, KvScale, Status};
+use lowbit::format::RopeStyle;
 use lowbit::reference::attend::CacheRef;
 use lowbit::reference::kv::{self, Batch, CacheMut, Rows};
 use rand::seq::SliceRandom;
@@ -30,8 +31,18 @@ pub struct World {
     pub max_blocks: usize,
     pub slots: Vec<i32>,
     pub ring_start: Option<Vec<i32>>,
+    /// Of the appended keys.
+    pub rope: Option<WorldRope>,
     /// Tokens of each sequence.
     pub lens: Vec<usize>,
+}
+
+/// RoPE with its table.
+#[derive(Debug, Clone)]
+pub struct WorldRope {
+    pub style: RopeStyle,
+    pub rotary_dim: usize,
+    pub table: Vec<f32>,
 }
 
 /// One call: how many new tokens each sequence brings.
@@ -73,6 +84,7 @@ impl World {
             max_blocks,
             slots,
             ring_start: None,
+            rope: None,
             lens: vec![0; num_seqs],
         }
     }
@@ -143,7 +155,12 @@ impl World {
         let stride = world.row();
         let (k, v) = (Rows { data: k, stride }, Rows { data: v, stride });
         let append = if prefill { kv::append_prefill } else { kv::append };
-        append(&mut cache, &batch, k, v).unwrap();
+        let rope = self.rope.as_ref().map(|rope| kv::Rope {
+            style: rope.style,
+            rotary_dim: rope.rotary_dim,
+            table: &rope.table,
+        });
+        append(&mut cache, &batch, k, v, rope).unwrap();
         for (len, n) in self.lens.iter_mut().zip(&step.seq_lens) {
             *len = *n as usize;
         }
@@ -158,6 +175,7 @@ impl World {
             slots: self.slots.clone(),
             ring_start: self.ring_start.clone(),
             lens: self.lens.clone(),
+            rope: None,
             k_scale: None,
             v_scale: None,
             ..*self

@@ -133,7 +133,7 @@ impl LayerCache {
         };
         let (k, v) = (Rows { data: k.slice(..), stride: kv_row }, Rows { data: v.slice(..), stride: kv_row });
         let q = Rows { data: q.slice(..), stride: row };
-        ops::kv::append(&device.kernels, &device.stream, &batch, &k, &v, &mut cache)?;
+        ops::kv::append(&device.kernels, &device.stream, &batch, &k, &v, None, &mut cache)?;
         let mut out = out.slice_mut(out_at..out_at + rows * row);
         let mut workspace = self.workspace.slice_mut(..self.plan.workspace_bytes());
         ops::attend::attend(
