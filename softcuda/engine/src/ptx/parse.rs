@@ -72,7 +72,11 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn refuse(&self, reason: impl Into<String>) -> LoadError {
-        let t = self.peek();
+        self.refuse_at(self.peek(), reason)
+    }
+
+    /// The line is looked for in the text: for errors alone, not ahead of them.
+    pub(super) fn refuse_at(&self, t: Token<'a>, reason: impl Into<String>) -> LoadError {
         let text = self.source.lines().nth(t.line as usize - 1).unwrap_or_default().trim().to_string();
         LoadError { line: t.line, text, reason: reason.into(), kind: LoadErrorKind::Syntax }
     }
@@ -118,8 +122,8 @@ impl<'a> Parser<'a> {
 
     /// A number of things: not negative, and of 32 bits.
     pub(super) fn count(&mut self) -> Result<u32> {
-        let refused = self.refuse("expected a number of 0 to 4294967295");
-        u32::try_from(self.integer()?).map_err(|_| refused)
+        let t = self.peek();
+        u32::try_from(self.integer()?).map_err(|_| self.refuse_at(t, "expected a number of 0 to 4294967295"))
     }
 
     /// Skips to after the next `c`.

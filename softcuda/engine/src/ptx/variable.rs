@@ -20,8 +20,9 @@ impl<'a> Parser<'a> {
             self.next();
             match t.text {
                 ".align" => {
-                    let refused = self.refuse("an alignment must be a power of two");
-                    align = Some(Some(self.count()?).filter(|a| a.is_power_of_two()).ok_or(refused)?);
+                    let t = self.peek();
+                    let bytes = Some(self.count()?).filter(|a| a.is_power_of_two());
+                    align = Some(bytes.ok_or_else(|| self.refuse_at(t, "an alignment must be a power of two"))?);
                 }
                 ".v2" => lanes = 2,
                 ".v4" => lanes = 4,
@@ -51,9 +52,11 @@ impl<'a> Parser<'a> {
                     unsized_array = true;
                     continue;
                 }
-                let refused = self.refuse("an array of this size");
+                let t = self.peek();
                 let more = u64::try_from(self.integer()?).ok();
-                count = more.and_then(|n| n.checked_mul(count)).ok_or(refused)?;
+                count = more
+                    .and_then(|n| n.checked_mul(count))
+                    .ok_or_else(|| self.refuse_at(t, "an array of this size"))?;
                 self.expect(b']')?;
             }
             let mut init = Vec::new();
