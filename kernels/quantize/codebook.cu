@@ -185,10 +185,11 @@ __device__ inline void dequantize(const CodebookParams& p) {
 
 }  // namespace lowbit
 
-#define KERNEL(name, call)                                                 \
-    extern "C" __global__ void __launch_bounds__(lowbit::kCodebookThreads) \
-        name(const __grid_constant__ lowbit::CodebookParams p) {           \
-        call(p);                                                           \
+// At least three blocks a multiprocessor: left alone, ptxas takes the registers of four and spills.
+#define KERNEL(name, call)                                                    \
+    extern "C" __global__ void __launch_bounds__(lowbit::kCodebookThreads, 3) \
+        name(const __grid_constant__ lowbit::CodebookParams p) {              \
+        call(p);                                                              \
     }
 // The instances: real type x bits x what range and zero are of.
 #define CODEBOOK(T, Real, Bits)                                                                                   \
