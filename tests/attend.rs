@@ -120,6 +120,34 @@ fn ragged<T: Half16>(format: KvFormat, dtype: DType) {
     }
 }
 
+/// Head dims beside 64 and 128, all columns in use and more than one pass.
+fn other_head_dims(format: KvFormat) {
+    let gpu = Gpu::new();
+    for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
+        let (kv_heads, group, m) = [(2, 3, 1), (1, 8, 1), (2, 4, 3)][i % 3];
+        let case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &boundaries(format, m), 1.0, 300);
+        let (row, lse) = case.check(&gpu, &format!("{format} D {d}"));
+        println!("{format} D {d}: rows within {row:.2e}, LSE within {lse:.2e}");
+        let case = Case::<bf16>::new(layout(format, d, 1, DType::Bf16), 2, &[(300, 1), (513, 2)], 1.0, 301);
+        client::with_modes(|modes| modes.mma = MmaMode::Trunc, || case.check(&gpu, &format!("{format} bf16 D {d}")));
+    }
+}
+
+#[test]
+fn other_head_dims_int8() {
+    other_head_dims(KvFormat::INT8);
+}
+
+#[test]
+fn other_head_dims_e4m3() {
+    other_head_dims(KvFormat::E4M3);
+}
+
+#[test]
+fn other_head_dims_kivi4() {
+    other_head_dims(KvFormat::kivi4(32));
+}
+
 #[test]
 fn ragged_f16() {
     ragged::<f16>(KvFormat::FLOAT, DType::F16);

@@ -16,6 +16,8 @@ use lowbit::reference::attend::{Attention, Options};
 
 const FILES: [&str; 3] = ["attention_d128_h8_kv2_t333", "attention_d128_h8_kv1_t700", "attention_real_d64_h9_kv3_t512"];
 
+const OTHER_DIMS: [&str; 3] = ["attention_d80_h4_kv2_t161", "attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"];
+
 /// The cases of a cache: (name, n, m, option).
 fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, String)> {
     let tokens = golden.shape("k")[0];
@@ -85,12 +87,12 @@ fn float() {
 
 #[test]
 fn int8() {
-    FILES.iter().for_each(|file| check(file, "int8_token", KvFormat::INT8, 32));
+    FILES.iter().chain(&OTHER_DIMS).for_each(|file| check(file, "int8_token", KvFormat::INT8, 32));
 }
 
 #[test]
 fn e4m3() {
-    for file in FILES {
+    for file in FILES.into_iter().chain(OTHER_DIMS) {
         check(file, "e4m3_unit", KvFormat::E4M3, 16);
         check(file, "e4m3_head", KvFormat::E4M3, 64);
     }
@@ -98,6 +100,9 @@ fn e4m3() {
 
 #[test]
 fn kivi4() {
+    for file in OTHER_DIMS {
+        check(file, "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 64);
+    }
     for file in FILES {
         check(file, "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 32);
         check(file, "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 128);

@@ -119,6 +119,32 @@ fn kivi_batches() {
     serve::<bf16>(&device, KvFormat::kivi4(96), 64, 64, 12);
 }
 
+/// Every head dim: words left over after the quads, and groups of 16 channels.
+#[test]
+fn every_head_dim() {
+    let device = Device::new();
+    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)] {
+        for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
+            if i % 2 == 0 {
+                serve_briefly::<f16>(&device, format, d, 80 + i as u64);
+            } else {
+                serve_briefly::<bf16>(&device, format, d, 80 + i as u64);
+            }
+        }
+    }
+}
+
+/// Whole tiles, parts of tiles, single tokens, and a flush.
+fn serve_briefly<T: Half16>(device: &Device, format: KvFormat, d: usize, seed: u64) {
+    let mut world = World::new(layout::<T>(format, 1, d, 32), 2, 110, seed);
+    let row = world.row();
+    for (new, prefill) in [([62, 35], true), ([1, 0], false), ([5, 3], false)] {
+        let step = world.step(&new);
+        let (k, v) = (hostile::<T>(step.total_q * row, seed), hostile::<T>(step.total_q * row, seed + 1));
+        both(device, &mut world, &step, &k, &v, prefill, &format!("{format} D {d} {}: {new:?} new", T::DTYPE));
+    }
+}
+
 /// Decoding token by token over several flushes and ring wraps, then one prefill far longer than the ring, from an
 /// uneven start: the flush reads ring rows that the same launch replaces.
 #[test]
@@ -347,7 +373,7 @@ proptest! {
     #[test]
     fn kernel_and_reference_agree(
         format in prop::sample::select(vec![KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32), KvFormat::kivi4(64)]),
-        d in prop::sample::select(vec![64, 128]),
+        d in any::<prop::sample::Selector>(),
         page_tokens in prop::sample::select(vec![32, 64, 128]),
         heads in 1usize..=3,
         first in prop::collection::vec(0usize..150, 1..5),
@@ -355,6 +381,7 @@ proptest! {
         seed in 0u64..1000,
     ) {
         let device = Device::new();
+        let d = *d.select(format.head_dims());
         let mut world = World::new(layout::<f16>(format, heads, d, page_tokens), first.len(), 150 + 4 * 40, seed);
         let row = world.row();
         let step = world.step(&first);

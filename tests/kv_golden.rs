@@ -132,6 +132,22 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fi
 
 const FILES: [&str; 3] = ["attention_d128_h8_kv2_t333", "attention_d128_h8_kv1_t700", "attention_real_d64_h9_kv3_t512"];
 
+const OTHER_DIMS: [&str; 3] = ["attention_d80_h4_kv2_t161", "attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"];
+
+#[test]
+fn other_head_dims() {
+    for file in OTHER_DIMS {
+        for (cache, format) in [
+            ("int8_token", KvFormat::INT8),
+            ("e4m3_unit", KvFormat::E4M3),
+            ("e4m3_head", KvFormat::E4M3),
+            ("kivi_k4_v4_g32_r32", KvFormat::kivi4(32)),
+        ] {
+            check(file, cache, format, 32, Fill::Prefill);
+        }
+    }
+}
+
 #[test]
 fn float_and_8_bit_caches() {
     for file in FILES {

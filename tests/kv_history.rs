@@ -31,8 +31,9 @@ fn layouts() -> impl Strategy<Value = KvLayout> {
         Just(KvFormat::E4M3),
         (1u32..=4).prop_map(|r| KvFormat::kivi4(32 * r)),
     ];
-    let shape = (1usize..=3, prop::sample::select(vec![64, 128]), prop::sample::select(vec![32, 64, 128]), 8usize..=20);
+    let shape = (1usize..=3, any::<prop::sample::Selector>(), prop::sample::select(vec![32, 64, 128]), 8usize..=20);
     (formats, shape).prop_map(|(format, (num_kv_heads, head_dim, page_tokens, max_append))| {
+        let head_dim = *head_dim.select(format.head_dims());
         KvLayout::new(KvShape { num_kv_heads, head_dim, page_tokens, max_append, dtype: DType::F16 }, format).unwrap()
     })
 }

@@ -88,14 +88,17 @@ impl Page<'_> {
     /// Key (side 0) or value (side 1) of a head, slot and channel.
     fn value(&self, side: usize, head: usize, slot: usize, channel: usize) -> f32 {
         let d = self.d;
-        let (tile, record, codes, meta) = match self.format.k.code {
-            KvCode::Float => (16, 64 * d, 32 * d, 0),
-            KvCode::Int8 => (16, 32 * d + 128, 16 * d, 64),
-            KvCode::E4m3 => (16, 32 * d, 16 * d, 0),
-            _ => (32, 40 * d, 16 * d, 4 * d),
+        // Channels that share a scale of a kivi4 value.
+        let size = if d.is_multiple_of(32) { 32 } else { 16 };
+        let (tile, codes, [k_meta, v_meta]) = match self.format.k.code {
+            KvCode::Float => (16, 32 * d, [0, 0]),
+            KvCode::Int8 => (16, 16 * d, [64, 64]),
+            KvCode::E4m3 => (16, 16 * d, [0, 0]),
+            _ => (32, 16 * d, [4 * d, 128 * d / size]),
         };
+        let record = 2 * codes + k_meta + v_meta;
         let start = (head * (self.page_tokens / tile) + slot / tile) * record;
-        let (codes_at, meta_at) = (start + side * codes, start + 2 * codes + side * meta);
+        let (codes_at, meta_at) = (start + side * codes, start + 2 * codes + side * k_meta);
         let token = slot % tile;
         // All places are searched for the one that the document gives this token and channel.
         let mut found = None;
@@ -107,10 +110,27 @@ impl Page<'_> {
                         assert!(found.replace(value).is_none(), "two places");
                     }
                 };
+                // Byte of word w of the lane in region `region` of N words a lane.
+                let word = |n: usize, region: usize, w: usize| {
+                    let last = n / 4 * 4;
+                    region * 128 * n
+                        + if w < last {
+                            512 * (w / 4) + 16 * lane + 4 * (w % 4)
+                        } else if n % 4 >= 2 && w < last + 2 {
+                            128 * last + 8 * lane + 4 * (w - last)
+                        } else {
+                            128 * w + 4 * lane
+                        }
+                };
+                // Byte of a key's row that byte j of word w holds.
+                let row = |n: usize, w: usize, j: usize| match w {
+                    w if w < n / 4 * 4 => 64 * (w / 4) + 16 * t + 4 * (w % 4) + j,
+                    _ => 16 * w + 4 * t + j,
+                };
                 match (self.format.k.code, side) {
                     (KvCode::Float, 0) => {
-                        for (h, c, j) in grid([2, d / 32, 8]) {
-                            place(8 * h + g, 32 * c + 8 * t + j, 2 * (256 * (h * d / 32 + c) + 8 * lane + j));
+                        for (x, w, j) in grid([2, d / 8, 2]) {
+                            place(8 * x + g, row(d / 8, w, 2 * j) / 2, word(d / 8, x, w) + 2 * j);
                         }
                     }
                     (KvCode::Float, _) => {
@@ -121,32 +141,39 @@ impl Page<'_> {
                         }
                     }
                     (KvCode::Int8 | KvCode::E4m3, 0) => {
-                        for (h, c, j) in grid([2, d / 64, 16]) {
-                            place(8 * h + g, 64 * c + 16 * t + j, 512 * (h * d / 64 + c) + 16 * lane + j);
+                        for (x, w, j) in grid([2, d / 16, 4]) {
+                            place(8 * x + g, row(d / 16, w, j), word(d / 16, x, w) + j);
                         }
                     }
                     (KvCode::Int8 | KvCode::E4m3, _) => {
-                        for (h, m, re) in grid([2, d / 16, 4]) {
+                        for (x, m, re) in grid([2, d / 16, 4]) {
                             let (r, e) = (re / 2, re % 2);
-                            let byte = 512 * (h * d / 64 + m / 4) + 16 * lane + 4 * (m % 4) + 2 * r + e;
-                            place(8 * h + 2 * t + e, d / 8 * g + 2 * m + r, byte);
+                            place(8 * x + 2 * t + e, d / 8 * g + 2 * m + r, word(d / 16, x, m) + 2 * r + e);
                         }
                     }
                     (_, 0) => {
                         for (ih, j, n) in grid([4, d / 32, 8]) {
                             let (i, h) = (ih / 2, ih % 2);
-                            let w = h * d / 32 + j;
-                            let byte = 8 * d * i + 512 * (w / 4) + 16 * lane + 4 * (w % 4);
+                            let byte = word(d / 16, i, h * (d / 32) + j);
                             place(16 * i + 8 * h + g, 32 * j + 8 * t + n, 8 * byte + 4 * n);
+                        }
+                        for (ih, b, e) in grid([if d.is_multiple_of(32) { 0 } else { 4 }, 2, 2]) {
+                            let (i, h) = (ih / 2, ih % 2);
+                            let bit = 8 * word(d / 16, i, d / 16 - 1) + 4 * (2 * h + b + 4 * e);
+                            place(16 * i + 8 * h + g, d - 16 + 4 * t + 2 * b + e, bit);
                         }
                     }
                     _ => {
                         for (ih, v, ef) in grid([4, d / 32, 8]) {
                             let (i, h, e, f) = (ih / 2, ih % 2, ef / 4, ef % 4);
-                            let w = h * d / 32 + v;
-                            let byte = 8 * d * i + 512 * (w / 4) + 16 * lane + 4 * (w % 4);
+                            let byte = word(d / 16, i, h * (d / 32) + v);
                             let channel = 32 * v + 16 * (f / 2) + 2 * g + f % 2;
                             place(16 * i + 8 * h + 2 * t + e, channel, 8 * byte + 16 * e + 4 * f);
+                        }
+                        for (ih, r, e) in grid([if d.is_multiple_of(32) { 0 } else { 4 }, 2, 2]) {
+                            let (i, h) = (ih / 2, ih % 2);
+                            let bit = 8 * word(d / 16, i, d / 16 - 1) + 4 * (2 * h + r + 4 * e);
+                            place(16 * i + 8 * h + 2 * t + e, d - 16 + 2 * g + r, bit);
                         }
                     }
                 }
@@ -164,14 +191,16 @@ impl Page<'_> {
             }
             _ => {
                 let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;
-                let (scale, min) = if side == 0 {
+                let (scale, min) = if side == 0 && channel >= d / 32 * 32 {
+                    (channel, d + channel)
+                } else if side == 0 {
                     let (a, t, e, u, b) =
                         (channel / 32, channel % 32 / 8, channel % 8 / 4, channel % 4 / 2, channel % 2);
                     (8 * (4 * a + t) + 4 * u + 2 * b + e, d + 8 * (4 * a + t) + 4 * b + 2 * u + e)
                 } else {
                     let (i, h, t, e) = (token / 16, token % 16 / 8, token % 8 / 2, token % 2);
-                    let j = channel / 32;
-                    (8 * (4 * j + t) + 4 * i + 2 * h + e, d + 8 * (4 * j + t) + 4 * h + 2 * i + e)
+                    let j = channel / size;
+                    (8 * (4 * j + t) + 4 * i + 2 * h + e, 32 * d / size + 8 * (4 * j + t) + 4 * h + 2 * i + e)
                 };
                 f32::from(q) * self.f16(meta_at + 2 * scale) + self.f16(meta_at + 2 * min)
             }
@@ -239,8 +268,9 @@ fn agree<T: Half16>(format: KvFormat, d: usize, page_tokens: usize, seed: u64) {
 #[test]
 fn a_second_decoder_reads_the_same() {
     for (i, format) in formats().into_iter().enumerate() {
-        for d in [64, 128] {
-            for page_tokens in [16, 32, 64, 128].into_iter().filter(|&p| p >= format.tile_tokens()) {
+        for &d in format.head_dims() {
+            let sizes = [16, 32, 64, 128].into_iter().filter(|&p| p >= format.tile_tokens());
+            for page_tokens in sizes.filter(|p| *p == 32 || [64, 128].contains(&d)) {
                 agree::<f16>(format, d, page_tokens, 100 * i as u64 + d as u64);
             }
             agree::<bf16>(format, d, 32, 7000 + i as u64);

@@ -106,12 +106,12 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
     for (int j = 0; j < 2; ++j) {
         const int g = 2 * warp + j;
         const Column column(p, job, g);
-        uint32_t word[D / 64];
+        uint32_t word[(D + 63) / 64];
         float most = 0.0f;
 #pragma unroll
-        for (int x = 0; x < D / 64; ++x) {
+        for (int x = 0; x < (D + 63) / 64; ++x) {
             word[x] = 0;
-            if (column.valid) {
+            if (column.valid && 64 * x + 2 * lane < D) {
                 const uint64_t at = p.q + 2 * (column.row * p.q_stride + column.head * D + 64 * x + 2 * lane);
                 word[x] = *reinterpret_cast<const uint32_t*>(at);
             }
@@ -127,10 +127,11 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
         }
         if (lane == 0) factor[g] = p.softmax_scale * LOG2_E * exp2_int(exponent);
 #pragma unroll
-        for (int x = 0; x < D / 64; ++x) {
+        for (int x = 0; x < (D + 63) / 64; ++x) {
             const int ch = 64 * x + 2 * lane;
-            if constexpr (F::RAW_Q) {
-                const QueryPlace place = half_row_place(ch);
+            const bool there = D % 64 == 0 || ch < D;
+            if (F::RAW_Q && there) {
+                const QueryPlace place = half_row_place<D>(ch);
                 raw[(2 * place.step + place.reg) * Q_PITCH + 4 * g + place.t] = word[x];
             }
             if constexpr (F::NORMALIZE_Q) {
@@ -138,8 +139,9 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
                 const float by = exp2_int(-exponent);
                 word[x] = pack_f16(q.x * by, q.y * by);
             }
-            word[x] = F::pair_up(word[x], lane);
-            const QueryPlace place = F::place(ch);
+            word[x] = F::Keys::pair_up(word[x], lane, ch);
+            if (!there) continue;
+            const QueryPlace place = F::Keys::place(ch);
             query[(2 * place.step + place.reg) * Q_PITCH + 4 * g + place.t] = word[x];
         }
     }

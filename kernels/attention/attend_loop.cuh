@@ -203,17 +203,17 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
         }
         visible[threadIdx.x] = {position + 1 - window, min(position + 1, limit), position, slope};
     }
-    const auto head_scale = [&](uint64_t scale, uint32_t stride) {
-        return F::UNIT * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
+    const auto head_scale = [&](float unit, uint64_t scale, uint32_t stride) {
+        return unit * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
     };
-    const float v_factor = head_scale(p.kv.v_scale, p.kv.v_scale_stride);
+    const float v_factor = head_scale(F::Values::UNIT, p.kv.v_scale, p.kv.v_scale_stride);
     const Job given{span, source, sequence, kv_head, first_column, columns, own.row0, chunk, chunks, v_factor, 0};
     const Job& job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
     if (threadIdx.x == 0) *reinterpret_cast<Job*>(shared + Shared<F>::JOB) = given;
     stage_query<F>(p, given, shared);
     __syncthreads();
 
-    const float k_factor = head_scale(p.kv.k_scale, p.kv.k_scale_stride);
+    const float k_factor = head_scale(F::Keys::UNIT, p.kv.k_scale, p.kv.k_scale_stride);
     float factor[2];
 #pragma unroll
     for (int n = 0; n < 2; ++n) {

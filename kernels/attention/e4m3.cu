@@ -1,6 +1,6 @@
 // Instances of attend for the e4m3 cache.
 #include "attention/attend.cuh"
-#include "attention/format_e4m3.cuh"
+#include "attention/format_fp8.cuh"
 
 using lowbit::AttendParams;
 

@@ -1,4 +1,5 @@
 // Instances of attend for the KIVI cache of 4 bits; the window is f16 or bf16.
+#include "attention/attend.cuh"
 #include "attention/format_kivi4.cuh"
 
 using lowbit::AttendParams;
@@ -7,12 +8,12 @@ extern "C" __global__ void __launch_bounds__(128, 3) attend_kivi4_f16_d64(const 
     lowbit::attend<lowbit::Kivi4<64, false>>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3) attend_kivi4_f16_d128(const __grid_constant__ AttendParams p) {
-    lowbit::attend<lowbit::Kivi4<128, false>>(p);
-}
-
 extern "C" __global__ void __launch_bounds__(128, 3) attend_kivi4_bf16_d64(const __grid_constant__ AttendParams p) {
     lowbit::attend<lowbit::Kivi4<64, true>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) attend_kivi4_f16_d128(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Kivi4<128, false>>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) attend_kivi4_bf16_d128(const __grid_constant__ AttendParams p) {

@@ -48,20 +48,25 @@ __device__ __forceinline__ void merge_chunks(const AttendParams& p) {
     const int64_t row = own.row0 + index / p.heads, head = index % p.heads;
     const int64_t at = row * p.heads + head;
     const float* parts = reinterpret_cast<const float*>(p.parts_out) + at * p.max_chunks * D;
-    float sum[D / 32];
-    const float lse = merge<D / 32>(
+    constexpr int CHANNELS = (D + 63) / 64 * 2;  // of a lane: 64c + 2 lane, +1
+    float sum[CHANNELS];
+    const float lse = merge<CHANNELS>(
         reinterpret_cast<const float*>(p.parts_lse) + at * p.max_chunks, 1, chunks, sink_logit(p, head),
-        [&](int i, float (&x)[D / 32]) {
+        [&](int i, float (&x)[CHANNELS]) {
 #pragma unroll
-            for (int c = 0; c < D / 32; c += 2) {
-                const float2 pair = *reinterpret_cast<const float2*>(parts + i * D + 32 * c + 2 * lane);
+            for (int c = 0; c < CHANNELS; c += 2) {
+                float2 pair = {0.0f, 0.0f};
+                if (D % 64 == 0 || 32 * c + 2 * lane < D) {
+                    pair = *reinterpret_cast<const float2*>(parts + i * D + 32 * c + 2 * lane);
+                }
                 x[c] = pair.x;
                 x[c + 1] = pair.y;
             }
         },
         sum);
 #pragma unroll
-    for (int c = 0; c < D / 32; c += 2) {
+    for (int c = 0; c < CHANNELS; c += 2) {
+        if (D % 64 != 0 && 32 * c + 2 * lane >= D) continue;
         const uint64_t to = p.out + 2 * (row * p.out_stride + head * D + 32 * c + 2 * lane);
         *reinterpret_cast<uint32_t*>(to) = pack_16(static_cast<DType>(p.kv.dtype), sum[c], sum[c + 1]);
     }
@@ -96,6 +101,26 @@ extern "C" __global__ void __launch_bounds__(128) attend_merge_d64(const __grid_
 
 extern "C" __global__ void __launch_bounds__(128) attend_merge_d128(const __grid_constant__ AttendParams p) {
     merge_chunks<128>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128) attend_merge_d80(const __grid_constant__ AttendParams p) {
+    merge_chunks<80>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128) attend_merge_d96(const __grid_constant__ AttendParams p) {
+    merge_chunks<96>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128) attend_merge_d112(const __grid_constant__ AttendParams p) {
+    merge_chunks<112>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128) attend_merge_d192(const __grid_constant__ AttendParams p) {
+    merge_chunks<192>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128) attend_merge_d256(const __grid_constant__ AttendParams p) {
+    merge_chunks<256>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(128) merge_states(const __grid_constant__ MergeParams p) {

@@ -27,8 +27,11 @@ struct QueryPlace {
     int step, t, reg;
 };
 
-// The map of rows read 16 bytes a lane: pair at channel 32(s>>1)+8t+4(s&1)+2b.
+// The map of rows of 16-bit values read 16 bytes a lane: pair at channel 32(s>>1)+8t+4(s&1)+2b; the last 16 of D%32 =
+// 16 are 32(s>>1)+8b+2t.
+template <int D>
 __device__ __forceinline__ QueryPlace half_row_place(int ch) {
+    if (ch >= D / 32 * 32) return {ch >> 4, (ch >> 1) & 3, (ch >> 3) & 1};
     return {2 * (ch >> 5) + ((ch >> 2) & 1), (ch >> 3) & 3, (ch >> 1) & 1};
 }
 
@@ -37,13 +40,33 @@ struct OutPlace {
     int m, r, g, n, channel;
 };
 
-// Channels (D/8)g+2m+r, the order of 8- and 16-bit V: item i is rows g = i, and with D = 64 also g = i+4.
+// Channels (D/8)g+2m+r, the order of 8- and 16-bit V: item i is rows g = i, and with D = 64 also g = i+4; with other D
+// channels 16i..16i+15.
 template <int D>
 __device__ __forceinline__ OutPlace channel_rows_place(int lane, int item) {
     constexpr int RUN = D / 8;  // neighbouring channels of one g
-    const int k = lane % RUN, g = item + 4 * (lane / (2 * RUN));
-    return {k / 2, k % 2, g, lane / RUN % 2, RUN * g + k};
+    if constexpr (RUN == 8 || RUN == 16) {
+        const int k = lane % RUN, g = item + 4 * (lane / (2 * RUN));
+        return {k / 2, k % 2, g, lane / RUN % 2, RUN * g + k};
+    } else {
+        const int channel = 16 * item + lane % 16, k = channel % RUN;
+        return {k / 2, k % 2, channel / RUN, lane / 16, channel};
+    }
 }
+
+// Factors of a lane's tokens 16i+g (x) and 16i+8+g (y).
+template <int HALVES>
+struct TokenScales {
+    float2 of[HALVES];
+
+    static __device__ __forceinline__ TokenScales ones() {
+        TokenScales scales;
+#pragma unroll
+        for (int i = 0; i < HALVES; ++i) scales.of[i] = {1.0f, 1.0f};
+        return scales;
+    }
+    __device__ __forceinline__ float at(int i, int h) const { return h ? of[i].y : of[i].x; }
+};
 
 template <bool BF16>
 __device__ __forceinline__ void mma_16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -51,21 +74,6 @@ __device__ __forceinline__ void mma_16(float (&c)[4], const uint32_t (&a)[4], co
         mma_bf16(c, a, b);
     } else {
         mma_f16(c, a, b);
-    }
-}
-
-// 8-bit V codes in fragment order: bytes of tokens whose bit in `keep` is 0 become 0.
-template <int D>
-__device__ __forceinline__ void erase_value_bytes(char* values, int lane, uint32_t keep) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-        const uint32_t pair = keep >> (8 * h + 2 * (lane & 3));
-        const uint32_t mask = (pair & 1 ? 0x00ff00ffu : 0) | (pair & 2 ? 0xff00ff00u : 0);
-#pragma unroll
-        for (int x = 0; x < D / 64; ++x) {
-            uint4* v = reinterpret_cast<uint4*>(values + (h * (D / 64) + x) * 512 + lane * 16);
-            *v = make_uint4(v->x & mask, v->y & mask, v->z & mask, v->w & mask);
-        }
     }
 }
 
@@ -112,28 +120,31 @@ struct Softmax {
     // v_scale. `edge` (the same in all lanes): some column does not see some token, or a token is absent; those weigh
     // 0. Then `here()` says whether the tile is there at all. `token` is the tile's first.
     template <bool TOKEN_SCALES, bool COLUMN_BIAS, bool BF16, int HALVES, int TILES, class Carry, class Here>
-    __device__ __forceinline__ void step(const AttendParams& params, float (&c)[HALVES][4], float2 k_scale,
-                                         float2 v_scale, const float (&bias_)[2], const float (&factor)[2], bool edge,
-                                         const Here& here, int token, const Visible* visible, int lane,
-                                         float (&o)[TILES][4], Carry& carry, uint32_t (&p)[BF16 ? 2 : 1][HALVES][2]) {
-        static_assert(!TOKEN_SCALES || HALVES == 1, "one pair of token scales a lane");
-        float a[2][2], bias[2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
+    __device__ __forceinline__ void step(const AttendParams& params, float (&c)[HALVES][4],
+                                         const TokenScales<HALVES>& k_scale, const TokenScales<HALVES>& v_scale,
+                                         const float (&bias_)[2], const float (&factor)[2], bool edge, const Here& here,
+                                         int token, const Visible* visible, int lane, float (&o)[TILES][4],
+                                         Carry& carry, uint32_t (&p)[BF16 ? 2 : 1][HALVES][2]) {
+        float a[HALVES][2][2], bias[2], origin[2], w[HALVES][4], sum[2] = {l[0], l[1]};
         bool move = edge;
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
-            a[0][n] = TOKEN_SCALES ? factor[n] * k_scale.x : factor[n];
-            a[1][n] = TOKEN_SCALES ? factor[n] * k_scale.y : factor[n];
+#pragma unroll
+            for (int x = 0; x < 2 * HALVES; ++x) {
+                a[x / 2][x % 2][n] = TOKEN_SCALES ? factor[n] * k_scale.at(x / 2, x % 2) : factor[n];
+            }
             bias[n] = bias_[n];
         }
         if (params.bent) {
 #pragma unroll
             for (int x = 0; x < 4 * HALVES; ++x) {
                 const int i = x / 4, h = x / 2 % 2, n = x % 2;
-                const float straight = fmaf(c[i][2 * h + n], a[h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
+                const float straight = fmaf(c[i][2 * h + n], a[i][h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
                 c[i][2 * h + n] =
                     bend(params, straight, visible[2 * (lane & 3) + n], token + 16 * i + 8 * h + (lane >> 2));
             }
-            a[0][0] = a[0][1] = a[1][0] = a[1][1] = 1.0f;
+#pragma unroll
+            for (int x = 0; x < 4 * HALVES; ++x) a[x / 4][x / 2 % 2][x % 2] = 1.0f;
             bias[0] = bias[1] = 0.0f;
         }
 #pragma unroll
@@ -143,9 +154,9 @@ struct Softmax {
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
                 const int h = e >> 1, n = e & 1;
-                w[i][e] = exp2_approx(fmaf(c[i][e], a[h][n], origin[n]));
+                w[i][e] = exp2_approx(fmaf(c[i][e], a[i][h][n], origin[n]));
                 sum[n] += w[i][e];
-                if (TOKEN_SCALES) w[i][e] *= h ? v_scale.y : v_scale.x;
+                if (TOKEN_SCALES) w[i][e] *= v_scale.at(i, h);
                 move |= !(w[i][e] <= trigger);
             }
         }
@@ -166,11 +177,11 @@ struct Softmax {
                     for (int h = 0; h < 2; ++h) {
                         const int at = token + 16 * i + 8 * h + g;
                         if (absent || at < seen_first || at >= seen_end) continue;
-                        const float raw = fmaf(c[i][2 * h + n], a[h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
-                        const float weight = exp2_approx(fmaf(c[i][2 * h + n], a[h][n], origin[n]));
+                        const float raw = fmaf(c[i][2 * h + n], a[i][h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
+                        const float weight = exp2_approx(fmaf(c[i][2 * h + n], a[i][h][n], origin[n]));
                         total += weight;
                         if (TOKEN_SCALES) {
-                            const float scale = h ? v_scale.y : v_scale.x;
+                            const float scale = v_scale.at(i, h);
                             mine |= !(weight * scale <= trigger);
                             // Above log2(scale) by at most 1; a scale of 0 counts as 2^-126.
                             const int exponent = static_cast<int>(__float_as_uint(scale) >> 23) - 126;
@@ -202,10 +213,10 @@ struct Softmax {
                     for (int h = 0; h < 2; ++h) {
                         const int at = token + 16 * i + 8 * h + g;
                         const bool seen = !absent && at >= seen_first && at < seen_end;
-                        float weight = exp2_approx(fmaf(c[i][2 * h + n], a[h][n], origin[n]));
+                        float weight = exp2_approx(fmaf(c[i][2 * h + n], a[i][h][n], origin[n]));
                         weight = seen ? weight : 0.0f;
                         sum[n] += weight;
-                        if (TOKEN_SCALES) weight = seen ? weight * (h ? v_scale.y : v_scale.x) : 0.0f;
+                        if (TOKEN_SCALES) weight = seen ? weight * v_scale.at(i, h) : 0.0f;
                         w[i][2 * h + n] = weight;
                     }
                 }

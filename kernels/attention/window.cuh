@@ -27,10 +27,11 @@ struct Window {
         const char* base = k + static_cast<int64_t>(token % rows) * (2 * D);
         const int g = lane >> 2, t = lane & 3;
 #pragma unroll
-        for (int x = 0; x < D / 32; ++x) {
+        for (int x = 0; x < (D + 31) / 32; ++x) {
+            const bool whole = x < D / 32;  // else 16 channels, half_row_place's last
             uint32_t q[2][2];
 #pragma unroll
-            for (int r = 0; r < 4; ++r) q[r / 2][r % 2] = query[(4 * x + r) * Q_PITCH + lane];
+            for (int r = 0; r < (whole ? 4 : 2); ++r) q[r / 2][r % 2] = query[(4 * x + r) * Q_PITCH + lane];
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 uint4 row[2];
@@ -38,12 +39,17 @@ struct Window {
                 for (int h = 0; h < 2; ++h) {
                     const int at = 16 * i + 8 * h + g;
                     row[h] = make_uint4(0, 0, 0, 0);
-                    if (token + at >= from && token + at < to) {
-                        row[h] = *reinterpret_cast<const uint4*>(base + at * (2 * D) + 64 * x + 16 * t);
+                    if (token + at < from || token + at >= to) continue;
+                    const char* channels = base + at * (2 * D) + 64 * x;
+                    if (whole) {
+                        row[h] = *reinterpret_cast<const uint4*>(channels + 16 * t);
+                    } else {
+                        row[h].x = *reinterpret_cast<const uint32_t*>(channels + 4 * t);
+                        row[h].y = *reinterpret_cast<const uint32_t*>(channels + 16 + 4 * t);
                     }
                 }
                 mma_16<BF16>(c[i], {row[0].x, row[1].x, row[0].y, row[1].y}, q[0]);
-                mma_16<BF16>(c[i], {row[0].z, row[1].z, row[0].w, row[1].w}, q[1]);
+                if (whole) mma_16<BF16>(c[i], {row[0].z, row[1].z, row[0].w, row[1].w}, q[1]);
             }
         }
     }

@@ -36,8 +36,8 @@ __device__ __forceinline__ uint32_t int8_code(float x, float scale) {
     return min(max(__float2int_rn(__fdiv_rn(x, scale)), -127), 127) + 128;
 }
 
-// The quotient of an E4M3 code; a NaN is noted and gives 0.
-__device__ __forceinline__ float e4m3_quotient(float x, float scale, bool& nan) {
+// The quotient of an fp8 code; a NaN is noted and gives 0.
+__device__ __forceinline__ float fp8_quotient(float x, float scale, bool& nan) {
     if (x == x) {
         if (scale == 0.0f) return 0.0f;
         x = __fdiv_rn(fminf(fmaxf(x, -65504.0f), 65504.0f), scale);

@@ -64,20 +64,45 @@ constexpr uint32_t STATUS_TOO_LONG = 8;
 constexpr uint32_t STATUS_BAD_LENGTHS = 16;
 constexpr uint32_t STATUS_BAD_RING_START = 32;
 
-enum class Format { FLOAT, INT8, E4M3, KIVI4 };
+// The code of one side and what shares a scale. Equals Rust's KvSide where a kernel has to know.
+enum class Code {
+    FLOAT,
+    INT8,         // one f32 a token
+    E4M3,         // the caller's f32 a head
+    INT4,         // f16 scale and minimum per token and group of channels
+    INT4_TOKENS,  // f16 scale and minimum per channel and 32 tokens: keys with a window
+};
+
+// What kernels ask of a code.
+template <Code C>
+constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS;
+template <Code C>
+constexpr bool HAS_HEAD_SCALE = C == Code::E4M3;
+template <Code C>
+constexpr int CODE_BITS = C == Code::FLOAT ? 16
+                          : IS_NIBBLE<C>   ? 4
+                                           : 8;
+
+// Channels that share a scale: gcd(32, D).
+template <int D>
+constexpr int CHANNEL_GROUP = D % 32 == 0 ? 32 : 16;
+
+// Bytes of the scales of one side in a tile record.
+template <Code C, int TOKENS, int D>
+constexpr int META_BYTES = C == Code::INT8          ? 4 * TOKENS
+                           : C == Code::INT4        ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
+                           : C == Code::INT4_TOKENS ? 4 * D * TOKENS / 32
+                                                    : 0;
 
 // The tile record [K codes][V codes][K meta][V meta] of one head, in bytes. Equals Rust's TileLayout.
-template <Format F, int D>
+template <Code K, Code V, int D>
 struct Tile {
-    static constexpr int TOKENS = F == Format::KIVI4 ? 32 : 16;
-    static constexpr int CODE_BITS = F == Format::FLOAT ? 16 : F == Format::KIVI4 ? 4 : 8;
-    static constexpr int CODE_BYTES = TOKENS * D * CODE_BITS / 8;                                       // of one side
-    static constexpr int META_BYTES = F == Format::INT8 ? 4 * TOKENS : F == Format::KIVI4 ? 4 * D : 0;  // of one side
+    static constexpr int TOKENS = IS_NIBBLE<K> || IS_NIBBLE<V> ? 32 : 16;
     static constexpr int K_CODES = 0;
-    static constexpr int V_CODES = CODE_BYTES;
-    static constexpr int K_META = 2 * CODE_BYTES;
-    static constexpr int V_META = K_META + META_BYTES;
-    static constexpr int BYTES = V_META + META_BYTES;
+    static constexpr int V_CODES = TOKENS * D * CODE_BITS<K> / 8;
+    static constexpr int K_META = V_CODES + TOKENS * D * CODE_BITS<V> / 8;
+    static constexpr int V_META = K_META + META_BYTES<K, TOKENS, D>;
+    static constexpr int BYTES = V_META + META_BYTES<V, TOKENS, D>;
 };
 
 // A sequence of the batch. Row r of its m new rows is position p0 + r, row row0 + r of the tensors.
@@ -143,10 +168,10 @@ __device__ __forceinline__ uint8_t* load_page(const KvParams& kv, const BatchPar
 }
 
 // The record of `head` that holds `position`, in its page.
-template <Format F, int D>
+template <class Tile>
 __device__ __forceinline__ uint8_t* tile_in_page(const KvParams& kv, uint8_t* page, int head, int position) {
     const int slot = position & ((1 << kv.page_shift) - 1);
-    return page + static_cast<uint32_t>(head) * kv.head_bytes + slot / Tile<F, D>::TOKENS * Tile<F, D>::BYTES;
+    return page + static_cast<uint32_t>(head) * kv.head_bytes + slot / Tile::TOKENS * Tile::BYTES;
 }
 
 // The window of a sequence, or null: no window in the format, or a bad slot (ORs a bit).

@@ -1,8 +1,8 @@
 // From staged codes to a tile record. Codes are staged in shared memory in natural order, `codes[token][channel]`, one
-// element of CODE bytes (2 for floats, 1 otherwise); a row is STRIDE bytes. Threads then walk the 16-byte pieces of the
-// record in its own order, so that a whole tile is written by full sectors: piece p = chunk * 32 + lane, lane = 4g + t.
-// Tokens outside [lo, hi) of the tile keep their bytes: a piece that holds some of them is written element by element.
-// The maps are those of src/cache/tile.rs.
+// element of CODE bytes (2 for floats, 1 otherwise); a row is STRIDE bytes. Threads then walk the pieces of the record
+// in its own order (kernels/attention/words.cuh), so that a whole tile is written by full sectors: quads of words
+// first, then the words that are left; lane = 4g + t. Tokens outside [lo, hi) of the tile keep their bytes: a piece
+// that holds some of them is written byte by byte. The maps are those of src/cache/tile.rs.
 #pragma once
 
 #include <cstdint>
@@ -21,136 +21,213 @@ struct Span {
     __device__ __forceinline__ bool has(int token) const { return token >= lo && token < hi; }
 };
 
-// Keys of 8 or 16 bits. (chunk (h,c), lane) -> 16 bytes at byte 64c + 16t of token 8h + g.
-template <int ROW_BYTES>
-__device__ __forceinline__ void store_keys(uint8_t* part, const uint8_t* codes, Span span) {
-    constexpr int STRIDE = ROW_STRIDE<ROW_BYTES>, CHUNKS = ROW_BYTES / 64;
-    for (int piece = threadIdx.x; piece < ROW_BYTES; piece += THREADS) {
-        const int chunk = piece / 32, lane = piece % 32;
-        const int token = chunk / CHUNKS * 8 + lane / 4;
-        if (!span.has(token)) continue;
-        const uint8_t* from = codes + token * STRIDE + chunk % CHUNKS * 64 + lane % 4 * 16;
-        *reinterpret_cast<uint4*>(part + piece * 16) = *reinterpret_cast<const uint4*>(from);
+// Words of a lane and which of their bytes are there, bit 4 * word + byte.
+template <int COUNT>
+struct Words {
+    uint32_t of[COUNT];
+    uint32_t there;
+};
+
+template <int COUNT>
+__device__ __forceinline__ void store_words(uint8_t* to, const Words<COUNT>& words) {
+    if constexpr (COUNT == 4) {
+        if (words.there == 0xFFFF) {
+            *reinterpret_cast<uint4*>(to) = {words.of[0], words.of[1], words.of[2], words.of[3]};
+            return;
+        }
+    }
+    for (int k = 0; k < COUNT; ++k) {
+        const uint32_t there = words.there >> 4 * k & 15;
+        if (there == 15) {
+            reinterpret_cast<uint32_t*>(to)[k] = words.of[k];
+            continue;
+        }
+        for (int byte = 0; byte < 4; ++byte) {
+            if (there >> byte & 1) to[4 * k + byte] = static_cast<uint8_t>(words.of[k] >> 8 * byte);
+        }
     }
 }
 
-// Values of 8 bits. (chunk (h,c), lane) -> channels (D/8)g + 8c .. +7 of tokens 8h + 2t + e, tokens interleaved
-// bytewise.
-template <int D>
-__device__ __forceinline__ void store_values_8(uint8_t* part, const uint8_t* codes, Span span) {
-    constexpr int STRIDE = ROW_STRIDE<D>, CHUNKS = D / 64;
-    for (int piece = threadIdx.x; piece < D; piece += THREADS) {
-        const int chunk = piece / 32, lane = piece % 32;
-        const int token = chunk / CHUNKS * 8 + lane % 4 * 2;
-        const uint8_t* from = codes + token * STRIDE + lane / 4 * (D / 8) + chunk % CHUNKS * 8;
-        uint8_t* to = part + piece * 16;
-        if (span.has(token) && span.has(token + 1)) {
-            const uint2 a = *reinterpret_cast<const uint2*>(from);
-            const uint2 b = *reinterpret_cast<const uint2*>(from + STRIDE);
-            *reinterpret_cast<uint4*>(to) = {__byte_perm(a.x, b.x, 0x5140), __byte_perm(a.x, b.x, 0x7362),
-                                             __byte_perm(a.y, b.y, 0x5140), __byte_perm(a.y, b.y, 0x7362)};
-            continue;
-        }
-        for (int e = 0; e < 2; ++e) {
-            if (!span.has(token + e)) continue;
-            for (int i = 0; i < 8; ++i) to[2 * i + e] = from[e * STRIDE + i];
+// Writes REGIONS regions of N words a lane. `source.get<COUNT>(region, lane, first word)` gives words.
+template <int N, int REGIONS, class Source>
+__device__ __forceinline__ void store_part(uint8_t* part, const Source& source) {
+    constexpr int QUADS = N / 4, LEFT = N % 4;
+    for (int piece = threadIdx.x; piece < REGIONS * QUADS * 32; piece += THREADS) {
+        const int region = piece / 32 / QUADS, quad = piece / 32 % QUADS, lane = piece % 32;
+        store_words(part + region * 128 * N + quad * 512 + lane * 16, source.template get<4>(region, lane, 4 * quad));
+    }
+    if constexpr (LEFT != 0) {
+        for (int piece = threadIdx.x; piece < REGIONS * LEFT * 32; piece += THREADS) {
+            // Two words a lane, then one.
+            const int region = piece / 32 / LEFT, at = piece % (32 * LEFT);
+            const bool pair = LEFT >= 2 && at < 64;
+            const int lane = pair ? at / 2 : at % 32, word = 4 * QUADS + (pair ? at % 2 : LEFT - 1);
+            store_words(part + region * 128 * N + QUADS * 512 + 4 * at, source.template get<1>(region, lane, word));
         }
     }
 }
+
+// Keys of 8 or 16 bits, regions of 8 tokens: token 8 region + g. Byte j of word w: 64(w/4) + 16t + 4(w%4) + j, in the
+// words after the last quad 16w + 4t + j.
+template <int ROW_BYTES>
+struct KeyBytes {
+    static constexpr int STRIDE = ROW_STRIDE<ROW_BYTES>;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int region, int lane, int first) const {
+        const int token = 8 * region + lane / 4;
+        if (!span.has(token)) return {};
+        const uint32_t there = 0xFFFFu >> (16 - 4 * COUNT);
+        const uint8_t* row = codes + token * STRIDE + 16 * first;
+        if constexpr (COUNT == 4) {
+            const uint4 quad = *reinterpret_cast<const uint4*>(row + lane % 4 * 16);
+            return {{quad.x, quad.y, quad.z, quad.w}, there};
+        } else {
+            return {{*reinterpret_cast<const uint32_t*>(row + lane % 4 * 4)}, there};
+        }
+    }
+};
+
+// Values of 8 bits, regions of 8 tokens: byte 2r + e of word m is token 8 region + 2t + e, channel (D/8)g + 2m + r.
+template <int D>
+struct ValueBytes {
+    static constexpr int STRIDE = ROW_STRIDE<D>;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int region, int lane, int first) const {
+        const int token = 8 * region + lane % 4 * 2;
+        const uint8_t* a = codes + token * STRIDE + lane / 4 * (D / 8) + 2 * first;
+        const bool has_a = span.has(token), has_b = span.has(token + 1);
+        Words<COUNT> words;
+        words.there = ((has_a ? 0x5555u : 0) | (has_b ? 0xAAAAu : 0)) & 0xFFFFu >> (16 - 4 * COUNT);
+        if constexpr (COUNT == 4 && D % 64 == 0) {
+            const uint2 x = has_a ? *reinterpret_cast<const uint2*>(a) : make_uint2(0, 0);
+            const uint2 y = has_b ? *reinterpret_cast<const uint2*>(a + STRIDE) : make_uint2(0, 0);
+            words.of[0] = __byte_perm(x.x, y.x, 0x5140), words.of[1] = __byte_perm(x.x, y.x, 0x7362);
+            words.of[2] = __byte_perm(x.y, y.y, 0x5140), words.of[3] = __byte_perm(x.y, y.y, 0x7362);
+        } else {
+            for (int k = 0; k < COUNT; ++k) {
+                const uint32_t x = has_a ? *reinterpret_cast<const uint16_t*>(a + 2 * k) : 0;
+                const uint32_t y = has_b ? *reinterpret_cast<const uint16_t*>(a + STRIDE + 2 * k) : 0;
+                words.of[k] = __byte_perm(x, y, 0x5140);
+            }
+        }
+        return words;
+    }
+};
 
 // Values of 16 bits. (chunk m, lane) -> channels (D/8)g + 2m + r of tokens 8b + 2t + e; halves (2b + r) * 2 + e.
 template <int D>
-__device__ __forceinline__ void store_values_16(uint8_t* part, const uint8_t* codes, Span span) {
-    constexpr int STRIDE = ROW_STRIDE<2 * D>;
-    for (int piece = threadIdx.x; piece < 2 * D; piece += THREADS) {
-        const int m = piece / 32, lane = piece % 32;
-        const uint8_t* from = codes + lane % 4 * 2 * STRIDE + 2 * (lane / 4 * (D / 8) + 2 * m);
-        uint8_t* to = part + piece * 16;
-        uint32_t pair[2][2];  // [b][e]: both channels of a token
-        int there = 0;
+struct ValueHalves {
+    static constexpr int STRIDE = ROW_STRIDE<2 * D>;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int, int lane, int first) const {
+        const uint8_t* from = codes + lane % 4 * 2 * STRIDE + 2 * (lane / 4 * (D / 8) + first / 2);
+        Words<COUNT> words;
+        words.there = 0;
         for (int b = 0; b < 2; ++b) {
+            uint32_t pair[2];  // both channels of a token
             for (int e = 0; e < 2; ++e) {
-                pair[b][e] = 0;
+                pair[e] = 0;
                 if (!span.has(8 * b + lane % 4 * 2 + e)) continue;
-                pair[b][e] = *reinterpret_cast<const uint32_t*>(from + (8 * b + e) * STRIDE);
-                ++there;
+                pair[e] = *reinterpret_cast<const uint32_t*>(from + (8 * b + e) * STRIDE);
+                words.there |= (e == 0 ? 0x33u : 0xCCu) << 8 * b;
             }
+            words.of[2 * b] = __byte_perm(pair[0], pair[1], 0x5410);
+            words.of[2 * b + 1] = __byte_perm(pair[0], pair[1], 0x7632);
         }
-        if (there == 4) {
-            *reinterpret_cast<uint4*>(to) = {
-                __byte_perm(pair[0][0], pair[0][1], 0x5410), __byte_perm(pair[0][0], pair[0][1], 0x7632),
-                __byte_perm(pair[1][0], pair[1][1], 0x5410), __byte_perm(pair[1][0], pair[1][1], 0x7632)};
-            continue;
-        }
-        uint16_t* halves = reinterpret_cast<uint16_t*>(to);
-        for (int b = 0; b < 2; ++b) {
-            for (int e = 0; e < 2; ++e) {
-                if (!span.has(8 * b + lane % 4 * 2 + e)) continue;
-                halves[4 * b + e] = static_cast<uint16_t>(pair[b][e]);
-                halves[4 * b + 2 + e] = static_cast<uint16_t>(pair[b][e] >> 16);
-            }
-        }
+        return words;
     }
-}
+};
 
 // Eight 4-bit codes that lie one a byte, to a word.
 __device__ __forceinline__ uint32_t pack_nibbles(uint2 bytes) {
-    const uint32_t a = (bytes.x | bytes.x >> 4) & 0x00FF00FF;
-    const uint32_t b = (bytes.y | bytes.y >> 4) & 0x00FF00FF;
+    const uint32_t a = bytes.x | bytes.x >> 4, b = bytes.y | bytes.y >> 4;
     return __byte_perm(a, b, 0x6420);
 }
 
-// Keys of 4 bits, whole tiles of 32 tokens only. (i, chunk, lane) -> words w = 4 chunk .. +3 = h(D/32) + j: channels
-// 32j + 8t .. +7 of token 16i + 8h + g.
+// Keys of 4 bits, regions i of 16 tokens: word h(D/32) + j is channels 32j + 8t .. +7 of token 16i + 8h + g. Where D%32
+// is 16, nibble 2h + b + 4e of the last word is channel D - 16 + 4t + 2b + e.
 template <int D>
-__device__ __forceinline__ void store_keys_4(uint8_t* part, const uint8_t* codes) {
-    constexpr int STRIDE = ROW_STRIDE<D>, CHUNKS = D / 64;
-    for (int piece = threadIdx.x; piece < D; piece += THREADS) {
-        const int i = piece / 32 / CHUNKS, chunk = piece / 32 % CHUNKS, lane = piece % 32;
-        uint32_t words[4];
-        for (int k = 0; k < 4; ++k) {
-            const int w = 4 * chunk + k;
-            const int token = 16 * i + w / (D / 32) * 8 + lane / 4;
-            const uint8_t* from = codes + token * STRIDE + w % (D / 32) * 32 + lane % 4 * 8;
-            words[k] = pack_nibbles(*reinterpret_cast<const uint2*>(from));
-        }
-        *reinterpret_cast<uint4*>(part + piece * 16) = {words[0], words[1], words[2], words[3]};
-    }
-}
+struct KeyNibbles {
+    static constexpr int STRIDE = ROW_STRIDE<D>, V = D / 32;
+    const uint8_t* codes;
+    Span span;
 
-// Values of 4 bits. (i, chunk, lane) -> words w = 4 chunk .. +3 = h(D/32) + v; half e of a word is token 16i + 8h + 2t
-// + e, its nibbles channels 32v + 2g + {0, 1, 16, 17}.
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int i, int lane, int first) const {
+        Words<COUNT> words;
+        words.there = 0;
+        for (int k = 0; k < COUNT; ++k) {
+            const int w = first + k, g = lane / 4, t = lane % 4;
+            words.of[k] = 0;
+            if (D % 32 != 0 && w == D / 16 - 1) {
+                const uint8_t* from = codes + (16 * i + g) * STRIDE + 32 * V + 4 * t;
+                // Byte c of a token's four is nibble 2h + c/2 + 4 (c%2): (0, 2) and (1, 3) become a byte each.
+                for (int h = 0; h < 2; ++h) {
+                    if (!span.has(16 * i + 8 * h + g)) continue;
+                    const uint32_t four = *reinterpret_cast<const uint32_t*>(from + 8 * h * STRIDE);
+                    words.of[k] |= __byte_perm(four | four >> 12, 0, 0x4140) << 8 * h;
+                    words.there |= (h == 0 ? 0x5u : 0xAu) << 4 * k;
+                }
+                continue;
+            }
+            const int token = 16 * i + w / V * 8 + g;
+            if (!span.has(token)) continue;
+            const uint8_t* from = codes + token * STRIDE + w % V * 32 + t * 8;
+            words.of[k] = pack_nibbles(*reinterpret_cast<const uint2*>(from));
+            words.there |= 15u << 4 * k;
+        }
+        return words;
+    }
+};
+
+// Values of 4 bits, regions i of 16 tokens: half e of word h(D/32) + v is token 16i + 8h + 2t + e, its nibbles channels
+// 32v + 2g + {0, 1, 16, 17}. Where D%32 is 16, nibble 2h + r + 4e of the last word is channel D - 16 + 2g + r.
 template <int D>
-__device__ __forceinline__ void store_values_4(uint8_t* part, const uint8_t* codes, Span span) {
-    constexpr int STRIDE = ROW_STRIDE<D>, CHUNKS = D / 64;
-    for (int piece = threadIdx.x; piece < D; piece += THREADS) {
-        const int i = piece / 32 / CHUNKS, chunk = piece / 32 % CHUNKS, lane = piece % 32;
-        uint8_t* to = part + piece * 16;
-        uint32_t words[4] = {0, 0, 0, 0};
-        int there = 0;
-        for (int k = 0; k < 4; ++k) {
-            const int w = 4 * chunk + k;
-            const int token = 16 * i + w / (D / 32) * 8 + lane % 4 * 2;
-            const uint8_t* from = codes + token * STRIDE + w % (D / 32) * 32 + lane / 4 * 2;
+struct ValueNibbles {
+    static constexpr int STRIDE = ROW_STRIDE<D>, V = D / 32;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int i, int lane, int first) const {
+        Words<COUNT> words;
+        words.there = 0;
+        for (int k = 0; k < COUNT; ++k) {
+            const int w = first + k, g = lane / 4, t = lane % 4;
+            words.of[k] = 0;
+            if (D % 32 != 0 && w == D / 16 - 1) {
+                for (int x = 0; x < 4; ++x) {
+                    const int h = x / 2, e = x % 2, token = 16 * i + 8 * h + 2 * t + e;
+                    if (!span.has(token)) continue;
+                    const uint32_t two = *reinterpret_cast<const uint16_t*>(codes + token * STRIDE + 32 * V + 2 * g);
+                    words.of[k] |= ((two & 15) | (two >> 4 & 0xF0)) << (8 * h + 16 * e);
+                    words.there |= 1u << (4 * k + h + 2 * e);
+                }
+                continue;
+            }
+            const int token = 16 * i + w / V * 8 + 2 * t;
+            const uint8_t* from = codes + token * STRIDE + w % V * 32 + g * 2;
             for (int e = 0; e < 2; ++e) {
                 if (!span.has(token + e)) continue;
                 const uint32_t low = *reinterpret_cast<const uint16_t*>(from + e * STRIDE);
                 const uint32_t high = *reinterpret_cast<const uint16_t*>(from + e * STRIDE + 16);
                 const uint32_t bits = (low & 15) | (low >> 4 & 0xF0) | (high & 15) << 8 | (high >> 4 & 0xF0) << 8;
-                words[k] |= bits << 16 * e;
-                there |= 1 << (2 * k + e);
+                words.of[k] |= bits << 16 * e;
+                words.there |= 3u << (4 * k + 2 * e);
             }
         }
-        if (there == 0xFF) {
-            *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
-            continue;
-        }
-        for (int k = 0; k < 8; ++k) {
-            if (there >> k & 1)
-                reinterpret_cast<uint16_t*>(to)[k] = static_cast<uint16_t>(words[k / 2] >> 16 * (k % 2));
-        }
+        return words;
     }
-}
+};
 
 // Copies `bytes` (a multiple of 16) from shared to global memory.
 __device__ __forceinline__ void store_bytes(uint8_t* to, const void* from, int bytes) {

@@ -37,7 +37,8 @@ pub enum KvScale {
     Head,
     /// One f32 per token and head: `amax / 127`.
     Token,
-    /// f16 scale and f16 minimum per this many consecutive channels of one token.
+    /// f16 scale and f16 minimum per this many consecutive channels of one token; where the head dim is no multiple of
+    /// it, per the largest divisor of both ([`KvSide::channel_group`]).
     ChannelGroup(u32),
     /// f16 scale and f16 minimum per this many consecutive tokens of one channel (KIVI keys). The tokens of a group are
     /// coded together when the group leaves the window.
@@ -65,6 +66,19 @@ pub struct KvFormat {
     pub v: KvSide,
     /// R: how many of the last tokens stay in the model's dtype; 0 where nothing does. See [`window`](super::window).
     pub residual: u32,
+}
+
+impl KvSide {
+    /// Channels of one token that share a scale: gcd of the format's number and the head dim, 16 where groups of 32
+    /// meet 80 or 112 channels. The whole head where the scale is not one per group of channels.
+    pub const fn channel_group(self, head_dim: usize) -> usize {
+        let KvScale::ChannelGroup(size) = self.scale else { return head_dim };
+        let (mut a, mut b) = (size as usize, head_dim);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    }
 }
 
 const fn both(code: KvCode, scale: KvScale) -> KvFormat {
@@ -108,6 +122,11 @@ impl KvFormat {
             || (*self == Self::kivi4(self.residual)
                 && self.residual.is_multiple_of(32)
                 && (32..=1024).contains(&self.residual))
+    }
+
+    /// Head dims that have kernels.
+    pub fn head_dims(&self) -> &'static [usize] {
+        if *self == Self::FLOAT { &[64, 128] } else { &[64, 80, 96, 112, 128, 192, 256] }
     }
 
     /// True if the last tokens are kept in the model's dtype, so that the cache needs state slots.

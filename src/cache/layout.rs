@@ -12,7 +12,7 @@ pub const LAYOUT_VERSION: u32 = 1;
 pub struct KvShape {
     /// KV heads.
     pub num_kv_heads: usize,
-    /// Channels of one head: 64 or 128.
+    /// Channels of one head; [`KvFormat::head_dims`] lists what a format has.
     pub head_dim: usize,
     /// Tokens of one page: 16, 32, 64 or 128, at least one tile of the format.
     pub page_tokens: usize,
@@ -96,7 +96,7 @@ fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
     match side.scale {
         KvScale::None | KvScale::Head => 0,
         KvScale::Token => 4 * tokens,
-        KvScale::ChannelGroup(group) => 4 * tokens * head_dim / group as usize,
+        KvScale::ChannelGroup(_) => 4 * tokens * head_dim / side.channel_group(head_dim),
         KvScale::TokenGroup(group) => 4 * head_dim * tokens / group as usize,
     }
 }
@@ -123,16 +123,17 @@ impl KvLayout {
     /// Lays out a cache.
     ///
     /// # Errors
-    /// Checked in this order: a format outside [`KvFormat::SUPPORTED`] a head dim other than 64 and
-    /// 128, and dtype f32 are [`Error::Unsupported`]; a head count of 0 or above 65535, a page size outside 16, 32, 64, 128 or below the tile,
+    /// Checked in this order: a format outside [`KvFormat::SUPPORTED`], a head dim outside
+    /// [`KvFormat::head_dims`], and dtype f32 are [`Error::Unsupported`]; a head count of 0 or above 65535, a page size outside 16, 32, 64, 128 or below the tile,
     /// a `max_append` of 0 or above 65536 in a format with a window, and a page or slot of 2^31 bytes or more are
     /// [`Error::Argument`].
     pub fn new(shape: KvShape, format: KvFormat) -> Result<Self> {
         if !format.is_supported() {
             return Err(Error::unsupported(OP, format!("KV format ({format})"), KvFormat::SUPPORTED));
         }
-        if ![64, 128].contains(&shape.head_dim) {
-            return Err(Error::unsupported(OP, format!("head_dim {}", shape.head_dim), "64, 128"));
+        if !format.head_dims().contains(&shape.head_dim) {
+            let list: Vec<String> = format.head_dims().iter().map(usize::to_string).collect();
+            return Err(Error::unsupported(OP, format!("head_dim {}", shape.head_dim), list.join(", ")));
         }
         if shape.dtype == DType::F32 {
             return Err(Error::unsupported(OP, "dtype f32", "f16, bf16"));
@@ -343,8 +344,13 @@ mod tests {
                  supported: float; int8 per token; e4m3 per head; kivi4 with a residual that is a multiple of 32 from 32 to 1024",
             ),
             (
-                KvShape { head_dim: 96, ..SHAPE },
+                KvShape { head_dim: 72, ..SHAPE },
                 int8,
+                "KvLayout::new: head_dim 72 is not supported; supported: 64, 80, 96, 112, 128, 192, 256",
+            ),
+            (
+                KvShape { head_dim: 96, ..SHAPE },
+                KvFormat::FLOAT,
                 "KvLayout::new: head_dim 96 is not supported; supported: 64, 128",
             ),
             (

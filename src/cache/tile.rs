@@ -1,24 +1,34 @@
 //! The index maps inside a tile record: where the code of (token, channel) is, where its scale is, and back.
 //!
-//! Codes are in **fragment order**: a warp that reads `part + lane * 16 + const` holds `mma.m16n8k16` A fragments
-//! without any shuffle. Lane = 4g + t (g 0..8, t 0..4); row 8h + g of an mma; k slot 2t + e + 8b. Tokens are in natural
-//! order, only channels are permuted. D = `head_dim`, any multiple of 64. Bit 0 is the lowest bit of the byte; words
-//! and f16, f32 scales are little endian.
+//! Codes are in **fragment order**: a warp that reads the words of its lanes holds `mma.m16n8k16` A fragments without any
+//! shuffle. Lane = 4g + t (g 0..8, t 0..4); row 8h + g of an mma; k slot 2t + e + 8b. Tokens are in natural order, only
+//! channels are permuted. D = `head_dim`, any multiple of 16. Bit 0 is the lowest bit of the byte; words and f16, f32
+//! scales are little endian.
 //!
-//! | part | (byte, bit) of (token, channel) |
-//! |---|---|
-//! | K, 8 bits | `(h*D/64 + c)*512 + lane*16 + j`: token 8h+g, channel 64c+16t+j |
-//! | V, 8 bits | `(h*D/64 + m/4)*512 + lane*16 + (m%4)*4 + 2r+e`: token 8h+2t+e, channel (D/8)g+2m+r |
-//! | K, 16 bits | halves `(h*D/32 + c)*256 + lane*8 + j`: token 8h+g, channel 32c+8t+j |
-//! | V, 16 bits | halves `m*256 + lane*8 + (2b+r)*2 + e`: token 8b+2t+e, channel (D/8)g+2m+r |
-//! | K, 4 bits | word w = h*D/32 + j at `8D*i + (w/4)*512 + lane*16 + (w%4)*4`, bits 4n: token 16i+8h+g, channel 32j+8t+n |
-//! | V, 4 bits | word w = h*D/32 + v, same place, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
+//! **Words of a lane.** A part is regions of N words a lane: quads of words, 16 bytes a lane, then two words, 8 bytes a
+//! lane, if N & 2, then one if N & 1. So word w of a lane is at `512(w/4) + 16 lane + 4(w%4)`, and among the words after
+//! the last quad at `128(w - w%4) + 8 lane + 4(w%4)` or `128w + 4 lane` ([`word_offset`]).
+//!
+//! **Bytes of a row.** A key's row of B bytes is words of four lanes t: byte `64(w/4) + 16t + 4(w%4) + j` of it, and in
+//! the words after the last quad byte `16w + 4t + j`, is byte j of word w.
+//!
+//! | part | regions | N | what |
+//! |---|---|---|---|
+//! | K, 8 bits | x = token / 8 | D/16 | bytes of the row of token 8x+g |
+//! | V, 8 bits | x | D/16 | word m, byte 2r+e: token 8x+2t+e, channel (D/8)g+2m+r |
+//! | K, 16 bits | x | D/8 | bytes of the row of token 8x+g, two a channel |
+//! | V, 16 bits | one | D/4 | word 4m + 2b+r, half e: token 8b+2t+e, channel (D/8)g+2m+r |
+//! | K, 4 bits | i = token / 16 | D/16 | word w = h(D/32) + j, bits 4n: token 16i+8h+g, channel 32j+8t+n |
+//! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+b+4e: token 16i+8h+g, channel D-16+4t+2b+e |
+//! | V, 4 bits | i | D/16 | word w = h(D/32) + v, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
+//! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+r+4e: token 16i+8h+2t+e, channel D-16+2g+r |
 //!
 //! | scales | index |
 //! |---|---|
-//! | int8 K and V | f32 `2g + h`: token 8h+g |
+//! | int8 K and V, X = tile / 8 | f32 `X g + x`: token 8x+g |
 //! | KIVI K, channel 32a+8t+2u+b+4e | half `8(4a+t) + 4u+2b+e` the scale, `D + 8(4a+t) + 4b+2u+e` the minimum |
-//! | KIVI V, token 16i+8h+2t+e, group j of 32 channels | half `8(4j+t) + 4i+2h+e` the scale, `D + 8(4j+t) + 4h+2i+e` the minimum |
+//! | where D%32 = 16, the last 16 channels c | half `c` the scale, `D + c` the minimum |
+//! | int4 V, token 16i+8h+2t+e, group j of Q = gcd(32, D) channels | half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
 use super::{KvCode, KvScale, KvSide};
 
@@ -52,101 +62,129 @@ pub enum MetaPlace {
     ScaleMin16(usize, usize),
 }
 
+/// Byte offset of word `w` of `lane` in a region of `n` words a lane.
+pub const fn word_offset(n: usize, lane: usize, w: usize) -> usize {
+    let first = w / 4 * 4;
+    match n - first {
+        4.. => 128 * first + 16 * lane + 4 * (w % 4),
+        2.. if w - first < 2 => 128 * first + 8 * lane + 4 * (w % 4),
+        _ => 128 * w + 4 * lane,
+    }
+}
+
+/// The inverse of [`word_offset`]: (lane, word).
+const fn word_at(n: usize, offset: usize) -> (usize, usize) {
+    let (first, rest) = (offset / 512 * 4, offset % 512);
+    match n - first {
+        4.. => (rest / 16, first + rest % 16 / 4),
+        2.. if rest < 256 => (rest / 8, first + rest % 8 / 4),
+        _ => (rest % 256 % 128 / 4, n - 1),
+    }
+}
+
+/// Byte of a key's row -> (t, word, byte in the word).
+const fn row_word(row_bytes: usize, byte: usize) -> (usize, usize, usize) {
+    if byte < row_bytes / 64 * 64 {
+        (byte % 64 / 16, byte / 64 * 4 + byte % 16 / 4, byte % 4)
+    } else {
+        (byte % 16 / 4, byte / 16, byte % 4)
+    }
+}
+
+/// The inverse of [`row_word`].
+const fn row_byte(row_bytes: usize, t: usize, w: usize, j: usize) -> usize {
+    if w < row_bytes / 64 * 4 { w / 4 * 64 + 16 * t + w % 4 * 4 + j } else { 16 * w + 4 * t + j }
+}
+
 /// Key code: (token, channel) -> (byte, bit).
 pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Place {
-    match code {
-        KvCode::Int8 | KvCode::E4m3 => {
-            let (h, g) = (token / 8, token % 8);
-            let (c, t, j) = (channel / 64, channel / 16 % 4, channel % 16);
-            Place { byte: (h * (d / 64) + c) * 512 + (4 * g + t) * 16 + j, bit: 0 }
-        }
-        KvCode::Float => {
-            let (h, g) = (token / 8, token % 8);
-            let (c, t, j) = (channel / 32, channel / 8 % 4, channel % 8);
-            Place { byte: 2 * ((h * (d / 32) + c) * 256 + (4 * g + t) * 8 + j), bit: 0 }
-        }
-        KvCode::Int4 => {
-            let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
-            let (j, t, n) = (channel / 32, channel / 8 % 4, channel % 8);
-            word_place(d, i, h * (d / 32) + j, 4 * g + t, 4 * n)
-        }
+    if code.bits() == 4 {
+        let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
+        let (t, w, nibble) = if channel < d / 32 * 32 {
+            (channel / 8 % 4, h * (d / 32) + channel / 32, channel % 8)
+        } else {
+            (channel / 4 % 4, d / 16 - 1, 2 * h + channel / 2 % 2 + 4 * (channel % 2))
+        };
+        return nibble_place(d, i, 4 * g + t, w, nibble);
     }
+    let bytes = code.bits() as usize / 8;
+    let (t, w, j) = row_word(d * bytes, channel * bytes);
+    let (x, lane) = (token / 8, 4 * (token % 8) + t);
+    Place { byte: x * 8 * d * bytes + word_offset(d * bytes / 16, lane, w) + j, bit: 0 }
 }
 
 /// Value code: (token, channel) -> (byte, bit).
 pub const fn v_place(code: KvCode, d: usize, token: usize, channel: usize) -> Place {
-    match code {
-        KvCode::Int8 | KvCode::E4m3 => {
-            let (h, t, e) = (token / 8, token / 2 % 4, token % 2);
-            let (g, m, r) = (channel / (d / 8), channel % (d / 8) / 2, channel % 2);
-            Place { byte: (h * (d / 64) + m / 4) * 512 + (4 * g + t) * 16 + (m % 4) * 4 + 2 * r + e, bit: 0 }
-        }
-        KvCode::Float => {
-            let (b, t, e) = (token / 8, token / 2 % 4, token % 2);
-            let (g, m, r) = (channel / (d / 8), channel % (d / 8) / 2, channel % 2);
-            Place { byte: 2 * (m * 256 + (4 * g + t) * 8 + (2 * b + r) * 2 + e), bit: 0 }
-        }
-        KvCode::Int4 => {
-            let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
-            let (v, g, f) = (channel / 32, channel % 16 / 2, channel % 32 / 16 * 2 + channel % 2);
-            word_place(d, i, h * (d / 32) + v, 4 * g + t, 16 * e + 4 * f)
+    let (x, t, e) = (token / 8, token / 2 % 4, token % 2);
+    let (g, m, r) = (channel / (d / 8), channel % (d / 8) / 2, channel % 2);
+    match code.bits() {
+        8 => Place { byte: x * 8 * d + word_offset(d / 16, 4 * g + t, m) + 2 * r + e, bit: 0 },
+        16 => Place { byte: word_offset(d / 4, 4 * g + t, 4 * m + 2 * x + r) + 2 * e, bit: 0 },
+        _ => {
+            let (i, h) = (x / 2, x % 2);
+            let (g, w, nibble) = if channel < d / 32 * 32 {
+                (channel % 16 / 2, h * (d / 32) + channel / 32, 4 * e + channel % 32 / 16 * 2 + channel % 2)
+            } else {
+                (channel % 16 / 2, d / 16 - 1, 2 * h + channel % 2 + 4 * e)
+            };
+            nibble_place(d, i, 4 * g + t, w, nibble)
         }
     }
 }
 
-/// 4-bit codes: bit `bit` of 32-bit word `w` of `lane` in 16-token half `i`.
-const fn word_place(d: usize, i: usize, w: usize, lane: usize, bit: usize) -> Place {
-    Place { byte: i * 8 * d + w / 4 * 512 + lane * 16 + w % 4 * 4 + bit / 8, bit: (bit % 8) as u32 }
+/// 4-bit codes: nibble of word `w` of `lane` in 16-token half `i`.
+const fn nibble_place(d: usize, i: usize, lane: usize, w: usize, nibble: usize) -> Place {
+    Place { byte: i * 8 * d + word_offset(d / 16, lane, w) + nibble / 2, bit: (4 * (nibble % 2)) as u32 }
 }
 
-/// 4-bit codes, back: (i, w, g, t, bit in the word).
-const fn place_word(d: usize, place: Place) -> (usize, usize, usize, usize, usize) {
-    let (i, rest) = (place.byte / (8 * d), place.byte % (8 * d));
-    let (chunk, lane, word) = (rest / 512, rest % 512 / 16, rest % 16 / 4);
-    (i, 4 * chunk + word, lane / 4, lane % 4, 8 * (rest % 4) + place.bit as usize)
+/// 4-bit codes, back: (i, lane, w, nibble).
+const fn place_nibble(d: usize, place: Place) -> (usize, usize, usize, usize) {
+    let (lane, w) = word_at(d / 16, place.byte % (8 * d));
+    (place.byte / (8 * d), lane, w, 2 * (place.byte % 4) + place.bit as usize / 4)
 }
 
 /// Key code: (byte, bit) -> (token, channel). The inverse of [`k_place`]; a 16-bit code is named by its first byte.
 pub const fn k_element(code: KvCode, d: usize, place: Place) -> Element {
-    match code {
-        KvCode::Int8 | KvCode::E4m3 => {
-            let (chunk, lane, j) = (place.byte / 512, place.byte % 512 / 16, place.byte % 16);
-            let (h, c, g, t) = (chunk / (d / 64), chunk % (d / 64), lane / 4, lane % 4);
-            Element { token: 8 * h + g, channel: 64 * c + 16 * t + j }
-        }
-        KvCode::Float => {
-            let half = place.byte / 2;
-            let (chunk, lane, j) = (half / 256, half % 256 / 8, half % 8);
-            let (h, c, g, t) = (chunk / (d / 32), chunk % (d / 32), lane / 4, lane % 4);
-            Element { token: 8 * h + g, channel: 32 * c + 8 * t + j }
-        }
-        KvCode::Int4 => {
-            let (i, w, g, t, bit) = place_word(d, place);
+    if code.bits() == 4 {
+        let (i, lane, w, nibble) = place_nibble(d, place);
+        let (g, t) = (lane / 4, lane % 4);
+        return if w < d / 32 * 2 {
             let (h, j) = (w / (d / 32), w % (d / 32));
-            Element { token: 16 * i + 8 * h + g, channel: 32 * j + 8 * t + bit / 4 }
-        }
+            Element { token: 16 * i + 8 * h + g, channel: 32 * j + 8 * t + nibble }
+        } else {
+            let (h, b, e) = (nibble % 4 / 2, nibble % 2, nibble / 4);
+            Element { token: 16 * i + 8 * h + g, channel: d - 16 + 4 * t + 2 * b + e }
+        };
     }
+    let bytes = code.bits() as usize / 8;
+    let region = 8 * d * bytes;
+    let (lane, w) = word_at(d * bytes / 16, place.byte % region);
+    let channel = row_byte(d * bytes, lane % 4, w, place.byte % 4) / bytes;
+    Element { token: place.byte / region * 8 + lane / 4, channel }
 }
 
 /// Value code: (byte, bit) -> (token, channel). The inverse of [`v_place`]; a 16-bit code is named by its first byte.
 pub const fn v_element(code: KvCode, d: usize, place: Place) -> Element {
-    match code {
-        KvCode::Int8 | KvCode::E4m3 => {
-            let (chunk, lane, k) = (place.byte / 512, place.byte % 512 / 16, place.byte % 16);
-            let (h, g, t) = (chunk / (d / 64), lane / 4, lane % 4);
-            let (m, r, e) = (4 * (chunk % (d / 64)) + k / 4, k / 2 % 2, k % 2);
-            Element { token: 8 * h + 2 * t + e, channel: d / 8 * g + 2 * m + r }
+    match code.bits() {
+        8 => {
+            let (x, j) = (place.byte / (8 * d), place.byte % 4);
+            let (lane, m) = word_at(d / 16, place.byte % (8 * d));
+            Element { token: 8 * x + lane % 4 * 2 + j % 2, channel: d / 8 * (lane / 4) + 2 * m + j / 2 }
         }
-        KvCode::Float => {
-            let half = place.byte / 2;
-            let (m, lane, k) = (half / 256, half % 256 / 8, half % 8);
-            let (g, t, b, r, e) = (lane / 4, lane % 4, k / 4, k / 2 % 2, k % 2);
-            Element { token: 8 * b + 2 * t + e, channel: d / 8 * g + 2 * m + r }
+        16 => {
+            let (lane, w) = word_at(d / 4, place.byte);
+            let (m, b, r, e) = (w / 4, w % 4 / 2, w % 2, place.byte % 4 / 2);
+            Element { token: 8 * b + lane % 4 * 2 + e, channel: d / 8 * (lane / 4) + 2 * m + r }
         }
-        KvCode::Int4 => {
-            let (i, w, g, t, bit) = place_word(d, place);
-            let (h, v, e, f) = (w / (d / 32), w % (d / 32), bit / 16, bit % 16 / 4);
-            Element { token: 16 * i + 8 * h + 2 * t + e, channel: 32 * v + 16 * (f / 2) + 2 * g + f % 2 }
+        _ => {
+            let (i, lane, w, nibble) = place_nibble(d, place);
+            let (g, t, e) = (lane / 4, lane % 4, nibble / 4);
+            let (h, channel) = if w < d / 32 * 2 {
+                (w / (d / 32), w % (d / 32) * 32 + nibble % 4 / 2 * 16 + 2 * g + nibble % 2)
+            } else {
+                (nibble % 4 / 2, d - 16 + 2 * g + nibble % 2)
+            };
+            Element { token: 16 * i + 8 * h + 2 * t + e, channel }
         }
     }
 }
@@ -156,6 +194,9 @@ pub const fn k_meta(side: KvSide, d: usize, token: usize, channel: usize) -> Met
     match side.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
         KvScale::Token => MetaPlace::Scale32(4 * (2 * (token % 8) + token / 8)),
+        KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) if channel >= d / 32 * 32 => {
+            MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel))
+        }
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
             let (a, t, e, u, b) = (channel / 32, channel / 8 % 4, channel / 4 % 2, channel / 2 % 2, channel % 2);
             let base = 8 * (4 * a + t);
@@ -171,8 +212,9 @@ pub const fn v_meta(side: KvSide, d: usize, token: usize, channel: usize) -> Met
         KvScale::Token => MetaPlace::Scale32(4 * (2 * (token % 8) + token / 8)),
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
             let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
-            let base = 8 * (4 * (channel / 32) + t);
-            MetaPlace::ScaleMin16(2 * (base + 4 * i + 2 * h + e), 2 * (d + base + 4 * h + 2 * i + e))
+            let group = side.channel_group(d);
+            let (base, minima) = (8 * (4 * (channel / group) + t), 32 * (d / group));
+            MetaPlace::ScaleMin16(2 * (base + 4 * i + 2 * h + e), 2 * (minima + base + 4 * h + 2 * i + e))
         }
     }
 }
@@ -187,7 +229,7 @@ mod tests {
     fn cases() -> impl Iterator<Item = (KvFormat, usize)> {
         [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)]
             .into_iter()
-            .flat_map(|format| [64, 128, 192, 256].map(|d| (format, d)))
+            .flat_map(|format| [64, 80, 96, 112, 128, 192, 256].map(|d| (format, d)))
     }
 
     #[test]
@@ -224,7 +266,9 @@ mod tests {
                         (KvScale::None | KvScale::Head, MetaPlace::None) => continue,
                         (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), vec![a, a + 2]),
                         (KvScale::TokenGroup(32), MetaPlace::ScaleMin16(a, b)) => ((0, channel), vec![a, b]),
-                        (KvScale::ChannelGroup(32), MetaPlace::ScaleMin16(a, b)) => ((token, channel / 32), vec![a, b]),
+                        (KvScale::ChannelGroup(_), MetaPlace::ScaleMin16(a, b)) => {
+                            ((token, channel / side.channel_group(d)), vec![a, b])
+                        }
                         other => panic!("{other:?}"),
                     };
                     for place in places {
@@ -234,7 +278,8 @@ mod tests {
                 let bytes = match side.scale {
                     KvScale::None | KvScale::Head => 0,
                     KvScale::Token => 4 * tokens,
-                    _ => 4 * d,
+                    KvScale::ChannelGroup(_) => 4 * tokens * d / side.channel_group(d),
+                    KvScale::TokenGroup(_) => 4 * d,
                 };
                 assert_eq!(owner.len() * 2, bytes, "{format} D {d}");
                 assert!(owner.keys().all(|&place| place + 2 <= bytes));
@@ -268,7 +313,7 @@ mod tests {
                     Element { token: 8 * h + g, channel: 32 * (s >> 1) + 8 * t + 4 * (s & 1) + 2 * b + e }
                 );
                 let nibble = 2 * (s & 1) + b + 4 * e;
-                let int4 = k_element(KvCode::Int4, d, word_place(d, 1, h * (d / 32) + s / 2, lane, 4 * nibble));
+                let int4 = k_element(KvCode::Int4, d, nibble_place(d, 1, lane, h * (d / 32) + s / 2, nibble));
                 assert_eq!(
                     int4,
                     Element { token: 16 + 8 * h + g, channel: 32 * (s >> 1) + 8 * t + 2 * (s & 1) + b + 4 * e }

@@ -1,12 +1,12 @@
 //! Fused decode attention over the paged cache, and the merging of partial results; the definition is
 //! [`crate::reference::attend`].
 //!
-//! | instance (head_dim 64 and 128) | K, V codes | dtype of q, out |
-//! |---|---|---|
-//! | `attend_f16`, `attend_bf16` | the model's own | that |
-//! | `attend_int8` | int8 per token and head | f16, bf16 |
-//! | `attend_e4m3` | E4M3 per head or tensor | f16, bf16 |
-//! | `attend_kivi4_f16`, `attend_kivi4_bf16` | KIVI-4, window in the model's type | that |
+//! | instance | head dims | K, V codes | dtype of q, out |
+//! |---|---|---|---|
+//! | `attend_f16`, `attend_bf16` | 64, 128 | the model's own | that |
+//! | `attend_int8` | 64, 80, 96, 112, 128, 192, 256 | int8 per token and head | f16, bf16 |
+//! | `attend_e4m3` | the same | E4M3 per head or tensor | f16, bf16 |
+//! | `attend_kivi4_f16`, `attend_kivi4_bf16` | the same | KIVI-4, window in the model's type | that |
 //!
 //! Any number of query heads per KV head, any `q_len`: a row of the call at position p sees keys up to p. K and V are
 //! read once for 8 columns (query heads of a KV head times query tokens).
@@ -106,23 +106,33 @@ const fn entry(module: &'static str, name: &'static str) -> Entry<AttendParams> 
     Entry::new(module, name)
 }
 
-type Instances = [Entry<AttendParams>; 2];
+/// Head dims and their kernels.
+type Instances<P> = &'static [(usize, Entry<P>)];
 
-/// The closed table of instances: head_dim 64 and 128 of each.
-const F16: Instances = [entry("attention/half", "attend_f16_d64"), entry("attention/half", "attend_f16_d128")];
-const BF16: Instances = [entry("attention/half", "attend_bf16_d64"), entry("attention/half", "attend_bf16_d128")];
-const INT8: Instances = [entry("attention/int8", "attend_int8_d64"), entry("attention/int8", "attend_int8_d128")];
-const E4M3: Instances = [entry("attention/e4m3", "attend_e4m3_d64"), entry("attention/e4m3", "attend_e4m3_d128")];
-const KIVI4_F16: Instances =
-    [entry("attention/kivi4", "attend_kivi4_f16_d64"), entry("attention/kivi4", "attend_kivi4_f16_d128")];
-const KIVI4_BF16: Instances =
-    [entry("attention/kivi4", "attend_kivi4_bf16_d64"), entry("attention/kivi4", "attend_kivi4_bf16_d128")];
-const CHUNKS: Instances = [entry("attention/merge", "attend_merge_d64"), entry("attention/merge", "attend_merge_d128")];
+/// Instances `<stem>_d<head_dim>` by module.
+macro_rules! instances {
+    ($stem:literal: $($module:literal [$($d:literal)*]),*) => {
+        &[$($(($d, entry($module, concat!($stem, "_d", $d)))),*),*]
+    };
+}
+
+/// The closed table of instances.
+const F16: Instances<AttendParams> = instances!("attend_f16": "attention/half" [64 128]);
+const BF16: Instances<AttendParams> = instances!("attend_bf16": "attention/half" [64 128]);
+const INT8: Instances<AttendParams> = instances!("attend_int8":
+    "attention/int8" [64 128], "attention/int8_mid" [80 96 112], "attention/int8_wide" [192 256]);
+const E4M3: Instances<AttendParams> = instances!("attend_e4m3":
+    "attention/e4m3" [64 128], "attention/e4m3_mid" [80 96 112], "attention/e4m3_wide" [192 256]);
+const KIVI4_F16: Instances<AttendParams> = instances!("attend_kivi4_f16":
+    "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
+const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
+    "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
+const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/merge" [64 80 96 112 128 192 256]);
 const STATES: Entry<MergeParams> = Entry::new("attention/merge", "merge_states");
 
 pub(crate) fn entries() -> Vec<EntryRow> {
     let tables = [F16, BF16, INT8, E4M3, KIVI4_F16, KIVI4_BF16, CHUNKS];
-    tables.as_flattened().iter().map(Entry::row).chain([STATES.row()]).collect()
+    tables.into_iter().flatten().map(|(_, entry)| entry.row()).chain([STATES.row()]).collect()
 }
 
 /// The instance of a layout; every layout that exists has one ([`KvLayout::new`] knows the same list).
@@ -134,7 +144,12 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
         KvFormat::E4M3 => E4M3,
         _ => [KIVI4_F16, KIVI4_BF16][usize::from(bf16)],
     };
-    table[usize::from(layout.shape().head_dim == 128)]
+    of_head_dim(table, layout)
+}
+
+fn of_head_dim<P>(table: Instances<P>, layout: &KvLayout) -> Entry<P> {
+    let d = layout.shape().head_dim;
+    table.iter().find(|(head_dim, _)| *head_dim == d).expect("KvLayout::new knows the list").1
 }
 
 /// Dynamic shared memory of an instance, bytes: `Shared<F>` of kernels/attention/attend.cuh.
@@ -165,7 +180,7 @@ fn launches(plan: &Plan) -> [Launch<AttendParams>; 2] {
     };
     let merge = Launch {
         op: OP,
-        entry: CHUNKS[usize::from(layout.shape().head_dim == 128)],
+        entry: of_head_dim(CHUNKS, layout),
         grid: (rows.div_ceil(WARPS) as u32, capacity.num_seqs as u32, 1),
         block: (BLOCK, 1, 1),
         shared: 0,

@@ -61,19 +61,23 @@ impl RowTransform {
     }
 }
 
-const fn entry(name: &'static str) -> Entry<AppendParams> {
-    Entry::new("kv/append", name)
+/// Instances `append_<format>_d<head_dim>` of module `kv/append_<format>`.
+macro_rules! instances {
+    ($name:literal [$($d:literal)*]) => {
+        &[$(($d, Entry::new(concat!("kv/append_", $name), concat!("append_", $name, "_d", $d)))),*]
+    };
 }
 
-/// The closed table of instances: head_dim 64 and 128 of each format.
-const FLOAT: [Entry<AppendParams>; 2] = [entry("append_float_d64"), entry("append_float_d128")];
-const INT8: [Entry<AppendParams>; 2] = [entry("append_int8_d64"), entry("append_int8_d128")];
-const E4M3: [Entry<AppendParams>; 2] = [entry("append_e4m3_d64"), entry("append_e4m3_d128")];
-const KIVI4: [Entry<AppendParams>; 2] = [entry("append_kivi4_d64"), entry("append_kivi4_d128")];
+/// The closed table of instances: head dims and kernels of each format.
+type Instances = &'static [(usize, Entry<AppendParams>)];
+const FLOAT: Instances = instances!("float" [64 128]);
+const INT8: Instances = instances!("int8" [64 80 96 112 128 192 256]);
+const E4M3: Instances = instances!("e4m3" [64 80 96 112 128 192 256]);
+const KIVI4: Instances = instances!("kivi4" [64 80 96 112 128 192 256]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let append = [FLOAT, INT8, E4M3, KIVI4];
-    append.as_flattened().iter().map(Entry::row).chain(copy::entries()).collect()
+    let append = [FLOAT, INT8, E4M3, KIVI4].into_iter().flatten();
+    append.map(|(_, entry)| entry.row()).chain(copy::entries()).collect()
 }
 
 /// Every layout that exists has an instance: [`KvLayout::new`] knows the same list.
@@ -84,7 +88,8 @@ fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
         KvFormat::E4M3 => E4M3,
         _ => KIVI4,
     };
-    table[usize::from(layout.shape().head_dim == 128)]
+    let d = layout.shape().head_dim;
+    table.iter().find(|(head_dim, _)| *head_dim == d).expect("KvLayout::new knows the list").1
 }
 
 /// Loads the kernel that appends to this layout, so that a later append can be captured in a graph.

@@ -416,14 +416,15 @@ impl Writer<'_, '_> {
                     put(record, codes, place(channel), 8, u32::from(e4m3(to_f32(x, dtype), scale, &mut nan)));
                 }
             }
-            KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(size) } => {
-                for (j, group_row) in row.chunks(size as usize).enumerate() {
+            KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(_) } => {
+                let size = what.channel_group(d);
+                for (j, group_row) in row.chunks(size).enumerate() {
                     let x: Vec<f32> = group_row.iter().map(|&x| sanitize(x, dtype, &mut nan)).collect();
                     let group = Group::of(&x);
                     for (c, &x) in x.iter().enumerate() {
-                        put(record, codes, place(j * size as usize + c), 4, group.code(x));
+                        put(record, codes, place(j * size + c), 4, group.code(x));
                     }
-                    group.store(record, meta, meta_place(j * size as usize));
+                    group.store(record, meta, meta_place(j * size));
                 }
             }
             KvSide { code: KvCode::Int4, .. } => unreachable!("keys per channel are coded by tiles"),

@@ -1,0 +1,13 @@
+// Instances of attend for the e4m3 cache.
+#include "attention/attend.cuh"
+#include "attention/format_fp8.cuh"
+
+using lowbit::AttendParams;
+
+extern "C" __global__ void __launch_bounds__(128, 2) attend_e4m3_d192(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::E4m3<192>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 2) attend_e4m3_d256(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::E4m3<256>>(p);
+}

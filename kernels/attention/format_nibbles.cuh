@@ -1,0 +1,172 @@
+// Codes of 4 bits: their decoding, and values per token and group of channels with an f16 scale and minimum.
+//
+// Tile of 32 tokens (halves i of 16), D channels, N = D/16 words a lane and half (words.cuh), 8D bytes a half. Nibble n
+// is bits 4n..4n+3. V = D/32; where D%32 is 16 the last 16 channels of both h share the last word.
+//   values  (T32, i, w = h*V+v) -> nibble 4e+f: token 16i+8h+2t+e, channel 32v+16(f>>1)+2g+(f&1)
+//           (T32, i, w = N-1)   -> nibble 2h+r+4e: token 16i+8h+2t+e, channel 32V+2g+r
+//   meta, halves, groups j of GROUP = gcd(32, D) channels: 8(4j+t) + 4i+2h+e the scale of token 16i+8h+2t+e,
+//      32*GROUPS + 8(4j+t) + 4h+2i+e its minimum
+//
+// 1. Scales go into P after its transpose, per group, in two parts: P*scale = hi + lo in f16 (lo is the exact rest of
+// the
+//    product), two mma. hi alone would err by its rounding times codes that the minimum then cancels.
+// 2. Codes are made exact (1024+n - 1024): products with 1024 in them would leave their error in the accumulator.
+// 3. Minima: sum over tokens of P*min is one number a column and group, done as an mma whose A holds a group's minima
+// in
+//    a row. One 16-byte load is an A operand with tile half 0 in rows g and half 1 in rows 8+g; each serves one
+//    product, the other half of the rows is not used. Joined at the end.
+#pragma once
+#include "attention/format.cuh"
+
+namespace lowbit {
+
+// x*y = hi + lo, exact where lo is no smaller than f16 goes.
+__device__ __forceinline__ void multiply_exactly(uint32_t x, uint32_t y, uint32_t& hi, uint32_t& lo) {
+    hi = hmul2(x, y);
+    lo = hfma2(x, y, hneg2(hi));
+}
+
+struct NibbleCode {
+    __device__ __forceinline__ explicit NibbleCode(uint32_t zero)
+        : low(pinned(0x64006400u, zero)), high(pinned(0x54005400u, zero)) {}
+
+    // Nibbles (0,4), (1,5), (2,6), (3,7) of a word as pairs of f16, exact: 1024 and 64 go in and come off.
+    __device__ __forceinline__ void decode(uint32_t w, uint32_t (&d)[4]) const {
+        const uint32_t s = w >> 8;
+        d[0] = hadd2(mask_or(w, 0x000f000fu, low), 0xE400E400u);
+        d[1] = hadd2(mask_or(w, 0x00f000f0u, high), 0xD400D400u);
+        d[2] = hadd2(mask_or(s, 0x000f000fu, low), 0xE400E400u);
+        d[3] = hadd2(mask_or(s, 0x00f000f0u, high), 0xD400D400u);
+    }
+
+  private:
+    uint32_t low, high;  // 1024 and 64 as pairs: (w & 0x000f) | 0x6400 = 1024 + n, (w & 0x00f0) | 0x5400 = 64 + n
+};
+
+// Accumulators of sum over tokens of P * min: rows g of [0] and rows 8+g of [1] are groups g.
+template <int GROUP>
+struct MinCarry {
+    float mins[2][4];
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (int e = 0; e < 8; ++e) mins[e / 4][e % 4] = 0.0f;
+    }
+    __device__ __forceinline__ void rescale(float by0, float by1) {
+#pragma unroll
+        for (int e = 0; e < 8; ++e) mins[e / 4][e % 4] *= e % 2 ? by1 : by0;
+    }
+    // Adds each group's sum to its channels; lane 4j+t has those of group j.
+    template <int TILES>
+    __device__ __forceinline__ void finish(float (&o)[TILES][4], int lane) const {
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+            const float sum = mins[0][n] + mins[1][2 + n];
+#pragma unroll
+            for (int m = 0; m < TILES; ++m) {
+                const float add = __shfl_sync(0xffffffffu, sum, 4 * (16 * m / GROUP) + (lane & 3));
+                o[m][n] += add;
+                o[m][2 + n] += add;
+            }
+        }
+    }
+};
+
+// Masks of the pairs of tokens 16i+8h+2t+e whose bits are set.
+__device__ __forceinline__ uint32_t pair_mask(uint32_t keep, int i, int h, int t) {
+    const uint32_t pair = keep >> (16 * i + 8 * h + 2 * t);
+    return (pair & 1 ? 0x0000ffffu : 0) | (pair & 2 ? 0xffff0000u : 0);
+}
+
+template <int HEAD_DIM>
+struct NibbleValues : Side<HEAD_DIM, 2> {
+    using Code = NibbleCode;
+    static constexpr int D = HEAD_DIM, N = D / 16, V = D / 32, GROUP = D % 32 == 0 ? 32 : 16, GROUPS = D / GROUP;
+    static constexpr int CODES = 16 * D, MIN_META = 64 * GROUPS, META = 2 * MIN_META;
+    static constexpr bool GROUP_SCALES = true;
+    static_assert(GROUPS <= 8, "a row of an mma for each group");
+    using Carry = MinCarry<GROUP>;
+    const Code code;
+
+    __device__ __forceinline__ NibbleValues(uint32_t, const Code& same) : code(same) {}
+    template <class Other>
+    __device__ __forceinline__ NibbleValues(uint32_t zero, const Other&) : code(zero) {}
+
+    // Channel 16m+2g+r: item i is tile m = i.
+    static __device__ __forceinline__ OutPlace place_out(int lane, int item) {
+        return {item, lane & 1, (lane & 15) >> 1, lane >> 4, 16 * item + (lane & 15)};
+    }
+
+    __device__ __forceinline__ void values(const char* codes, const char* meta, int lane,
+                                           const uint32_t (&weights)[1][2][2], float (&o)[D / 16][4],
+                                           Carry& carry) const {
+        const int t = lane & 3, row = (lane >> 2) % GROUPS;
+        const uint32_t (&p)[2][2] = weights[0];
+        {
+            const uint4 mins = *reinterpret_cast<const uint4*>(meta + MIN_META + (4 * row + t) * 16);
+            mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
+            mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
+        }
+        uint32_t words[2][(N + 3) / 4][4];
+        load_halves<N>(codes, lane, words);
+#pragma unroll
+        for (int v = 0; v < (D + 31) / 32; ++v) {
+            uint4 scales[2];
+#pragma unroll
+            for (int x = 0; x < 32 / GROUP; ++x) {
+                if (32 * v + GROUP * x < D) {
+                    const int group = 32 / GROUP * v + x;
+                    scales[x] = *reinterpret_cast<const uint4*>(meta + (4 * group + t) * 16);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                uint32_t hi[2][2], lo[2][2];
+#pragma unroll
+                for (int x = 0; x < 32 / GROUP; ++x) {
+                    if (32 * v + GROUP * x >= D) continue;
+                    multiply_exactly(p[i][0], i == 0 ? scales[x].x : scales[x].z, hi[x][0], lo[x][0]);
+                    multiply_exactly(p[i][1], i == 0 ? scales[x].y : scales[x].w, hi[x][1], lo[x][1]);
+                }
+                constexpr int OTHER = GROUP == 32 ? 0 : 1;  // The second tile's scales.
+                if (v < V) {
+                    uint32_t a[2][4];
+#pragma unroll
+                    for (int h = 0; h < 2; ++h) {
+                        uint32_t d[4];
+                        code.decode(words[i][(h * V + v) / 4][(h * V + v) % 4], d);
+#pragma unroll
+                        for (int x = 0; x < 4; ++x) a[x / 2][2 * h + x % 2] = d[x];
+                    }
+                    mma_f16(o[2 * v], a[0], hi[0]);
+                    mma_f16(o[2 * v + 1], a[1], hi[OTHER]);
+                    mma_f16(o[2 * v], a[0], lo[0]);
+                    mma_f16(o[2 * v + 1], a[1], lo[OTHER]);
+                } else {
+                    uint32_t a[4];
+                    code.decode(words[i][(N - 1) / 4][(N - 1) % 4], a);
+                    mma_f16(o[2 * v], a, hi[0]);
+                    mma_f16(o[2 * v], a, lo[0]);
+                }
+            }
+        }
+    }
+
+    // Codes are finite whatever they are; scales and minima of tokens whose bit is 0 become 0.
+    static __device__ __forceinline__ void erase(char* codes, char* meta, int lane, uint32_t keep) {
+        if (keep == 0) clear_part<CODES>(codes, lane);
+        for (int quad = lane; quad < META / 16; quad += 32) {
+            uint4* at = reinterpret_cast<uint4*>(meta) + quad;
+            const bool minimum = quad >= META / 32;
+            const int t = quad & 3;
+            uint32_t mask[4];
+#pragma unroll
+            for (int y = 0; y < 4; ++y) {
+                mask[y] = minimum ? pair_mask(keep, y & 1, y >> 1, t) : pair_mask(keep, y >> 1, y & 1, t);
+            }
+            *at = make_uint4(at->x & mask[0], at->y & mask[1], at->z & mask[2], at->w & mask[3]);
+        }
+    }
+};
+
+}  // namespace lowbit

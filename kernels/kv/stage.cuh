@@ -1,0 +1,176 @@
+// A tile on its way to the cache: codes and scales of its rows in shared memory, and from there to the record.
+//
+// A row is a warp's: lane L holds the channels 64x + 2L, +1 of the head (as far as they exist), so that a row is read
+// by whole sectors whatever the head dim.
+#pragma once
+
+#include <type_traits>
+
+#include "kv/code.cuh"
+#include "kv/layout.cuh"
+#include "kv/store.cuh"
+
+namespace lowbit {
+namespace kv {
+
+constexpr int larger(int a, int b) { return a > b ? a : b; }
+
+// Staging of one tile. Keys with a window are coded by tiles: they take the values' place when these are stored.
+template <Code K, Code V, int D>
+struct Stage {
+    using T = Tile<K, V, D>;
+    static constexpr bool WINDOW = K == Code::INT4_TOKENS;
+    static constexpr int ROW_BYTES = K == Code::FLOAT ? 2 * D : D;
+    static constexpr int STRIDE = ROW_STRIDE<ROW_BYTES>;
+    static constexpr int SIDES = WINDOW ? 1 : 2;
+    static constexpr int META = larger(16, larger(WINDOW ? 0 : T::V_META - T::K_META, T::BYTES - T::V_META));
+    static constexpr int TOKENS = T::TOKENS;
+    alignas(16) uint8_t codes[SIDES][TOKENS * STRIDE];
+    alignas(16) uint8_t meta[SIDES][META];              // in the record's order
+    alignas(16) uint16_t row[THREADS / 32][D];          // of each warp, transformed
+    alignas(16) uint16_t keys[WINDOW ? TOKENS : 1][D];  // of a tile, transformed
+};
+
+// Where the scale of a token is in a side's meta, as an index of f32.
+template <int TOKENS>
+__device__ __forceinline__ int token_scale_index(int token) {
+    return TOKENS / 8 * (token % 8) + token / 8;
+}
+
+// Codes a row that the lanes hold as pairs: codes and scales to the stage.
+template <Code C, int SIDE, int D, class Stage, int PAIRS>
+__device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint32_t (&word)[PAIRS],
+                                            const bool (&there)[PAIRS], uint32_t dtype, float head_scale, bool& nan) {
+    constexpr int AT = Stage::SIDES == 1 ? 0 : SIDE;
+    uint8_t* to = stage.codes[AT] + token * Stage::STRIDE;
+    uint8_t* meta = stage.meta[AT];
+    const int lane = threadIdx.x % 32;
+    float x[PAIRS][2];
+    for (int p = 0; p < PAIRS; ++p) {
+        for (int e = 0; e < 2; ++e) x[p][e] = to_f32(word[p] >> 16 * e & 0xFFFF, dtype);
+    }
+    uint32_t code[PAIRS][2];
+    if constexpr (C == Code::INT8) {
+        float amax = 0.0f;
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) {
+                x[p][e] = sanitize(x[p][e], nan);
+                amax = fmaxf(amax, fabsf(x[p][e]));
+            }
+        }
+        for (int offset = 16; offset > 0; offset /= 2) amax = fmaxf(amax, __shfl_xor_sync(~0u, amax, offset));
+        const float scale = __fdiv_rn(amax, 127.0f);
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) code[p][e] = int8_code(x[p][e], scale);
+        }
+        if (lane == 0) reinterpret_cast<float*>(meta)[token_scale_index<Stage::TOKENS>(token)] = scale;
+    } else if constexpr (C == Code::E4M3) {
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) {
+                code[p][e] = Fp8<Fp8Format::kE4m3>::encode(fp8_quotient(x[p][e], head_scale, nan)) & 0xFF;
+            }
+        }
+    } else {
+        constexpr int LANES = CHANNEL_GROUP<D> / 2;  // that share a group of channels
+        constexpr int MINIMA = 16 * D / LANES;       // after all scales
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) x[p][e] = sanitize(x[p][e], nan);
+            float low = fminf(x[p][0], x[p][1]), high = fmaxf(x[p][0], x[p][1]);
+            for (int offset = LANES / 2; offset > 0; offset /= 2) {
+                low = fminf(low, __shfl_xor_sync(~0u, low, offset));
+                high = fmaxf(high, __shfl_xor_sync(~0u, high, offset));
+            }
+            const Group group = make_group(low, high);
+            for (int e = 0; e < 2; ++e) code[p][e] = int4_code(x[p][e], group);
+            if (there[p] && lane % LANES == 0) {
+                const int i = token / 16, h = token / 8 % 2, t = token / 2 % 4, e = token % 2;
+                const int base = 8 * (4 * ((32 * p + lane) / LANES) + t);
+                uint16_t* halves = reinterpret_cast<uint16_t*>(meta);
+                halves[base + 4 * i + 2 * h + e] = static_cast<uint16_t>(group.scale_bits);
+                halves[MINIMA + base + 4 * h + 2 * i + e] = static_cast<uint16_t>(group.min_bits);
+            }
+        }
+    }
+    for (int p = 0; p < PAIRS; ++p) {
+        const uint32_t pair = code[p][0] | code[p][1] << 8;
+        if (there[p]) reinterpret_cast<uint16_t*>(to)[32 * p + lane] = static_cast<uint16_t>(pair);
+    }
+}
+
+// Codes one row of side SIDE (0: K, 1: V), the whole warp together.
+template <Code C, int SIDE, int D, class Stage>
+__device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_t* row, uint32_t dtype,
+                                          float head_scale, bool& nan) {
+    constexpr int PAIRS = (D + 63) / 64, AT = Stage::SIDES == 1 ? 0 : SIDE;
+    uint8_t* to = stage.codes[AT] + token * Stage::STRIDE;
+    const int lane = threadIdx.x % 32;
+    uint32_t word[PAIRS];
+    bool there[PAIRS];
+    for (int p = 0; p < PAIRS; ++p) {
+        there[p] = D % 64 == 0 || 64 * p + 2 * lane < D;
+        word[p] = there[p] ? reinterpret_cast<const uint32_t*>(row)[32 * p + lane] : 0;
+    }
+    if constexpr (C == Code::FLOAT) {
+        for (int p = 0; p < PAIRS; ++p) {
+            if (there[p]) reinterpret_cast<uint32_t*>(to)[32 * p + lane] = word[p];
+        }
+    } else {
+        stage_codes<C, SIDE, D>(stage, token, word, there, dtype, head_scale, nan);
+    }
+}
+
+// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, f16 otherwise.
+template <Code C, int TOKENS, int D>
+__device__ __forceinline__ int meta_token(int index) {
+    if constexpr (C == Code::INT8) {
+        return index % (TOKENS / 8) * 8 + index / (TOKENS / 8);
+    } else {
+        // Low three bits of a scale: (i, h, e); of a minimum: (h, i, e); then t.
+        const int k = index % 8, t = index / 8 % 4;
+        const bool scale = index < 32 * (D / CHANNEL_GROUP<D>);
+        const int i = scale ? k / 4 : k / 2 % 2, h = scale ? k / 2 % 2 : k / 4;
+        return 16 * i + 8 * h + 2 * t + k % 2;
+    }
+}
+
+// Scales of the staged tokens to the record.
+template <Code C, int TOKENS, int D>
+__device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, Span span) {
+    constexpr int BYTES = META_BYTES<C, TOKENS, D>;
+    if constexpr (BYTES > 0) {
+        using Element = std::conditional_t<C == Code::INT8, uint32_t, uint16_t>;
+        if (span.hi - span.lo == TOKENS) {
+            store_bytes(part, meta, BYTES);
+            return;
+        }
+        for (int index = threadIdx.x; index < BYTES / static_cast<int>(sizeof(Element)); index += THREADS) {
+            if (span.has(meta_token<C, TOKENS, D>(index))) {
+                reinterpret_cast<Element*>(part)[index] = reinterpret_cast<const Element*>(meta)[index];
+            }
+        }
+    }
+}
+
+template <Code C, class T, int D, class Stage>
+__device__ __forceinline__ void store_keys(uint8_t* record, const Stage& stage, Span span) {
+    constexpr int ROW_BYTES = C == Code::FLOAT ? 2 * D : D;
+    store_part<ROW_BYTES / 16, T::TOKENS / 8>(record + T::K_CODES, KeyBytes<ROW_BYTES>{stage.codes[0], span});
+    store_meta<C, T::TOKENS, D>(record + T::K_META, stage.meta[0], span);
+}
+
+template <Code C, class T, int D, class Stage>
+__device__ __forceinline__ void store_values(uint8_t* record, const Stage& stage, Span span) {
+    constexpr int AT = Stage::SIDES - 1;
+    uint8_t* codes = record + T::V_CODES;
+    if constexpr (C == Code::FLOAT) {
+        store_part<D / 4, 1>(codes, ValueHalves<D>{stage.codes[AT], span});
+    } else if constexpr (IS_NIBBLE<C>) {
+        store_part<D / 16, 2>(codes, ValueNibbles<D>{stage.codes[AT], span});
+    } else {
+        store_part<D / 16, T::TOKENS / 8>(codes, ValueBytes<D>{stage.codes[AT], span});
+    }
+    store_meta<C, T::TOKENS, D>(record + T::V_META, stage.meta[AT], span);
+}
+
+}  // namespace kv
+}  // namespace lowbit
