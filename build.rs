@@ -4,7 +4,8 @@
 //! Needs no network and no GPU. Without nvcc the crate still builds, with an empty table; launching then returns
 //! `Error::NotBuilt` with what was searched. Settings, all from the environment:
 //! - `NVCC`, `CUDA_HOME`, `CUDA_PATH`, `CUDA_ROOT`: where the compiler is;
-//! - `LOWBIT_PTX_TARGETS`: other targets than `80,89`, such as `80,90a`;
+//! - `LOWBIT_PTX_TARGETS`: other targets than `80,89`, such as `80,90a`; a file that says `// targets: lowest` in its first
+//!   lines is compiled for the lowest of them only;
 //! - `LOWBIT_PTX_DIR`: take `<module>.<target>.ptx` from this folder instead of compiling (the layout that a build
 //!   leaves in `target/kernels`, or outside this repository in its `OUT_DIR/ptx`);
 //! - `LOWBIT_PTX_EXTERNAL`: a folder as for LOWBIT_PTX_DIR whose files are not embedded but read when a program runs: for
@@ -143,7 +144,7 @@ fn repository_target(manifest: &Path, out: &Path) -> Option<PathBuf> {
 fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<compile::Unit>, String> {
     let mut units = Vec::new();
     for module in compile::modules(kernels)? {
-        for target in targets {
+        for target in compile::targets_of(kernels, &module, targets)? {
             let ptx = compile::ptx_path(folder, &module, target);
             if !ptx.is_file() {
                 return Err(format!("{} is missing", ptx.display()));

@@ -58,6 +58,18 @@ pub fn modules(kernels: &Path) -> Result<Vec<String>, String> {
     Ok(found)
 }
 
+/// The targets that a module is compiled for: all, or the lowest if its file says `// targets: lowest` among its leading
+/// comment lines, because later instructions would not change it. PTX runs on every device above its target.
+pub fn targets_of<'a>(kernels: &Path, module: &str, targets: &'a [String]) -> Result<Vec<&'a String>, String> {
+    let source = kernels.join(format!("{module}.cu"));
+    let text = std::fs::read_to_string(&source).map_err(|error| format!("reading {}: {error}", source.display()))?;
+    if own_words(&text, "targets:").any(|word| word == "lowest") {
+        let number = |target: &&String| target.trim_end_matches(|c: char| c.is_ascii_lowercase()).parse::<u32>().ok();
+        return Ok(targets.iter().min_by_key(number).into_iter().collect());
+    }
+    Ok(targets.iter().collect())
+}
+
 /// Where the PTX of a module lies under `folder`.
 pub fn ptx_path(folder: &Path, module: &str, target: &str) -> PathBuf {
     folder.join(format!("{module}.{target}.ptx"))
@@ -67,7 +79,7 @@ pub fn ptx_path(folder: &Path, module: &str, target: &str) -> PathBuf {
 pub fn compile(job: &Job) -> Result<(Vec<Unit>, usize), String> {
     let mut units = Vec::new();
     for module in modules(job.kernels)? {
-        for target in job.targets {
+        for target in targets_of(job.kernels, &module, job.targets)? {
             let ptx = ptx_path(job.out, &module, target);
             units.push(Unit { module: module.clone(), target: target.clone(), ptx });
         }
@@ -95,13 +107,12 @@ fn source(job: &Job, unit: &Unit) -> PathBuf {
     job.kernels.join(format!("{}.cu", unit.module))
 }
 
-/// The flags that the file asks for itself: `// nvcc: -fmad=false` among its leading comment lines.
-fn own_flags(text: &str) -> Vec<String> {
+/// The words after `key` in the leading comment lines of a file, such as the flags of `// nvcc: -fmad=false`.
+fn own_words<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.lines()
         .take_while(|line| line.starts_with("//"))
-        .filter_map(|line| line.trim_start_matches('/').trim().strip_prefix("nvcc:"))
-        .flat_map(|flags| flags.split_whitespace().map(String::from))
-        .collect()
+        .filter_map(move |line| line.trim_start_matches('/').trim().strip_prefix(key))
+        .flat_map(str::split_whitespace)
 }
 
 fn is_current(job: &Job, unit: &Unit) -> bool {
@@ -164,7 +175,7 @@ fn compile_one(job: &Job, unit: &Unit) -> Result<(), String> {
     let _ = std::fs::remove_file(unit.ptx.with_extension("key"));
     let part = |suffix: &str| unit.ptx.with_extension(format!("{suffix}.{}", std::process::id()));
     let mut command = Command::new(&job.nvcc.path);
-    command.current_dir(job.kernels).args(FLAGS).args(own_flags(&text));
+    command.current_dir(job.kernels).args(FLAGS).args(own_words(&text, "nvcc:"));
     command.arg(format!("-arch=compute_{}", unit.target)).arg("-I").arg(job.kernels);
     command.arg("-MD").arg("-MF").arg(part("d")).arg("-o").arg(part("ptx")).arg(&source);
     let output = command.output().map_err(|error| format!("running {}: {error}", job.nvcc.path.display()))?;

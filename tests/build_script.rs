@@ -126,6 +126,14 @@ fn edits_rebuild_what_they_affect(mut tree: Tree) {
     tree.targets.push("89".to_string());
     let (units, compiled) = tree.compile().unwrap();
     assert_eq!((units.len(), compiled), (6, 3), "another target");
+    tree.write("a/alone.cu", &kernel("alone", "// What it is.\n// targets: lowest\n"));
+    let targets = |module: &str| -> Vec<String> {
+        tree.compile().unwrap().0.into_iter().filter(|u| u.module == module).map(|u| u.target).collect()
+    };
+    assert_eq!(targets("a/alone"), ["80"], "a file of one target");
+    assert_eq!(targets("a/direct"), ["80", "89"]);
+    tree.write("a/alone.cu", &kernel("alone", "// nvcc: -fmad=false\n"));
+    assert_eq!(targets("a/alone"), ["80", "89"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The skinny product of 8 rows with a matrix of 512 outputs by 2048.
+//! The skinny product of 8, 16 and 32 rows with a matrix of 512 outputs by 2048.
 
 use lowbit::half::f16;
 use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig};
@@ -9,7 +9,6 @@ use crate::{Bench, Case, Outcome};
 
 const N: usize = 512;
 const K: usize = 2048;
-const ROWS: usize = 8;
 
 pub fn run(bench: &Bench) -> Outcome {
     let (sym, zero4) = (Int4(ZeroPoint::Symmetric), Int4(ZeroPoint::Bits4 { plus: 0 }));
@@ -26,25 +25,41 @@ pub fn run(bench: &Bench) -> Outcome {
         ("w8a16_f16_g32", Int8, 32, Decode::Exact),
         ("w8a16_f16_coarse", Int8, K, Decode::Exact),
     ] {
-        product(bench, kernel, format, group, decode)?;
+        product(bench, kernel, "1 to 8 rows", 8, format, group, decode)?;
+    }
+    for (kernel, case, rows, format, group) in [
+        ("w4a16_f16_zero4_g128_m16", "9 to 16 rows", 16, zero4, 128),
+        ("w4a16_f16_sym_g128_m16", "9 to 16 rows", 16, sym, 128),
+        ("w4a16_f16_zero4_g128_m32", "17 to 32 rows", 32, zero4, 128),
+        ("w4a16_f16_sym_g128_m32", "17 to 32 rows", 32, sym, 128),
+    ] {
+        product(bench, kernel, case, rows, format, group, Decode::Fast)?;
     }
     Ok(())
 }
 
 /// The tiles of 16 outputs each read all rows of x, which come from cache but for the first of them: these reads are
 /// among the bytes that the requests are compared with.
-fn product(bench: &Bench, kernel: &'static str, format: WeightFormat, group: usize, decode: Decode) -> Outcome {
+fn product(
+    bench: &Bench,
+    kernel: &'static str,
+    case: &'static str,
+    rows: usize,
+    format: WeightFormat,
+    group: usize,
+    decode: Decode,
+) -> Outcome {
     let Bench { kernels, stream } = bench;
     let layout = PackedLayout::new(N, K, group, format)?;
     let weights = stream.clone_htod(&vec![0x35u8; layout.bytes()])?;
-    let x = stream.clone_htod(&vec![f16::from_f32(0.5); ROWS * K])?;
-    let mut out = stream.alloc_zeros::<f16>(ROWS * N)?;
-    let mut workspace = stream.alloc_zeros::<u8>(16 + matmul::workspace_bytes(kernels, &layout, ROWS))?;
-    let config = SkinnyConfig { decode, ..SkinnyConfig::contiguous(&layout, ROWS) };
+    let x = stream.clone_htod(&vec![f16::from_f32(0.5); rows * K])?;
+    let mut out = stream.alloc_zeros::<f16>(rows * N)?;
+    let mut workspace = stream.alloc_zeros::<u8>(16 + matmul::workspace_bytes(kernels, &layout, rows))?;
+    let config = SkinnyConfig { decode, ..SkinnyConfig::contiguous(&layout, rows) };
     let case = Case {
         kernel,
-        case: "1 to 8 rows",
-        bytes: layout.bytes() + 2 * ROWS * K * layout.row_tiles() + 2 * ROWS * N,
+        case,
+        bytes: layout.bytes() + 2 * rows * K * layout.row_tiles() + 2 * rows * N,
         units: N * K / 8,
     };
     bench.count(case, || {

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/gate.cuh"
+
 namespace lowbit {
 
 // What becomes of a finished row (ScaleOf in src/format/activation.rs).
@@ -13,9 +15,6 @@ enum class Scales : uint32_t {
     kGroup = 3,   // a scale for every kGroup elements of a row, written
 };
 constexpr uint32_t kGroup = 128;
-
-// The function of a gate (Gate in src/format/activation.rs).
-enum class Gate : uint32_t { kSilu = 0, kGeluTanh = 1, kGeluErf = 2 };
 
 struct ActivationParams {
     uint64_t x;         // T[rows, x_stride]: the input of a norm, or the gate

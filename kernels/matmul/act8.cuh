@@ -61,7 +61,7 @@ struct Act8Params {
     uint32_t x_zero_stride;
     uint32_t outlier_cap;
     uint32_t outlier_type;   // DType
-    uint32_t minus_base[4];  // as in SkinnyParams
+    uint32_t minus_base[4];  // as in ProductParams
     uint32_t plus;           // 4-bit zeros: zero = stored + plus
 };
 static_assert(sizeof(Act8Params) == 232 && offsetof(Act8Params, m) == 144 && offsetof(Act8Params, minus_base) == 212,

@@ -1,4 +1,4 @@
-// 4-bit weights for the skinny product (skinny.cuh).
+// 4-bit weights as operands of products (operands.cuh).
 //
 // Packed codes (src/weights/layout.rs): tile = 16 outputs x 64 k = 512 bytes, [row tile][tile along k]; in a tile lane
 // (g, t) owns 16 bytes, word s of which is its A fragment of step s:
@@ -23,7 +23,8 @@
 //  + 8.
 //  5. w = q*s + m and w = (q - z)*s with a real z need the sum of x over the group: an mma with A = 1 in the same unit.
 #pragma once
-#include "skinny.cuh"
+#include "matmul/operands.cuh"
+#include "matmul/params.cuh"
 
 namespace lowbit {
 
@@ -102,7 +103,7 @@ struct W4 {
     const uint8_t* zeros;
     uint32_t meta_shift, base[4];
 
-    __device__ __forceinline__ W4(const SkinnyParams& p, uint32_t row_tile, uint32_t block, int lane)
+    __device__ __forceinline__ W4(const ProductParams& p, uint32_t row_tile, uint32_t block, int lane)
         : meta_shift(p.meta_shift), base{p.minus_base[0], p.minus_base[1], p.minus_base[2], p.minus_base[3]} {
         const int g = lane >> 2;
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);
@@ -136,16 +137,19 @@ struct W4 {
         load_codes_if(w.codes[tile], codes + ahead * 1024 + tile * 512, valid);
     }
 
+    template <int COLUMNS>
     struct Sums {
-        float c[4];         // of codes, less zeros, times x
-        float x[4];         // of x, for real zeros and minima
-        uint32_t minus[4];  // what is taken from a[i], twice
+        float c[COLUMNS][4];  // of codes, less zeros, times x
+        float x[COLUMNS][4];  // of x, for real zeros and minima
+        uint32_t minus[4];    // what is taken from a[i], twice
     };
 
-    __device__ __forceinline__ void begin(Sums& sums, const Weights& w, int group) const {
+    template <int COLUMNS>
+    __device__ __forceinline__ void begin(Sums<COLUMNS>& sums, const Weights& w, int group) const {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            sums.c[i] = 0.f, sums.x[i] = 0.f;
+#pragma unroll
+            for (int j = 0; j < COLUMNS; ++j) sums.c[j][i] = 0.f, sums.x[j][i] = 0.f;
             sums.minus[i] = ZERO == Zero::kSymmetric ? Code::minus_eight(i & 1) : Code::minus_zero(i & 1);
         }
         if constexpr (ZERO == Zero::kBits4) {
@@ -156,7 +160,9 @@ struct W4 {
         }
     }
 
-    __device__ __forceinline__ void step(Sums& sums, const Weights& w, int s, uint32_t b0, uint32_t b1) const {
+    // 16 k of rows of x whose fragments of step s are in `x`.
+    template <int COLUMNS>
+    __device__ __forceinline__ void step(Sums<COLUMNS>& sums, const Weights& w, int s, const XRun (&x)[COLUMNS]) const {
         // Is there something to take off here? (With an offset, the bias of the decode goes there.)
         constexpr bool kMinus = !kHasOffset || (EXACT && Code::kBias != 0);
         const uint4& v = w.codes[s >> 2];
@@ -167,30 +173,40 @@ struct W4 {
 #pragma unroll
             for (int i = 0; i < 4; ++i) a[i] = X::add(a[i], sums.minus[i]);
         }
-        X::mma(sums.c, a, b0, b1, sums.c);
-        if constexpr (!EXACT && kMinus) X::mma(sums.c, sums.minus, b0, b1, sums.c);
-        if constexpr (kHasOffset) {
-            const uint32_t ones[4] = {Code::one(0), Code::one(1), Code::one(0), Code::one(1)};
-            X::mma(sums.x, ones, b0, b1, sums.x);
+        const uint32_t ones[4] = {Code::one(0), Code::one(1), Code::one(0), Code::one(1)};
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], a, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) {
+            if constexpr (!EXACT && kMinus) X::mma(sums.c[j], sums.minus, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
+            if constexpr (kHasOffset) X::mma(sums.x[j], ones, x[j].b(s, 0), x[j].b(s, 1), sums.x[j]);
         }
     }
 
-    __device__ __forceinline__ void end(Sums& sums, const Weights& w, int group, float (&y)[4]) const {
+    template <int COLUMNS>
+    __device__ __forceinline__ void end(Sums<COLUMNS>& sums, const Weights& w, int group,
+                                        float (&y)[COLUMNS][4]) const {
         const float2 scale = half2_to_float2(w.meta[kHasOffset ? 2 * group : group]);
-        y[0] = fmaf(scale.x, sums.c[0], y[0]);
-        y[1] = fmaf(scale.x, sums.c[1], y[1]);
-        y[2] = fmaf(scale.y, sums.c[2], y[2]);
-        y[3] = fmaf(scale.y, sums.c[3], y[3]);
+        float2 o;
         if constexpr (kHasOffset) {
-            float2 o = half2_to_float2(w.meta[2 * group + 1]);
+            o = half2_to_float2(w.meta[2 * group + 1]);
             constexpr float kBias = EXACT ? 0.f : Code::kBias;
             if (ZERO == Zero::kMin && kBias != 0)
                 o = make_float2(fmaf(-kBias, scale.x, o.x), fmaf(-kBias, scale.y, o.y));
             if (ZERO == Zero::kReal) o = make_float2(-scale.x * (o.x + kBias), -scale.y * (o.y + kBias));
-            y[0] = fmaf(o.x, sums.x[0], y[0]);
-            y[1] = fmaf(o.x, sums.x[1], y[1]);
-            y[2] = fmaf(o.y, sums.x[2], y[2]);
-            y[3] = fmaf(o.y, sums.x[3], y[3]);
+        }
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) {
+            y[j][0] = fmaf(scale.x, sums.c[j][0], y[j][0]);
+            y[j][1] = fmaf(scale.x, sums.c[j][1], y[j][1]);
+            y[j][2] = fmaf(scale.y, sums.c[j][2], y[j][2]);
+            y[j][3] = fmaf(scale.y, sums.c[j][3], y[j][3]);
+            if constexpr (kHasOffset) {
+                y[j][0] = fmaf(o.x, sums.x[j][0], y[j][0]);
+                y[j][1] = fmaf(o.x, sums.x[j][1], y[j][1]);
+                y[j][2] = fmaf(o.y, sums.x[j][2], y[j][2]);
+                y[j][3] = fmaf(o.y, sums.x[j][3], y[j][3]);
+            }
         }
     }
 

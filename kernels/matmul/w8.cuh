@@ -1,4 +1,4 @@
-// 8-bit weights w = q*s for the skinny product (skinny.cuh).
+// 8-bit weights w = q*s as operands of products (operands.cuh).
 //
 // Packed codes (src/weights/layout.rs): tile = 16 outputs x 32 k = 512 bytes, [row tile][tile along k]; in a tile lane
 // (g, t) owns 16 bytes, words 2*s and 2*s + 1 of which are its A fragment of step s = 0, 1:
@@ -9,7 +9,8 @@
 // 1); a second mma with A = -128 takes the bias off. bf16 reaches neither subnormals nor 9 bits: the low seven bits
 // under 0x43 read 128 + (q & 127), less 128 or 256 by the eighth bit is q.
 #pragma once
-#include "skinny.cuh"
+#include "matmul/operands.cuh"
+#include "matmul/params.cuh"
 
 namespace lowbit {
 
@@ -33,7 +34,7 @@ struct W8 {
     const uint8_t* meta;   // at the current block's record; if kCoarse, at the row tile's first
     uint32_t meta_shift;
 
-    __device__ __forceinline__ W8(const SkinnyParams& p, uint32_t row_tile, uint32_t block, int lane)
+    __device__ __forceinline__ W8(const ProductParams& p, uint32_t row_tile, uint32_t block, int lane)
         : meta_shift(p.meta_shift) {
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);
         codes =
@@ -64,32 +65,45 @@ struct W8 {
         return X::add(and_or(pair, 0x007f007f, 0x43004300), less);
     }
 
+    template <int COLUMNS>
     struct Sums {
-        float c[4];
+        float c[COLUMNS][4];
     };
 
-    __device__ __forceinline__ void begin(Sums& sums, const Weights&, int) const {
+    template <int COLUMNS>
+    __device__ __forceinline__ void begin(Sums<COLUMNS>& sums, const Weights&, int) const {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sums.c[i] = 0.f;
+        for (int j = 0; j < COLUMNS; ++j)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) sums.c[j][i] = 0.f;
     }
 
-    __device__ __forceinline__ void step(Sums& sums, const Weights& w, int s, uint32_t b0, uint32_t b1) const {
+    // 16 k of rows of x whose fragments of step s are in `x`.
+    template <int COLUMNS>
+    __device__ __forceinline__ void step(Sums<COLUMNS>& sums, const Weights& w, int s, const XRun (&x)[COLUMNS]) const {
         const uint4& v = w.codes[s >> 1];
         const uint32_t low = s & 1 ? v.z : v.x, high = s & 1 ? v.w : v.y;
         const uint32_t a[4] = {decode(low, false), decode(low, true), decode(high, false), decode(high, true)};
-        X::mma(sums.c, a, b0, b1, sums.c);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], a, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
         if constexpr (kSubnormal) {
             const uint32_t minus[4] = {0x80808080, 0x80808080, 0x80808080, 0x80808080};  // -128 * 2^-24
-            X::mma(sums.c, minus, b0, b1, sums.c);
+#pragma unroll
+            for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], minus, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
         }
     }
 
-    __device__ __forceinline__ void end(Sums& sums, const Weights& w, int group, float (&y)[4]) const {
+    template <int COLUMNS>
+    __device__ __forceinline__ void end(Sums<COLUMNS>& sums, const Weights& w, int group,
+                                        float (&y)[COLUMNS][4]) const {
         const float2 scale = half2_to_float2(w.meta[group]);
-        y[0] = fmaf(scale.x, sums.c[0], y[0]);
-        y[1] = fmaf(scale.x, sums.c[1], y[1]);
-        y[2] = fmaf(scale.y, sums.c[2], y[2]);
-        y[3] = fmaf(scale.y, sums.c[3], y[3]);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) {
+            y[j][0] = fmaf(scale.x, sums.c[j][0], y[j][0]);
+            y[j][1] = fmaf(scale.x, sums.c[j][1], y[j][1]);
+            y[j][2] = fmaf(scale.y, sums.c[j][2], y[j][2]);
+            y[j][3] = fmaf(scale.y, sums.c[j][3], y[j][3]);
+        }
     }
 
     // Outputs of y[0..2] and y[2..4] are in units of 1 / these.

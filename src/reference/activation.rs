@@ -91,7 +91,7 @@ pub fn gate_mul_quantize<E: Half16>(
     Ok(())
 }
 
-fn gated(function: Gate, x: f64) -> f64 {
+pub(super) fn gated(function: Gate, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match function {
         Gate::Silu => x * sigmoid(x),

@@ -1,5 +1,7 @@
 //! Matrix products: the definition.
 
+use super::activation::gated as gate;
+use crate::format::activation::Gate;
 use crate::format::{CodedRows, Element};
 use crate::weights::{Packed, PackedBytes};
 
@@ -72,4 +74,24 @@ fn product<O: Element>(
         }
     }
     product
+}
+
+/// `f(y[m][j]) * y[m][n/2 + j]`, `[rows, n / 2]`, of a product `[rows, n]`: the definition of a gated output. The magnitude is
+/// what errors of the size of the product's magnitudes become to first order, |f'| <= 1.13, and |y| for the function's own.
+///
+/// # Panics
+/// If `n` is odd or the product is not whole rows of it.
+pub fn gated(function: Gate, product: &Product, n: usize) -> Product {
+    let half = n / 2;
+    assert!(n.is_multiple_of(2) && product.y.len().is_multiple_of(n), "rows of two halves");
+    let mut out = Product { y: Vec::new(), magnitude: Vec::new() };
+    for (y, magnitude) in product.y.chunks_exact(n).zip(product.magnitude.chunks_exact(n)) {
+        for at in 0..half {
+            let (f, up) = (gate(function, y[at]), y[half + at]);
+            out.y.push(f * up);
+            let from_product = 1.13 * magnitude[at] * up.abs() + f.abs() * magnitude[half + at];
+            out.magnitude.push(from_product + (f * up).abs());
+        }
+    }
+    out
 }

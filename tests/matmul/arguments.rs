@@ -67,8 +67,8 @@ fn wrong_arguments_are_named() {
     let bytes = layout.bytes();
     type Change = fn(&mut Setup);
     let table: Vec<(Change, String)> = vec![
-        (|s| s.config.rows = 0, "`config.rows`: expected 1 to 8, found 0".into()),
-        (|s| s.config.rows = 9, "`config.rows`: expected 1 to 8, found 9".into()),
+        (|s| s.config.rows = 0, "`config.rows`: expected 1 to 32, found 0".into()),
+        (|s| s.config.rows = 33, "`config.rows`: expected 1 to 32, found 33".into()),
         (|s| s.config.x_stride = K - 1, "`config.x_stride`: expected at least 160, found 159".into()),
         (|s| s.config.out_stride = 23, "`config.out_stride`: expected at least 24, found 23".into()),
         (|s| s.config.residual_stride = 0, "`config.residual_stride`: expected at least 24, found 0".into()),

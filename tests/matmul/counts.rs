@@ -5,11 +5,11 @@ use nvcuda::client::{self, Class};
 
 use crate::world::*;
 
-/// Sectors of 32 bytes that x takes: every row tile reads every run of 32 k, 64 bytes a row, and lanes without a row
-/// read one line of zeros.
-fn x_sectors(n: usize, k: usize, rows: usize) -> u64 {
-    let a_run = 2 * rows + usize::from(rows < 8);
-    (n.div_ceil(16) * (k / 32) * a_run) as u64
+/// Sectors of 32 bytes that x takes: every row tile reads every run of 32 k, 64 bytes a row. Columns of a product without
+/// a row read the last row again: in the same request, but for a product (8 of the `columns`) that has no row at all.
+fn x_sectors(n: usize, k: usize, rows: usize, columns: usize) -> u64 {
+    let products = (0..columns).step_by(8).map(|first| rows.saturating_sub(first).clamp(1, 8));
+    (n.div_ceil(16) * (k / 32) * 2 * products.sum::<usize>()) as u64
 }
 
 #[test]
@@ -32,14 +32,16 @@ fn weights_are_read_once_in_whole_sectors() {
         let layout = weights.layout();
         // Scales of 16 outputs are whole sectors; 4-bit zeros of a group of 128 are 8 bytes.
         let ideal = (layout.code_bytes() + layout.scale_bytes() + layout.zero_bytes()) as f64 / 32.0;
-        let x = activations::<f16>(&mut rng(14), "gauss", 8 * k);
-        for rows in [1, 4, 8] {
+        let x = activations::<f16>(&mut rng(14), "gauss", 32 * k);
+        for (rows, columns, suffix) in
+            [(1, 8, ""), (4, 8, ""), (8, 8, ""), (9, 16, "_m16"), (16, 16, "_m16"), (17, 32, "_m32"), (32, 32, "_m32")]
+        {
             client::reset_counters();
             Call::<f16, f16>::new(&weights, &x, rows).run(&world).unwrap();
-            let counters = client::counters_of(kernel);
+            let counters = client::counters_of(&format!("{kernel}{suffix}"));
             let stats = &counters.stats;
             assert_eq!(counters.launches, 1, "{kernel}");
-            let requested = (stats.global_load_sectors - x_sectors(n, k, rows)) as f64;
+            let requested = (stats.global_load_sectors - x_sectors(n, k, rows, columns)) as f64;
             assert!(
                 requested >= ideal && requested <= most * ideal,
                 "{kernel} rows {rows}: {requested} sectors of weights for {ideal}"

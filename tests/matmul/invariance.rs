@@ -9,15 +9,16 @@ use crate::world::*;
 fn rows_alone_and_together<X: Half16>(weights: &Packed, seed: u64, case: &str) {
     let world = world();
     let (n, k) = (weights.layout().n(), weights.layout().k());
-    let x = activations::<X>(&mut rng(seed), "gauss", 8 * k);
-    let together = Call::<X, f32>::new(weights, &x, 8).run(&world).unwrap();
-    let again = Call::<X, f32>::new(weights, &x, 8).run(&world).unwrap();
+    const ROWS: usize = 32;
+    let x = activations::<X>(&mut rng(seed), "gauss", ROWS * k);
+    let together = Call::<X, f32>::new(weights, &x, ROWS).run(&world).unwrap();
+    let again = Call::<X, f32>::new(weights, &x, ROWS).run(&world).unwrap();
     assert_eq!(bits(&together), bits(&again), "{case}: run to run");
-    for rows in 1..8 {
+    for rows in [1, 2, 3, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31] {
         let some = Call::<X, f32>::new(weights, &x, rows).run(&world).unwrap();
         assert_eq!(bits(&some), bits(&together[..rows * n]), "{case}: {rows} rows");
     }
-    for row in 0..8 {
+    for row in [0, 1, 7, 8, 15, 16, 23, 31] {
         let alone = Call::<X, f32>::new(weights, &x[row * k..], 1).run(&world).unwrap();
         assert_eq!(bits(&alone), bits(&together[row * n..][..n]), "{case}: row {row} alone");
     }
@@ -26,7 +27,7 @@ fn rows_alone_and_together<X: Half16>(weights: &Packed, seed: u64, case: &str) {
     for (at, x) in spoiled[k..2 * k].iter_mut().enumerate() {
         *x = X::from_f32([f32::NAN, f32::INFINITY, f32::NEG_INFINITY][at % 3]);
     }
-    let beside = Call::<X, f32>::new(weights, &spoiled, 8).run(&world).unwrap();
+    let beside = Call::<X, f32>::new(weights, &spoiled, ROWS).run(&world).unwrap();
     assert_eq!(bits(&beside[..n]), bits(&together[..n]), "{case}: before a spoiled row");
     assert_eq!(bits(&beside[2 * n..]), bits(&together[2 * n..]), "{case}: after a spoiled row");
     assert!(beside[n..2 * n].iter().all(|y| y.is_nan()), "{case}: NaN in, NaN out");

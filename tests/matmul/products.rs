@@ -59,30 +59,35 @@ fn plain_weights_give_the_golden_products() {
                 let weights = Packed::from_plain(&plain).unwrap();
                 for kind in ["gauss", "abs", "plus3"] {
                     let x = golden.f16(&format!("x_k{k}.{kind}"));
-                    let call = Call::<f16, f32>::new(&weights, &x, 8);
-                    let expected = golden_product(&call, golden.f64(&format!("{name}.{y}.{kind}")));
-                    assert_close(&call.run(&world).unwrap(), &expected, &format!("{name} {zeros} {kind}"));
-                    cases += 1;
+                    for rows in [8, 16] {
+                        let call = Call::<f16, f32>::new(&weights, &x, rows);
+                        let expected = golden_product(&call, golden.f64(&format!("{name}.{y}.{kind}")));
+                        assert_close(&call.run(&world).unwrap(), &expected, &format!("{name} {zeros} {kind} {rows}"));
+                        cases += 1;
+                    }
                 }
             }
         }
     }
-    assert!(cases >= 180, "only {cases} golden products were found");
+    assert!(cases >= 360, "only {cases} golden products were found");
 }
+
+/// Numbers of rows for each width of the product; 11 of them, so that they meet every other choice of a test in turn.
+const ROWS: [usize; 11] = [1, 12, 32, 8, 9, 17, 3, 16, 25, 5, 11];
 
 /// Every kernel of the table by every kind of activation, rows and mode, with k that ends in every part of a block.
 #[test]
 fn every_kernel_is_its_definition() {
     let world = world();
     let mut rng = rng(3);
-    let mut rows = (1..=8).cycle();
+    let mut rows = ROWS.into_iter().cycle();
     for k in [64, 160, 256, 616] {
         for kind in KINDS_OF_4_BITS {
             for group in [32, 64, 128, 256, k] {
                 let weights = random_weights(&mut rng, kind, 40, k, group);
                 for x_kind in X_KINDS {
                     let rows = rows.next().unwrap();
-                    let (f, b) = (activations(&mut rng, x_kind, 8 * k), activations(&mut rng, x_kind, 8 * k));
+                    let (f, b) = (activations(&mut rng, x_kind, 32 * k), activations(&mut rng, x_kind, 32 * k));
                     in_every_mode(|mode| {
                         let case = format!("{kind:?} k {k} group {group} rows {rows} {x_kind} {mode}");
                         Call::<f16, f32>::new(&weights, &f, rows).check(&world, &case);
@@ -93,11 +98,12 @@ fn every_kernel_is_its_definition() {
         }
         for x_kind in X_KINDS {
             let weights = random_weights(&mut rng, Kind::Int8, 40, k / 32 * 32, 32);
-            let (f, b) = (activations(&mut rng, x_kind, 8 * k), activations(&mut rng, x_kind, 8 * k));
+            let (f, b) = (activations(&mut rng, x_kind, 32 * k), activations(&mut rng, x_kind, 32 * k));
+            let rows = rows.next().unwrap();
             in_every_mode(|mode| {
-                let case = format!("8 bits k {k} {x_kind} {mode}");
-                Call::<f16, f32>::new(&weights, &f, 5).check(&world, &case);
-                Call::<bf16, f32>::new(&weights, &b, 3).check(&world, &format!("{case} bf16"));
+                let case = format!("8 bits k {k} {x_kind} rows {rows} {mode}");
+                Call::<f16, f32>::new(&weights, &f, rows).check(&world, &case);
+                Call::<bf16, f32>::new(&weights, &b, rows).check(&world, &format!("{case} bf16"));
             });
         }
     }
@@ -118,10 +124,12 @@ fn the_exact_twin_is_the_same_product() {
     ] {
         let weights = random_weights(&mut rng, kind, 24, 384, group);
         for x_kind in X_KINDS {
-            let x = activations(&mut rng, x_kind, 4 * 384);
+            let x = activations(&mut rng, x_kind, 20 * 384);
             in_every_mode(|mode| {
-                let call = Call { decode: Decode::Exact, ..Call::<f16, f32>::new(&weights, &x, 4) };
-                call.check(&world, &format!("{kind:?} group {group} {x_kind} {mode}"));
+                for rows in [4, 9, 20] {
+                    let call = Call { decode: Decode::Exact, ..Call::<f16, f32>::new(&weights, &x, rows) };
+                    call.check(&world, &format!("{kind:?} group {group} {x_kind} rows {rows} {mode}"));
+                }
             });
         }
     }
@@ -151,7 +159,7 @@ proptest! {
 
     #[test]
     fn any_shape_is_its_definition(
-        n in 1usize..100, k in 1usize..700, g in 0usize..5, kind in 0usize..5, rows in 1usize..=8, x_kind in 0usize..4, seed: u64
+        n in 1usize..100, k in 1usize..700, g in 0usize..5, kind in 0usize..5, rows in 1usize..=32, x_kind in 0usize..4, seed: u64
     ) {
         let mut rng = rng(seed);
         let weights = random_weights(&mut rng, KINDS_OF_4_BITS[kind], n, k, [32, 64, 128, 256, k][g]);

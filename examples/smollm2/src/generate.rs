@@ -18,7 +18,7 @@ use crate::weights::Matrix;
 use crate::{ModelFile, interrupt};
 
 /// Tokens of the prompt that go through the model together.
-const CHUNK: usize = lowbit::ops::matmul::MAX_ROWS;
+const CHUNK: usize = 8;
 
 /// Arguments of `generate`.
 #[derive(clap::Args)]

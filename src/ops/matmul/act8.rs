@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr, SyncOnDrop};
 
 use super::arguments::Arguments;
-use super::skinny::Residual;
+use super::operands::Residual;
 use super::split::Split;
 use crate::error::{Error, Result};
 use crate::format::{ByteCode, CodedRows, Element};

@@ -1,49 +1,12 @@
 //! The closed table of skinny kernels: which weights, which x, which decode. What is not here is an error that lists it.
 
-use cudarc::driver::DeviceRepr;
-
+use super::params::ProductParams;
 use super::skinny::Decode;
 use crate::error::{Error, Result};
 use crate::format::DType::{self, Bf16, F16};
 use crate::runtime::{Entry, EntryRow};
 use crate::weights::WeightFormat::{self, Int4, Int8};
 use crate::weights::{PackedLayout, ZeroPoint};
-
-/// What a launch passes; `SkinnyParams` of `kernels/matmul/skinny.cuh`, where the fields are explained.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub(super) struct SkinnyParams {
-    pub codes: u64,
-    pub meta: u64,
-    pub zeros: u64,
-    pub x: u64,
-    pub bias: u64,
-    pub residual: u64,
-    pub out: u64,
-    pub partials: u64,
-    pub counters: u64,
-    pub x_stride: u64,
-    pub residual_stride: u64,
-    pub out_stride: u64,
-    pub m: u32,
-    pub n: u32,
-    pub k: u32,
-    pub row_tiles: u32,
-    pub tiles: u32,
-    pub blocks: u32,
-    pub x_aligned: u32,
-    pub meta_blocks: u32,
-    pub meta_shift: u32,
-    pub k_warps_log2: u32,
-    pub part_blocks: u32,
-    pub longer_parts: u32,
-    pub out_type: u32,
-    pub minus_base: [u32; 4],
-    pub reserved: u32,
-}
-
-// SAFETY: `repr(C)`, plain integers without padding; the kernel's struct of the same name has the same fields.
-unsafe impl DeviceRepr for SkinnyParams {}
 
 /// Weight formats as the table names them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,60 +52,76 @@ struct Instance {
     /// Groups of this many k; 0: records of scales are groups ([`PackedLayout::record_is_group`]).
     group: usize,
     decode: Decode,
-    entry: Entry<SkinnyParams>,
+    /// For up to 8, 16 and 32 rows.
+    entries: [Entry<ProductParams>; 3],
 }
 
-const fn row(x: DType, kind: Kind, group: usize, decode: Decode, module: &'static str, name: &'static str) -> Instance {
-    Instance { x, kind, group, decode, entry: Entry::new(module, name) }
+const fn row(
+    x: DType,
+    kind: Kind,
+    group: usize,
+    decode: Decode,
+    modules: [&'static str; 3],
+    names: [&'static str; 3],
+) -> Instance {
+    let entries =
+        [Entry::new(modules[0], names[0]), Entry::new(modules[1], names[1]), Entry::new(modules[2], names[2])];
+    Instance { x, kind, group, decode, entries }
 }
+
+/// Modules are as large as what a caller is likely to need together: a driver compiles a whole one when it is first used.
+const W4_F16: [&str; 3] = ["matmul/w4a16_f16", "matmul/w4a16_f16_m16", "matmul/w4a16_f16_m32"];
+const W4_BF16: [&str; 3] = ["matmul/w4a16_bf16", "matmul/w4a16_bf16_m16", "matmul/w4a16_bf16_m32"];
+const W4_EXACT: [&str; 3] = ["matmul/w4a16_exact"; 3];
+const W8: [&str; 3] = ["matmul/w8a16"; 3];
 
 #[rustfmt::skip] // One instance, one line.
 const TABLE: &[Instance] = &[
-    row(F16, SYM, 32, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_sym_g32"),
-    row(F16, SYM, 64, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_sym_g64"),
-    row(F16, SYM, 128, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_sym_g128"),
-    row(F16, SYM, 0, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_sym_coarse"),
-    row(F16, ZERO4, 32, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_zero4_g32"),
-    row(F16, ZERO4, 64, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_zero4_g64"),
-    row(F16, ZERO4, 128, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_zero4_g128"),
-    row(F16, ZERO4, 0, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_zero4_coarse"),
-    row(F16, REAL, 32, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_real_g32"),
-    row(F16, REAL, 64, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_real_g64"),
-    row(F16, REAL, 128, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_real_g128"),
-    row(F16, REAL, 0, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_real_coarse"),
-    row(F16, MIN, 32, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_min_g32"),
-    row(F16, MIN, 64, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_min_g64"),
-    row(F16, MIN, 128, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_min_g128"),
-    row(F16, MIN, 0, Decode::Fast, "matmul/w4a16_f16", "w4a16_f16_min_coarse"),
-    row(Bf16, SYM, 32, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_sym_g32"),
-    row(Bf16, SYM, 64, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_sym_g64"),
-    row(Bf16, SYM, 128, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_sym_g128"),
-    row(Bf16, SYM, 0, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_sym_coarse"),
-    row(Bf16, ZERO4, 32, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_zero4_g32"),
-    row(Bf16, ZERO4, 64, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_zero4_g64"),
-    row(Bf16, ZERO4, 128, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_zero4_g128"),
-    row(Bf16, ZERO4, 0, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_zero4_coarse"),
-    row(Bf16, REAL, 32, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_real_g32"),
-    row(Bf16, REAL, 64, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_real_g64"),
-    row(Bf16, REAL, 128, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_real_g128"),
-    row(Bf16, REAL, 0, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_real_coarse"),
-    row(Bf16, MIN, 32, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_min_g32"),
-    row(Bf16, MIN, 64, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_min_g64"),
-    row(Bf16, MIN, 128, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_min_g128"),
-    row(Bf16, MIN, 0, Decode::Fast, "matmul/w4a16_bf16", "w4a16_bf16_min_coarse"),
-    row(F16, SYM, 32, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_sym_g32_exact"),
-    row(F16, SYM, 128, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_sym_g128_exact"),
-    row(F16, ZERO4, 32, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_zero4_g32_exact"),
-    row(F16, ZERO4, 128, Decode::Exact, "matmul/w4a16_exact", "w4a16_f16_zero4_g128_exact"),
-    row(F16, INT8, 32, Decode::Exact, "matmul/w8a16", "w8a16_f16_g32"),
-    row(F16, INT8, 0, Decode::Exact, "matmul/w8a16", "w8a16_f16_coarse"),
-    row(Bf16, INT8, 32, Decode::Exact, "matmul/w8a16", "w8a16_bf16_g32"),
-    row(Bf16, INT8, 0, Decode::Exact, "matmul/w8a16", "w8a16_bf16_coarse"),
+    row(F16, SYM, 32, Decode::Fast, W4_F16, ["w4a16_f16_sym_g32", "w4a16_f16_sym_g32_m16", "w4a16_f16_sym_g32_m32"]),
+    row(F16, SYM, 64, Decode::Fast, W4_F16, ["w4a16_f16_sym_g64", "w4a16_f16_sym_g64_m16", "w4a16_f16_sym_g64_m32"]),
+    row(F16, SYM, 128, Decode::Fast, W4_F16, ["w4a16_f16_sym_g128", "w4a16_f16_sym_g128_m16", "w4a16_f16_sym_g128_m32"]),
+    row(F16, SYM, 0, Decode::Fast, W4_F16, ["w4a16_f16_sym_coarse", "w4a16_f16_sym_coarse_m16", "w4a16_f16_sym_coarse_m32"]),
+    row(F16, ZERO4, 32, Decode::Fast, W4_F16, ["w4a16_f16_zero4_g32", "w4a16_f16_zero4_g32_m16", "w4a16_f16_zero4_g32_m32"]),
+    row(F16, ZERO4, 64, Decode::Fast, W4_F16, ["w4a16_f16_zero4_g64", "w4a16_f16_zero4_g64_m16", "w4a16_f16_zero4_g64_m32"]),
+    row(F16, ZERO4, 128, Decode::Fast, W4_F16, ["w4a16_f16_zero4_g128", "w4a16_f16_zero4_g128_m16", "w4a16_f16_zero4_g128_m32"]),
+    row(F16, ZERO4, 0, Decode::Fast, W4_F16, ["w4a16_f16_zero4_coarse", "w4a16_f16_zero4_coarse_m16", "w4a16_f16_zero4_coarse_m32"]),
+    row(F16, REAL, 32, Decode::Fast, W4_F16, ["w4a16_f16_real_g32", "w4a16_f16_real_g32_m16", "w4a16_f16_real_g32_m32"]),
+    row(F16, REAL, 64, Decode::Fast, W4_F16, ["w4a16_f16_real_g64", "w4a16_f16_real_g64_m16", "w4a16_f16_real_g64_m32"]),
+    row(F16, REAL, 128, Decode::Fast, W4_F16, ["w4a16_f16_real_g128", "w4a16_f16_real_g128_m16", "w4a16_f16_real_g128_m32"]),
+    row(F16, REAL, 0, Decode::Fast, W4_F16, ["w4a16_f16_real_coarse", "w4a16_f16_real_coarse_m16", "w4a16_f16_real_coarse_m32"]),
+    row(F16, MIN, 32, Decode::Fast, W4_F16, ["w4a16_f16_min_g32", "w4a16_f16_min_g32_m16", "w4a16_f16_min_g32_m32"]),
+    row(F16, MIN, 64, Decode::Fast, W4_F16, ["w4a16_f16_min_g64", "w4a16_f16_min_g64_m16", "w4a16_f16_min_g64_m32"]),
+    row(F16, MIN, 128, Decode::Fast, W4_F16, ["w4a16_f16_min_g128", "w4a16_f16_min_g128_m16", "w4a16_f16_min_g128_m32"]),
+    row(F16, MIN, 0, Decode::Fast, W4_F16, ["w4a16_f16_min_coarse", "w4a16_f16_min_coarse_m16", "w4a16_f16_min_coarse_m32"]),
+    row(Bf16, SYM, 32, Decode::Fast, W4_BF16, ["w4a16_bf16_sym_g32", "w4a16_bf16_sym_g32_m16", "w4a16_bf16_sym_g32_m32"]),
+    row(Bf16, SYM, 64, Decode::Fast, W4_BF16, ["w4a16_bf16_sym_g64", "w4a16_bf16_sym_g64_m16", "w4a16_bf16_sym_g64_m32"]),
+    row(Bf16, SYM, 128, Decode::Fast, W4_BF16, ["w4a16_bf16_sym_g128", "w4a16_bf16_sym_g128_m16", "w4a16_bf16_sym_g128_m32"]),
+    row(Bf16, SYM, 0, Decode::Fast, W4_BF16, ["w4a16_bf16_sym_coarse", "w4a16_bf16_sym_coarse_m16", "w4a16_bf16_sym_coarse_m32"]),
+    row(Bf16, ZERO4, 32, Decode::Fast, W4_BF16, ["w4a16_bf16_zero4_g32", "w4a16_bf16_zero4_g32_m16", "w4a16_bf16_zero4_g32_m32"]),
+    row(Bf16, ZERO4, 64, Decode::Fast, W4_BF16, ["w4a16_bf16_zero4_g64", "w4a16_bf16_zero4_g64_m16", "w4a16_bf16_zero4_g64_m32"]),
+    row(Bf16, ZERO4, 128, Decode::Fast, W4_BF16, ["w4a16_bf16_zero4_g128", "w4a16_bf16_zero4_g128_m16", "w4a16_bf16_zero4_g128_m32"]),
+    row(Bf16, ZERO4, 0, Decode::Fast, W4_BF16, ["w4a16_bf16_zero4_coarse", "w4a16_bf16_zero4_coarse_m16", "w4a16_bf16_zero4_coarse_m32"]),
+    row(Bf16, REAL, 32, Decode::Fast, W4_BF16, ["w4a16_bf16_real_g32", "w4a16_bf16_real_g32_m16", "w4a16_bf16_real_g32_m32"]),
+    row(Bf16, REAL, 64, Decode::Fast, W4_BF16, ["w4a16_bf16_real_g64", "w4a16_bf16_real_g64_m16", "w4a16_bf16_real_g64_m32"]),
+    row(Bf16, REAL, 128, Decode::Fast, W4_BF16, ["w4a16_bf16_real_g128", "w4a16_bf16_real_g128_m16", "w4a16_bf16_real_g128_m32"]),
+    row(Bf16, REAL, 0, Decode::Fast, W4_BF16, ["w4a16_bf16_real_coarse", "w4a16_bf16_real_coarse_m16", "w4a16_bf16_real_coarse_m32"]),
+    row(Bf16, MIN, 32, Decode::Fast, W4_BF16, ["w4a16_bf16_min_g32", "w4a16_bf16_min_g32_m16", "w4a16_bf16_min_g32_m32"]),
+    row(Bf16, MIN, 64, Decode::Fast, W4_BF16, ["w4a16_bf16_min_g64", "w4a16_bf16_min_g64_m16", "w4a16_bf16_min_g64_m32"]),
+    row(Bf16, MIN, 128, Decode::Fast, W4_BF16, ["w4a16_bf16_min_g128", "w4a16_bf16_min_g128_m16", "w4a16_bf16_min_g128_m32"]),
+    row(Bf16, MIN, 0, Decode::Fast, W4_BF16, ["w4a16_bf16_min_coarse", "w4a16_bf16_min_coarse_m16", "w4a16_bf16_min_coarse_m32"]),
+    row(F16, SYM, 32, Decode::Exact, W4_EXACT, ["w4a16_f16_sym_g32_exact", "w4a16_f16_sym_g32_exact_m16", "w4a16_f16_sym_g32_exact_m32"]),
+    row(F16, SYM, 128, Decode::Exact, W4_EXACT, ["w4a16_f16_sym_g128_exact", "w4a16_f16_sym_g128_exact_m16", "w4a16_f16_sym_g128_exact_m32"]),
+    row(F16, ZERO4, 32, Decode::Exact, W4_EXACT, ["w4a16_f16_zero4_g32_exact", "w4a16_f16_zero4_g32_exact_m16", "w4a16_f16_zero4_g32_exact_m32"]),
+    row(F16, ZERO4, 128, Decode::Exact, W4_EXACT, ["w4a16_f16_zero4_g128_exact", "w4a16_f16_zero4_g128_exact_m16", "w4a16_f16_zero4_g128_exact_m32"]),
+    row(F16, INT8, 32, Decode::Exact, W8, ["w8a16_f16_g32", "w8a16_f16_g32_m16", "w8a16_f16_g32_m32"]),
+    row(F16, INT8, 0, Decode::Exact, W8, ["w8a16_f16_coarse", "w8a16_f16_coarse_m16", "w8a16_f16_coarse_m32"]),
+    row(Bf16, INT8, 32, Decode::Exact, W8, ["w8a16_bf16_g32", "w8a16_bf16_g32_m16", "w8a16_bf16_g32_m32"]),
+    row(Bf16, INT8, 0, Decode::Exact, W8, ["w8a16_bf16_coarse", "w8a16_bf16_coarse_m16", "w8a16_bf16_coarse_m32"]),
 ];
 
 /// The lines of the launch table.
 pub(crate) fn entries() -> Vec<EntryRow> {
-    TABLE.iter().map(|instance| instance.entry.row()).collect()
+    TABLE.iter().flat_map(|instance| instance.entries).map(|entry| entry.row()).collect()
 }
 
 fn find(layout: &PackedLayout, x: DType, decode: Decode) -> Option<&'static Instance> {
@@ -160,9 +139,16 @@ pub fn supported(layout: &PackedLayout, x: DType, decode: Decode) -> bool {
     find(layout, x, decode).is_some()
 }
 
-pub(super) fn entry(op: &'static str, layout: &PackedLayout, x: DType, decode: Decode) -> Result<Entry<SkinnyParams>> {
+/// The kernel for `rows` rows, 1 to 32 of them.
+pub(super) fn entry(
+    op: &'static str,
+    layout: &PackedLayout,
+    x: DType,
+    decode: Decode,
+    rows: usize,
+) -> Result<Entry<ProductParams>> {
     if let Some(instance) = find(layout, x, decode) {
-        return Ok(instance.entry);
+        return Ok(instance.entries[usize::from(rows > 8) + usize::from(rows > 16)]);
     }
     let group = |group: usize, all: bool| if all { "many or all k".to_string() } else { group.to_string() };
     let what = format!(

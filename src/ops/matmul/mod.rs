@@ -1,21 +1,26 @@
 //! Products of activations with packed low-bit weights: 16-bit activations (W4A16, W8A16), and 8-bit ones ([`w8a8()`]).
 //!
-//! [`skinny()`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` with f32 accumulation for
-//! weights in the layout of [`crate::weights`]. Every row of y is bitwise the same for every number of rows, every
-//! neighbour, and every run on a device of the same number of multiprocessors.
+//! [`skinny()`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` for 1 to 32 rows of x with f32
+//! accumulation for weights in the layout of [`crate::weights`]. Every row of y is bitwise the same for every number of
+//! rows, every neighbour, and every run on a device of the same number of multiprocessors. Where y goes, and what becomes
+//! of it on the way, is an [`Output`]: one matrix, a gated pair, or segments.
 //!
 //! Non-finite x give NaN or an infinity in their own row of y only.
 
 mod act8;
 mod arguments;
 mod instance;
+mod operands;
+mod params;
 mod skinny;
 mod split;
 mod w8a8;
 
 pub use act8::{Coded, CodedConfig, Epilogue, MAX_CODED_ROWS};
 pub use instance::supported;
-pub use skinny::{Decode, MAX_ROWS, Operands, Residual, SkinnyConfig, skinny, workspace_bytes};
+pub use operands::{Operands, Output, Residual, Segment};
+pub use params::MAX_SEGMENTS;
+pub use skinny::{Decode, MAX_ROWS, SkinnyConfig, skinny, workspace_bytes};
 pub use w8a8::{ByteOperands, w8a8, w8a8_workspace_bytes};
 
 /// The lines of the launch table.

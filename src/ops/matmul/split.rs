@@ -24,6 +24,12 @@ impl Split {
         Self { k_warps, splits, columns: row_tiles.div_ceil(WARPS / k_warps) }
     }
 
+    /// The same for row tiles that must meet in pairs in a block.
+    pub fn paired(self, row_tiles: usize) -> Self {
+        let k_warps = self.k_warps.min(WARPS / 2);
+        Self { k_warps, columns: row_tiles.div_ceil(WARPS / k_warps), ..self }
+    }
+
     /// A block has eight row tiles, and all of k.
     pub fn along_outputs(row_tiles: usize) -> Self {
         Self { k_warps: 1, splits: 1, columns: row_tiles.div_ceil(WARPS) }
@@ -63,5 +69,7 @@ mod tests {
         assert_eq!(split(12, 5, 108), (2, 1, 3));
         assert_eq!(split(1, 1, 108), (1, 1, 1));
         assert_eq!(split(64, 32, 132), (8, 2, 64));
+        let paired = Split::new(64, 32, 132).paired(64);
+        assert_eq!(paired, Split { k_warps: 4, splits: 2, columns: 32 });
     }
 }

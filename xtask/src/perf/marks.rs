@@ -119,6 +119,12 @@ pub const CASES: &[Case] = &[
     matmul("w4a16_f16_zero4_g128_exact", 64, Mark::everywhere(16.0)),
     matmul("w8a16_f16_g32", 32, Mark::None),
     matmul("w8a16_f16_coarse", 32, Mark::None),
+    matmul_of("9 to 16 rows", "w4a16_f16_zero4_g128_m16", 64, Mark::everywhere(16.0)),
+    matmul_of("9 to 16 rows", "w4a16_f16_sym_g128_m16", 64, Mark::None),
+    matmul_of("9 to 16 rows", "w4a16_f16_min_g32_m16", 64, Mark::None),
+    matmul_of("17 to 32 rows", "w4a16_f16_zero4_g128_m32", 64, Mark::None),
+    matmul_of("17 to 32 rows", "w4a16_f16_sym_g128_m32", 64, Mark::None),
+    matmul_of("17 to 32 rows", "w4a16_f16_min_g32_m32", 64, Mark::None),
     // Decode attention.
     attend("attend_int8_d128", 8, 4096 + 128, Mark::everywhere(1.8)),
     attend("attend_e4m3_d128", 8, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),
@@ -178,9 +184,14 @@ const fn attend(kernel: &'static str, heads: usize, tile_bytes: usize, mark: Mar
     Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true }
 }
 
-/// A product with 1 to 8 rows: a step is a tile of 512 bytes, 16 outputs by `tile_k`, one streaming load. Its cost does
-/// not depend on the number of rows.
+/// A product with 1 to 8 rows.
 const fn matmul(kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
+    matmul_of("1 to 8 rows", kernel, tile_k, mark)
+}
+
+/// A product: a step is a tile of 512 bytes, 16 outputs by `tile_k`, one streaming load. Its cost does
+/// not depend on the number of rows within a case.
+const fn matmul_of(case: &'static str, kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
     let step = Some(Step { marker: "LDG.E.NA", markers: 1, units: (16 * tile_k / 8) as f64 });
-    Case { kernel, case: "1 to 8 rows", unit: "8 weights", step, mark, sector_ratio: 1.05, conflict_free: false }
+    Case { kernel, case, unit: "8 weights", step, mark, sector_ratio: 1.05, conflict_free: false }
 }

@@ -127,9 +127,14 @@ fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
     let (units, _) = compile::compile(&job)?;
     let mut work = Vec::new();
     for arch in architectures {
-        let target = assemble::target_for(arch, &TARGETS)
+        assemble::target_for(arch, &TARGETS)
             .ok_or_else(|| format!("--arch {arch}: not an architecture from sm_80 on, such as sm_89"))?;
-        work.extend(units.iter().filter(|unit| unit.target == target).map(|unit| (unit, arch)));
+        // Of each module the image that the crate would run there.
+        for of_module in units.chunk_by(|a, b| a.module == b.module) {
+            let targets: Vec<&str> = of_module.iter().map(|unit| unit.target.as_str()).collect();
+            let target = assemble::target_for(arch, &targets);
+            work.extend(of_module.iter().filter(|unit| Some(unit.target.as_str()) == target).map(|unit| (unit, arch)));
+        }
     }
     work.sort_by_key(|(unit, _)| &unit.module);
     let next = AtomicUsize::new(0);

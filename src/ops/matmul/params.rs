@@ -1,0 +1,102 @@
+//! What a launch passes.
+
+use cudarc::driver::DeviceRepr;
+
+use super::split::Split;
+use crate::format::DType;
+use crate::weights::{PackedLayout, WeightFormat, ZeroPoint};
+
+/// A matrix that takes a run of the outputs; `OutputPart` of `kernels/matmul/params.cuh`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct OutputPart {
+    pub out: u64,
+    pub stride: u64,
+    pub end: u32,
+    pub reserved: u32,
+}
+
+/// The most matrices that take the outputs of one product.
+pub const MAX_SEGMENTS: usize = 4;
+
+/// `ProductParams` of `kernels/matmul/params.cuh`, where the fields are explained.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct ProductParams {
+    pub codes: u64,
+    pub meta: u64,
+    pub zeros: u64,
+    pub x: u64,
+    pub bias: u64,
+    pub residual: u64,
+    pub partials: u64,
+    pub counters: u64,
+    pub x_stride: u64,
+    pub residual_stride: u64,
+    pub parts: [OutputPart; MAX_SEGMENTS],
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    pub row_tiles: u32,
+    pub tiles: u32,
+    pub blocks: u32,
+    pub x_aligned: u32,
+    pub meta_blocks: u32,
+    pub meta_shift: u32,
+    pub k_warps_log2: u32,
+    pub part_blocks: u32,
+    pub longer_parts: u32,
+    pub out_type: u32,
+    pub minus_base: [u32; 4],
+    pub gate: u32,
+}
+
+// SAFETY: `repr(C)`, plain integers without padding; the kernel's struct of the same name has the same fields.
+unsafe impl DeviceRepr for ProductParams {}
+
+impl ProductParams {
+    /// What follows from the weights and the type of x, with the packed buffer at `weights`.
+    pub(super) fn of_weights(layout: &PackedLayout, weights: u64, x: DType) -> Self {
+        Self {
+            codes: weights,
+            meta: weights + layout.scales_at() as u64,
+            zeros: weights + layout.zeros_at() as u64,
+            n: layout.n() as u32,
+            k: layout.k() as u32,
+            row_tiles: layout.row_tiles() as u32,
+            tiles: layout.tiles() as u32,
+            blocks: layout.blocks() as u32,
+            meta_blocks: layout.records() as u32,
+            meta_shift: meta_shift(layout),
+            minus_base: minus_base(layout, x),
+            ..Self::default()
+        }
+    }
+
+    /// Divides the blocks along k into runs, the first ones a block longer if they do not come out even.
+    pub(super) fn divide(&mut self, split: Split) {
+        let parts = split.parts() as u32;
+        self.k_warps_log2 = split.k_warps.ilog2();
+        self.part_blocks = self.blocks / parts;
+        self.longer_parts = self.blocks % parts;
+    }
+}
+
+/// Block b of k uses record `b >> meta_shift` where records are groups; one group: record 0.
+fn meta_shift(layout: &PackedLayout) -> u32 {
+    if layout.groups() == 1 { 31 } else { (layout.group() / layout.format().block_k()).max(1).ilog2() }
+}
+
+/// What the kernel takes from the decoded codes of register i of the A operand, when the stored zero is 0: two halves
+/// `-plus` in the units of the decode (`Code4` in w4.cuh), bf16 less its bias. The kernel adds the stored zero.
+fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
+    let plus = match layout.format() {
+        WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => u32::from(plus),
+        _ => 0,
+    };
+    let (low, high) = match x {
+        DType::F16 => (0x8000 + (plus << 6), 0x8000 + (plus << 2)),
+        _ => (0xbf80 + (plus << 3), 0xbf80 + (plus << 3)),
+    };
+    [low, high, low, high].map(|half| half << 16 | half)
+}
