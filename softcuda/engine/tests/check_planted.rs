@@ -66,7 +66,7 @@ fn planted_faults_are_reported() {
             }
         }
     }
-    assert!(programs.len() >= 70, "only {} programs found", programs.len());
+    assert!(programs.len() >= 110, "only {} programs found", programs.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -119,7 +119,7 @@ fn correct_programs_give_no_report() {
             }
         }
     }
-    assert!(programs.len() >= 22, "only {} programs found", programs.len());
+    assert!(programs.len() >= 39, "only {} programs found", programs.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

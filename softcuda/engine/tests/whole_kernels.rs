@@ -218,6 +218,18 @@ fn late_stores_show_what_a_missing_fence_does() {
     }
 }
 
+#[test]
+fn local_memory_is_counted_and_what_calls_pass_is_not() {
+    let stats = |name| Program::one("correct", name).run(Config { threads: 1, ..Config::default() }).outcome.unwrap();
+    // One store and two loads of 32 words, side by side as hardware has them.
+    let own = stats("own_local_by_pointer");
+    assert_eq!((own.local_requests, own.local_sectors), (3 * 2, 3 * 2 * 4));
+    let in_function = stats("local_of_a_function");
+    assert_eq!((in_function.local_requests, in_function.local_sectors), (3 * 2, 3 * 2 * 4));
+    let passed = stats("recursion_by_lane");
+    assert_eq!((passed.local_requests, passed.local_sectors), (0, 0));
+}
+
 /// Each warp takes a ticket and stores it at its place.
 const TICKETS: &str = "
 .version 8.0

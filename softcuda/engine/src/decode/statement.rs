@@ -6,7 +6,6 @@ use crate::exec::regs::File;
 use crate::exec::{ABSENT, Exec, Inst, choose};
 use crate::isa::{self, Mods, OperandTy, Role, Row};
 use crate::memory::Space;
-use crate::memory::space::LOCAL_WINDOW;
 use crate::module::LoadErrorKind::{Syntax, Undefined, Unsupported};
 use crate::ptx::{Function, Operand, Stmt, Ty};
 use std::collections::HashMap;
@@ -150,8 +149,8 @@ impl<'a> Decoder<'_, 'a> {
         if space != Space::Local {
             return Ok(None);
         }
-        let mut draft = self.blank(stmt, isa::frame_address(), crate::Class::Move);
-        draft.inst.offset = (address + if generic { LOCAL_WINDOW } else { 0 }) as i64;
+        let mut draft = self.blank(stmt, isa::frame_address(generic), crate::Class::Move);
+        draft.inst.offset = address as i64;
         let reg = self.reg(*d);
         if !matches!(reg.bits(), 32 | 64) {
             return Err(refuse(stmt, Syntax, "an address has 32 or 64 bits"));

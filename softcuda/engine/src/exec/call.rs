@@ -22,7 +22,7 @@ pub fn enter(c: &mut Ctx<'_, '_>, code: &Code, g: usize, pc: u32) -> Option<()> 
         let end = bases[l] + u64::from(site.frame) + u64::from(target.frame);
         let saved = c.warp.stacks.get(l).map_or(0, Vec::len) + registers as usize;
         if end > c.warp.regs.r64[code.stack as usize][l] || saved > SAVED || c.warp.groups[g].calls.len() >= NESTED {
-            let what = format!("calls nested too deep: {end} bytes of stack in use by thread");
+            let what = format!("calls nested too deep: {end} bytes of stack in use");
             c.fail(i, 1 << l, FaultKind::StackOverflow, what);
             return None;
         }

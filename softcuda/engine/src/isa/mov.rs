@@ -174,10 +174,12 @@ pub fn unpack() -> Exec {
     .taint(Taint::Unpack)
 }
 
-/// `mov d, variable` in a function: the frame's place in `o[1]` plus `offset`.
-pub fn frame_address() -> Exec {
+/// `mov d, variable` in a function, or with `generic` `cvta.local d, variable`: the frame's place in `o[1]` plus `offset`.
+pub fn frame_address(generic: bool) -> Exec {
     exec!(|c, i| {
-        let out = c.warp.regs.r64[i.o[1] as usize].map(|a| a.wrapping_add(i.offset as u64));
+        let (bases, first) = (&c.warp.regs.r64[i.o[1] as usize], c.warp.index * 32);
+        let window = |l: usize| if i.mods != 0 { local_window(first + l as u32) } else { 0 };
+        let out: [u64; 32] = std::array::from_fn(|l| bases[l].wrapping_add(i.offset as u64).wrapping_add(window(l)));
         if i.mem.register == 64 {
             c.warp.regs.put::<u64>(i.o[0], c.mask, &out);
         } else {
@@ -185,4 +187,5 @@ pub fn frame_address() -> Exec {
         }
         Flow::Next
     })
+    .with(u32::from(generic))
 }
