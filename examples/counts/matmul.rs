@@ -1,7 +1,7 @@
-//! The skinny product of 8, 16 and 32 rows with a matrix of 512 outputs by 2048.
+//! The products of 8, 16, 32 and 128 rows with a matrix of 512 outputs by 2048.
 
 use lowbit::half::f16;
-use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig};
+use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig, TiledConfig};
 use lowbit::weights::WeightFormat::{Int4, Int8};
 use lowbit::weights::{PackedLayout, WeightFormat, ZeroPoint};
 
@@ -35,7 +35,36 @@ pub fn run(bench: &Bench) -> Outcome {
     ] {
         product(bench, kernel, case, rows, format, group, Decode::Fast)?;
     }
-    Ok(())
+    tiled(bench, "w4a16_f16_zero4_g128_tiled", "blocks of 64 rows", zero4, 128, 64)?;
+    tiled(bench, "w4a16_f16_sym_g128_tiled", "blocks of 64 rows", sym, 128, 64)?;
+    tiled(bench, "w4a16_f16_min_g32_tiled", "blocks of 32 rows", min, 32, 32)?;
+    tiled(bench, "w8a16_f16_g32_tiled", "blocks of 64 rows", Int8, 32, 64)
+}
+
+/// 128 rows: the weights are read once for each block of rows, x once for 128 outputs.
+fn tiled(
+    bench: &Bench,
+    kernel: &'static str,
+    case: &'static str,
+    format: WeightFormat,
+    group: usize,
+    block_rows: usize,
+) -> Outcome {
+    const ROWS: usize = 128;
+    let Bench { kernels, stream } = bench;
+    let layout = PackedLayout::new(N, K, group, format)?;
+    let weights = stream.clone_htod(&vec![0x35u8; layout.bytes()])?;
+    let x = stream.clone_htod(&vec![f16::from_f32(0.5); ROWS * K])?;
+    let mut out = stream.alloc_zeros::<f16>(ROWS * N)?;
+    let config = TiledConfig::contiguous(&layout, ROWS);
+    let (reads, x_reads) = (ROWS / block_rows, N / 128);
+    let bytes = layout.bytes() * reads + 2 * ROWS * K * x_reads + 2 * ROWS * N;
+    bench.count(Case { kernel, case, bytes, units: N * K / 8 * reads }, || {
+        let (weights, x) = (weights.as_view(), x.as_view());
+        let operands =
+            Operands { layout: &layout, weights: &weights, x: &x, bias: None, residual: Residual::None::<f16> };
+        matmul::tiled(kernels, stream, &config, &operands, &mut out.as_view_mut())
+    })
 }
 
 /// The tiles of 16 outputs each read all rows of x, which come from cache but for the first of them: these reads are

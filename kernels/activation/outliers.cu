@@ -8,6 +8,7 @@
 //
 // Bounded by bytes; x is read twice, because any row can make a column an outlier. Nothing depends on the order of
 // blocks: a mask is an OR, and the list is made by one block.
+// targets: lowest
 #include "activation/row.cuh"
 
 namespace lowbit {

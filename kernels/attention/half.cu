@@ -1,4 +1,5 @@
 // Instances of attend for the cache in the model's own 16-bit type.
+// targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_half.cuh"
 

@@ -5,6 +5,7 @@
 //
 // in the order of the parts, in f32. A part with lse -inf saw nothing: its out is not read. All parts empty: out 0, lse
 // -inf. One warp a row. attend_merge adds the chunks of attend; merge_states is the operation for callers.
+// targets: lowest
 #include "attention/params.cuh"
 #include "common/convert.cuh"
 

@@ -5,6 +5,7 @@
 //
 // Bounded by bytes: 16 a thread and step. A pair with an index outside 0..count is skipped and sets `bad` in the
 // status.
+// targets: lowest
 #include <cstddef>
 #include <cstdint>
 

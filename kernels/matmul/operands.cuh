@@ -170,6 +170,12 @@ struct XRuns {
 
 // ---- products -----------------------------------------------------------------------------------------------------
 
+// One as an array of one.
+template <class T>
+__device__ __forceinline__ T (&one(T& t))[1] {
+    return reinterpret_cast<T(&)[1]>(t);
+}
+
 // y += the products of run `run` of N blocks of weights with x, block after block where a sum is scaled.
 template <int N, int COLUMNS, class Format>
 __device__ __forceinline__ void multiply_run(const Format& format, int run, const typename Format::Weights (&w)[N],

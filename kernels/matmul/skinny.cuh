@@ -107,11 +107,6 @@ __device__ __forceinline__ void reduce_and_store(const ProductParams& p, const f
 
 // N blocks of weights are multiplied in lockstep, which hides the latency of one chain of products behind the other;
 // the order of sums into y is that of one block after the other. With more columns the chains of these hide each other.
-template <class T>
-__device__ __forceinline__ T (&one(T& t))[1] {
-    return reinterpret_cast<T(&)[1]>(t);
-}
-
 template <class Format, int COLUMNS>
 __device__ __forceinline__ void skinny(const ProductParams& p) {
     constexpr int kBlockK = 2 * Format::kTileK, kBlockBytes = 2 * kBlockK;  // bytes of x

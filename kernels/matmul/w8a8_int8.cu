@@ -4,6 +4,7 @@
 //
 // LLM.int8() (arXiv 2208.07339): with outlier_count, the columns of x that were taken out come back at the end, from
 // the same codes of w; when they were too many, nothing is done, and llm_int8.cu does it all.
+// targets: lowest
 #include "matmul/bytes.cuh"
 
 using namespace lowbit;

@@ -9,6 +9,7 @@
 // slots:
 //    2 bytes and less each) leaves together, through shared memory, in whole sectors.
 // 2. With range and zero per channel a group's rows are all of one head, and hold them in registers.
+// targets: lowest
 #include "quantize/codebook.cuh"
 
 namespace lowbit {

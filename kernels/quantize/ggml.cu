@@ -6,6 +6,7 @@
 // Bounded by bytes. Blocks are numbered through the rows; a quad of lanes has one (ggml.cuh), so that neighbouring
 // lanes read neighbouring 16 bytes, and an aligned run of lanes holds whole blocks of a rotation. Blocks of 18 to 34
 // bytes pass through shared memory (blocks.cuh).
+// targets: lowest
 #include "quantize/ggml.cuh"
 #include "quantize/transform.cuh"
 

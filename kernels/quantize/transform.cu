@@ -8,6 +8,7 @@
 //    block and then held in registers. A warp holds 32 / lanes rows.
 // 2. The vectors reach the block's warps through shared memory, each eight as two float4 in rows of their own: a
 //    quarter warp's 16-byte reads are neighbours.
+// targets: lowest
 #include "common/element.cuh"
 #include "quantize/transform.cuh"
 

@@ -95,3 +95,14 @@ pub fn gated(function: Gate, product: &Product, n: usize) -> Product {
     }
     out
 }
+
+/// This is the definition of [`crate::ops::matmul::arrange`]: `out[r][j] = x[r][order[j]]`, 0 where `order[j] >= inputs`;
+/// `x` is `[rows, inputs]`, the result `[rows, order.len()]`, both contiguous.
+///
+/// # Panics
+/// If `x` is not whole rows.
+pub fn arrange<X: Element>(x: &[X], inputs: usize, order: &[u32]) -> Vec<X> {
+    assert!(x.len().is_multiple_of(inputs), "rows of {inputs}");
+    let at = |row: &[X], at: u32| row.get(at as usize).copied().unwrap_or(X::from_f32(0.0));
+    x.chunks_exact(inputs).flat_map(|row| order.iter().map(move |&position| at(row, position))).collect()
+}

@@ -32,7 +32,7 @@ pub use checkpoint::{Checkpoint, CheckpointFormat};
 pub use compressed::{CompressedTensors, CompressedWords};
 pub use gptq::{Gptq, GptqVersion, GptqWords};
 pub use layout::{CodePlace, PACKED_VERSION, PackedLayout, WeightFormat, ZeroPoint};
-pub use order::{Imported, PADDING};
+pub use order::{ActOrder, Imported, PADDING};
 pub use packed::Packed;
 pub use plain::{PlainWeights, Zeros};
 pub use rtn::{Clip, RtnZeros, quantize_rtn};

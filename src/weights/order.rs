@@ -44,6 +44,51 @@ impl Imported {
     }
 }
 
+/// Groups that are not runs of consecutive k, sorted into runs of one size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActOrder {
+    /// As [`Imported::order`]: input at each position, or [`PADDING`].
+    pub order: Vec<u32>,
+    /// k of a run, which is a group of the sorted weights.
+    pub group: usize,
+    /// The group that each run is of. A group longer than a run has several.
+    pub groups: Vec<u32>,
+}
+
+impl ActOrder {
+    /// Of inputs that belong to groups `g_idx`, each below `groups`; `None` where they are runs of `group` already.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty `g_idx` or an entry outside the groups.
+    pub fn new(g_idx: &[i32], group: usize, groups: usize) -> Result<Option<Self>> {
+        Self::of("weights::ActOrder::new", g_idx, group, groups)
+    }
+
+    fn of(op: &'static str, g_idx: &[i32], group: usize, groups: usize) -> Result<Option<Self>> {
+        if g_idx.is_empty() || groups == 0 {
+            return Err(Error::argument(op, "g_idx", "at least one element, of at least one group", "none"));
+        }
+        if let Some(at) = g_idx.iter().position(|&g| g < 0 || g as usize >= groups) {
+            let found = format!("{} at {at}", g_idx[at]);
+            return Err(Error::argument(op, "g_idx", format!("0 to {}", groups - 1), found));
+        }
+        if g_idx.iter().enumerate().all(|(k, &g)| g as usize == k / group.max(1)) {
+            return Ok(None);
+        }
+        let rows = rows_of_groups(g_idx, groups);
+        let piece = piece_size(&rows);
+        let mut sorted = Self { order: Vec::new(), group: piece, groups: Vec::new() };
+        for (group, rows) in rows.iter().enumerate() {
+            for rows in rows.chunks(piece) {
+                sorted.order.extend(rows.iter().map(|&k| k as u32));
+                sorted.order.extend(std::iter::repeat_n(PADDING, piece - rows.len()));
+                sorted.groups.push(group as u32);
+            }
+        }
+        Ok(Some(sorted))
+    }
+}
+
 /// Codes, scales and zeros of all groups, with the group of each k.
 pub(super) struct Grouped<'a> {
     pub op: &'static str,
@@ -69,15 +114,10 @@ impl Grouped<'_> {
         if g_idx.len() != self.k {
             return Err(Error::argument(self.op, "g_idx", format!("{} elements", self.k), g_idx.len().to_string()));
         }
-        if let Some(at) = g_idx.iter().position(|&g| g < 0 || g as usize >= groups) {
-            let found = format!("{} at {at}", g_idx[at]);
-            return Err(Error::argument(self.op, "g_idx", format!("0 to {}", groups - 1), found));
-        }
-        let is_run = |(k, &g): (usize, &i32)| g as usize == k / self.group;
-        if g_idx.iter().enumerate().all(is_run) {
-            return Ok(Imported { weights: self.runs(), order: None });
-        }
-        Ok(self.sorted(&rows_of_groups(g_idx, groups)))
+        Ok(match ActOrder::of(self.op, g_idx, self.group, groups)? {
+            None => Imported { weights: self.runs(), order: None },
+            Some(sorted) => self.sorted(sorted),
+        })
     }
 
     fn runs(&self) -> PlainWeights {
@@ -99,31 +139,23 @@ impl Grouped<'_> {
         }
     }
 
-    /// Each group's k in pieces of one size, the last of a group padded. A piece is a group of the result.
-    fn sorted(&self, rows: &[Vec<usize>]) -> Imported {
-        let piece = piece_size(rows);
-        let mut order = Vec::new();
-        let mut group_of_piece = Vec::new();
-        for (group, rows) in rows.iter().enumerate() {
-            for rows in rows.chunks(piece) {
-                order.extend(rows.iter().map(|&k| k as u32));
-                order.extend(std::iter::repeat_n(PADDING, piece - rows.len()));
-                group_of_piece.push(group);
-            }
-        }
+    /// The weights in the order of the runs.
+    fn sorted(&self, ActOrder { order, group: piece, groups }: ActOrder) -> Imported {
+        let group_of = |at: usize| groups[at / piece] as usize;
         // A padded weight is multiplied by 0; the code of weight 0 where there is one.
-        let padding = |at: usize, n: usize| self.zero.map_or(8, |zero| zero(group_of_piece[at / piece], n).min(15));
+        let padding = |at: usize, n: usize| self.zero.map_or(8, |zero| zero(group_of(at), n).min(15));
         let code = |at: usize, n: usize| match order[at] {
             PADDING => padding(at, n),
             k => (self.code)(k as usize, n),
         };
+        let scales = groups.iter().flat_map(|&g| &self.scales[g as usize * self.n..][..self.n]);
         let weights = PlainWeights {
             n: self.n,
             k: order.len(),
             group: piece,
             codes: (0..order.len() * self.n).map(|at| code(at / self.n, at % self.n)).collect(),
-            scales: group_of_piece.iter().flat_map(|g| &self.scales[g * self.n..][..self.n]).copied().collect(),
-            zeros: self.zeros_of(group_of_piece.iter().copied()),
+            scales: scales.copied().collect(),
+            zeros: self.zeros_of(groups.iter().map(|&g| g as usize)),
         };
         Imported { weights, order: Some(order) }
     }

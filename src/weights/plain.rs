@@ -68,6 +68,29 @@ impl PlainWeights {
         }
     }
 
+    /// Refuses a layout that does not hold these weights.
+    fn fits(&self, layout: &PackedLayout) -> Result<()> {
+        let same_kind = matches!(
+            (&self.zeros, layout.format()),
+            (Zeros::Symmetric, WeightFormat::Int4(ZeroPoint::Symmetric))
+                | (Zeros::Codes(_), WeightFormat::Int4(ZeroPoint::Bits4 { .. }))
+                | (Zeros::Real(_), WeightFormat::Int4(ZeroPoint::Real))
+                | (Zeros::Min(_), WeightFormat::Int4(ZeroPoint::Min))
+        );
+        let shape = (layout.n(), layout.k(), layout.group());
+        if !same_kind || shape != (self.n, self.k, self.group.min(self.k)) {
+            let expected = format!("{} x {} in groups of {}, of the weights' zeros", self.n, self.k, self.group);
+            let found = format!("{} x {} in groups of {}, {:?}", shape.0, shape.1, shape.2, layout.format());
+            return Err(Error::argument(OP, "layout", expected, found));
+        }
+        if let (Zeros::Codes(zeros), WeightFormat::Int4(ZeroPoint::Bits4 { plus })) = (&self.zeros, layout.format())
+            && let Some(zero) = zeros.iter().find(|&&zero| zero < plus || zero > 15 + plus)
+        {
+            return Err(Error::argument(OP, "zeros", format!("{plus} to {}", 15 + plus), zero.to_string()));
+        }
+        Ok(())
+    }
+
     /// The layout that these weights pack to.
     fn layout(&self) -> Result<PackedLayout> {
         let zero_point = match &self.zeros {
@@ -94,8 +117,16 @@ impl Packed {
     /// Those of [`PackedLayout::new`]; [`Error::Argument`] for a length that does not fit n, k and group, a code above 15,
     /// or zeros that fit neither range.
     pub fn from_plain(weights: &PlainWeights) -> Result<Self> {
-        let layout = weights.layout()?;
+        Self::from_plain_with(weights, weights.layout()?)
+    }
+
+    /// Packs plain 4-bit codes as `layout` says: [`Self::from_plain`] with zeros 0..=15 or 1..=16 chosen by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a layout of another shape, group or kind of zeros, and those of [`Self::from_plain`].
+    pub fn from_plain_with(weights: &PlainWeights, layout: PackedLayout) -> Result<Self> {
         weights.check(OP)?;
+        weights.fits(&layout)?;
         let (n, per_group) = (layout.n(), layout.groups() * layout.n());
         let mut packed = Packed::zeroed(layout);
         for (at, &code) in weights.codes.iter().enumerate() {

@@ -10,4 +10,7 @@ mod coded;
 mod counts;
 mod epilogue;
 mod invariance;
+mod order;
 mod products;
+mod repack;
+mod tiled;

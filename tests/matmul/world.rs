@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use lowbit::cudarc::driver::CudaStream;
 use lowbit::format::{Element, Half16};
-use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig};
+use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig, TiledConfig};
 use lowbit::reference::matmul::Product;
 use lowbit::weights::{GgmlType, Packed, PlainWeights, Zeros};
 use lowbit::{Kernels, Result, testing};
@@ -29,13 +29,16 @@ pub struct Call<'a, X, O> {
     pub x: &'a [X],
     pub rows: usize,
     pub decode: Decode,
+    /// By the kernel for any number of rows.
+    pub tiled: bool,
     pub bias: Option<&'a [O]>,
     pub residual: Option<&'a [O]>,
 }
 
 impl<'a, X: Half16, O: Element> Call<'a, X, O> {
     pub fn new(weights: &'a Packed, x: &'a [X], rows: usize) -> Self {
-        Self { weights, x: &x[..rows * weights.layout().k()], rows, decode: Decode::Fast, bias: None, residual: None }
+        let x = &x[..rows * weights.layout().k()];
+        Self { weights, x, rows, decode: Decode::Fast, tiled: false, bias: None, residual: None }
     }
 
     /// Runs the kernel on contiguous buffers.
@@ -49,8 +52,6 @@ impl<'a, X: Half16, O: Element> Call<'a, X, O> {
         let (bias, residual) = (bias.as_ref().map(|b| b.as_view()), residual.as_ref().map(|r| r.as_view()));
         // SAFETY: the kernel writes every element; softcuda would report one that it does not.
         let mut out = unsafe { stream.alloc::<O>(self.rows * layout.n())? };
-        let mut workspace = stream.alloc_zeros::<u8>(matmul::workspace_bytes(kernels, layout, self.rows).max(1))?;
-        let config = SkinnyConfig { decode: self.decode, ..SkinnyConfig::contiguous(layout, self.rows) };
         let operands = Operands {
             layout,
             weights: &weights.as_view(),
@@ -58,8 +59,15 @@ impl<'a, X: Half16, O: Element> Call<'a, X, O> {
             bias: bias.as_ref(),
             residual: residual.as_ref().map_or(Residual::None, Residual::From),
         };
-        let workspace = &mut workspace.as_view_mut();
-        matmul::skinny(kernels, stream, &config, &operands, &mut out.as_view_mut(), Some(workspace))?;
+        let view = &mut out.as_view_mut();
+        if self.tiled {
+            let config = TiledConfig::contiguous(layout, self.rows);
+            matmul::tiled(kernels, stream, &config, &operands, view)?;
+        } else {
+            let mut workspace = stream.alloc_zeros::<u8>(matmul::workspace_bytes(kernels, layout, self.rows).max(1))?;
+            let config = SkinnyConfig { decode: self.decode, ..SkinnyConfig::contiguous(layout, self.rows) };
+            matmul::skinny(kernels, stream, &config, &operands, view, Some(&mut workspace.as_view_mut()))?;
+        }
         Ok(stream.clone_dtoh(&out)?)
     }
 

@@ -12,10 +12,15 @@ pub(super) struct Arguments {
 impl Arguments {
     /// 1 to `most` rows.
     pub fn rows(&self, most: usize) -> Result<()> {
-        if (1..=most).contains(&self.rows) {
+        self.within("config.rows", 1..=most, self.rows)
+    }
+
+    pub fn within(&self, argument: &'static str, range: std::ops::RangeInclusive<usize>, found: usize) -> Result<()> {
+        if range.contains(&found) {
             return Ok(());
         }
-        Err(Error::argument(self.op, "config.rows", format!("1 to {most}"), self.rows.to_string()))
+        let expected = format!("{} to {}", range.start(), range.end());
+        Err(Error::argument(self.op, argument, expected, found.to_string()))
     }
 
     pub fn at_least(&self, argument: &'static str, least: usize, found: usize) -> Result<()> {

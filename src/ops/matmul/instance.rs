@@ -119,14 +119,73 @@ const TABLE: &[Instance] = &[
     row(Bf16, INT8, 0, Decode::Exact, W8, ["w8a16_bf16_coarse", "w8a16_bf16_coarse_m16", "w8a16_bf16_coarse_m32"]),
 ];
 
+/// A kernel for any number of rows; its decode is the exact one.
+struct TiledInstance {
+    x: DType,
+    kind: Kind,
+    /// As in [`Instance`].
+    group: usize,
+    entry: Entry<ProductParams>,
+}
+
+const fn tiled_row(x: DType, kind: Kind, group: usize, module: &'static str, name: &'static str) -> TiledInstance {
+    TiledInstance { x, kind, group, entry: Entry::new(module, name) }
+}
+
+#[rustfmt::skip] // One instance, one line.
+const TILED: &[TiledInstance] = &[
+    tiled_row(F16, SYM, 32, "matmul/w4a16_f16_tiled", "w4a16_f16_sym_g32_tiled"),
+    tiled_row(F16, SYM, 64, "matmul/w4a16_f16_tiled", "w4a16_f16_sym_g64_tiled"),
+    tiled_row(F16, SYM, 128, "matmul/w4a16_f16_tiled", "w4a16_f16_sym_g128_tiled"),
+    tiled_row(F16, SYM, 0, "matmul/w4a16_f16_tiled", "w4a16_f16_sym_coarse_tiled"),
+    tiled_row(F16, ZERO4, 32, "matmul/w4a16_f16_tiled", "w4a16_f16_zero4_g32_tiled"),
+    tiled_row(F16, ZERO4, 64, "matmul/w4a16_f16_tiled", "w4a16_f16_zero4_g64_tiled"),
+    tiled_row(F16, ZERO4, 128, "matmul/w4a16_f16_tiled", "w4a16_f16_zero4_g128_tiled"),
+    tiled_row(F16, ZERO4, 0, "matmul/w4a16_f16_tiled", "w4a16_f16_zero4_coarse_tiled"),
+    tiled_row(F16, REAL, 32, "matmul/w4a16_f16_tiled", "w4a16_f16_real_g32_tiled"),
+    tiled_row(F16, REAL, 64, "matmul/w4a16_f16_tiled", "w4a16_f16_real_g64_tiled"),
+    tiled_row(F16, REAL, 128, "matmul/w4a16_f16_tiled", "w4a16_f16_real_g128_tiled"),
+    tiled_row(F16, REAL, 0, "matmul/w4a16_f16_tiled", "w4a16_f16_real_coarse_tiled"),
+    tiled_row(F16, MIN, 32, "matmul/w4a16_f16_tiled", "w4a16_f16_min_g32_tiled"),
+    tiled_row(F16, MIN, 64, "matmul/w4a16_f16_tiled", "w4a16_f16_min_g64_tiled"),
+    tiled_row(F16, MIN, 128, "matmul/w4a16_f16_tiled", "w4a16_f16_min_g128_tiled"),
+    tiled_row(F16, MIN, 0, "matmul/w4a16_f16_tiled", "w4a16_f16_min_coarse_tiled"),
+    tiled_row(F16, INT8, 32, "matmul/w8a16_tiled", "w8a16_f16_g32_tiled"),
+    tiled_row(F16, INT8, 0, "matmul/w8a16_tiled", "w8a16_f16_coarse_tiled"),
+    tiled_row(Bf16, SYM, 32, "matmul/w4a16_bf16_tiled", "w4a16_bf16_sym_g32_tiled"),
+    tiled_row(Bf16, SYM, 64, "matmul/w4a16_bf16_tiled", "w4a16_bf16_sym_g64_tiled"),
+    tiled_row(Bf16, SYM, 128, "matmul/w4a16_bf16_tiled", "w4a16_bf16_sym_g128_tiled"),
+    tiled_row(Bf16, SYM, 0, "matmul/w4a16_bf16_tiled", "w4a16_bf16_sym_coarse_tiled"),
+    tiled_row(Bf16, ZERO4, 32, "matmul/w4a16_bf16_tiled", "w4a16_bf16_zero4_g32_tiled"),
+    tiled_row(Bf16, ZERO4, 64, "matmul/w4a16_bf16_tiled", "w4a16_bf16_zero4_g64_tiled"),
+    tiled_row(Bf16, ZERO4, 128, "matmul/w4a16_bf16_tiled", "w4a16_bf16_zero4_g128_tiled"),
+    tiled_row(Bf16, ZERO4, 0, "matmul/w4a16_bf16_tiled", "w4a16_bf16_zero4_coarse_tiled"),
+    tiled_row(Bf16, REAL, 32, "matmul/w4a16_bf16_tiled", "w4a16_bf16_real_g32_tiled"),
+    tiled_row(Bf16, REAL, 64, "matmul/w4a16_bf16_tiled", "w4a16_bf16_real_g64_tiled"),
+    tiled_row(Bf16, REAL, 128, "matmul/w4a16_bf16_tiled", "w4a16_bf16_real_g128_tiled"),
+    tiled_row(Bf16, REAL, 0, "matmul/w4a16_bf16_tiled", "w4a16_bf16_real_coarse_tiled"),
+    tiled_row(Bf16, MIN, 32, "matmul/w4a16_bf16_tiled", "w4a16_bf16_min_g32_tiled"),
+    tiled_row(Bf16, MIN, 64, "matmul/w4a16_bf16_tiled", "w4a16_bf16_min_g64_tiled"),
+    tiled_row(Bf16, MIN, 128, "matmul/w4a16_bf16_tiled", "w4a16_bf16_min_g128_tiled"),
+    tiled_row(Bf16, MIN, 0, "matmul/w4a16_bf16_tiled", "w4a16_bf16_min_coarse_tiled"),
+    tiled_row(Bf16, INT8, 32, "matmul/w8a16_tiled", "w8a16_bf16_g32_tiled"),
+    tiled_row(Bf16, INT8, 0, "matmul/w8a16_tiled", "w8a16_bf16_coarse_tiled"),
+];
+
 /// The lines of the launch table.
 pub(crate) fn entries() -> Vec<EntryRow> {
-    TABLE.iter().flat_map(|instance| instance.entries).map(|entry| entry.row()).collect()
+    let skinny = TABLE.iter().flat_map(|instance| instance.entries);
+    skinny.chain(TILED.iter().map(|instance| instance.entry)).map(|entry| entry.row()).collect()
+}
+
+/// The group by which the tables name a layout's kernels.
+fn group_of(layout: &PackedLayout) -> usize {
+    if layout.record_is_group() { 0 } else { layout.group() }
 }
 
 fn find(layout: &PackedLayout, x: DType, decode: Decode) -> Option<&'static Instance> {
     let kind = Kind::of(layout.format());
-    let group = if layout.record_is_group() { 0 } else { layout.group() };
+    let group = group_of(layout);
     // These have no zero to subtract from a weight (f16: nor a bias): one kernel is both.
     let one_kernel = kind == INT8 || (x == F16 && matches!(kind, REAL | MIN));
     let fits = |i: &&Instance| i.decode == decode || one_kernel;
@@ -160,4 +219,16 @@ pub(super) fn entry(
     let list: Vec<_> =
         same.map(|i| format!("{} / {} / {}", i.kind.name(), group(i.group, i.group == 0), i.x)).collect();
     Err(Error::unsupported(op, what, list.join(", ")))
+}
+
+/// The kernel for any number of rows, and how many of them a block takes.
+pub(super) fn tiled_entry(op: &'static str, layout: &PackedLayout, x: DType) -> Result<(Entry<ProductParams>, usize)> {
+    let (kind, group) = (Kind::of(layout.format()), group_of(layout));
+    let block_rows = if matches!(kind, REAL | MIN) { 32 } else { 64 };
+    let found = TILED.iter().find(|i| i.x == x && i.kind == kind && i.group == group);
+    found.map(|instance| (instance.entry, block_rows)).ok_or_else(|| {
+        let what = format!("{} weights in groups of {} with {x} activations", kind.name(), layout.group());
+        let list: Vec<_> = TILED.iter().map(|i| i.entry.row().name).collect();
+        Error::unsupported(op, what, list.join(", "))
+    })
 }

@@ -8,10 +8,10 @@ type Make = fn(String) -> Case;
 
 /// Modules and the case made of each text.
 pub(crate) const CASES: [(&str, Make); 3] =
-    [("matmul/w4a16_f16.89.ptx", product), ("attention/int8.89.ptx", int8), ("attention/kivi4.89.ptx", kivi4)];
+    [("matmul/w4a16_f16.80.ptx", product), ("attention/int8.80.ptx", int8), ("attention/kivi4.80.ptx", kivi4)];
 
 /// The largest module.
-pub(crate) const LARGEST: &str = "matmul/w4a16_bf16.89.ptx";
+pub(crate) const LARGEST: &str = "matmul/w4a16_bf16.80.ptx";
 
 /// A parameter struct under construction.
 struct Params(Vec<u8>);
