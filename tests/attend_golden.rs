@@ -67,6 +67,7 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
             alibi_slopes: has("alibi").then_some(&slopes[..]),
             window: has("window").then(|| golden.i32("window")[0] as usize),
             sink_logits: has("sinks").then_some(&sinks[..]),
+            tree_mask: None,
         };
         let found = gpu.attend(&world, &step, &q[(4 - m) * q_row..], heads, &options);
         let expected = Attention {

@@ -171,6 +171,9 @@ mod kernel {
             serve::<f16>(&device, format, 64, Some((Interleaved, 10)), [NONE, block(32)]);
             serve::<bf16>(&device, format, 128, None, [NONE, block(128)]);
         }
+        serve::<f16>(&device, KvFormat::INT8, 80, Some((HalfSplit, 32)), [block(16), block(16)]);
+        serve::<f16>(&device, KvFormat::kivi4(32), 192, Some((Interleaved, 192)), [block(64), block(32)]);
+        serve::<f16>(&device, KvFormat::E4M3, 256, Some((HalfSplit, 64)), [block(256), block(256)]);
     }
 
     #[test]

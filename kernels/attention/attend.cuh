@@ -19,6 +19,7 @@
 // The chunks of a sequence depend on its own length alone (params.cuh); merge.cu adds them in order.
 #pragma once
 #include "attention/params.cuh"
+#include "attention/rotation.cuh"
 #include "attention/softmax.cuh"
 #include "common/cp_async.cuh"
 
@@ -39,7 +40,7 @@ struct Shared {
     static constexpr int FACTOR = RAW + (F::RAW_Q ? QUERY : 0);
     static constexpr int STATE = FACTOR + COLUMNS * 4;
     static constexpr int VISIBLE = STATE + WARPS * COLUMNS * 8;
-    static constexpr int JOB = VISIBLE + COLUMNS * 16;
+    static constexpr int JOB = VISIBLE + COLUMNS * 24;
     static constexpr int BYTES = JOB + 64;
 };
 
@@ -106,18 +107,35 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
     for (int j = 0; j < 2; ++j) {
         const int g = 2 * warp + j;
         const Column column(p, job, g);
-        uint32_t word[(D + 63) / 64];
+        constexpr int N = (D + 63) / 64;
+        uint32_t word[N];
+        float2 q[N];
         float most = 0.0f;
 #pragma unroll
-        for (int x = 0; x < (D + 63) / 64; ++x) {
+        for (int x = 0; x < N; ++x) {
             word[x] = 0;
             if (column.valid && 64 * x + 2 * lane < D) {
                 const uint64_t at = p.q + 2 * (column.row * p.q_stride + column.head * D + 64 * x + 2 * lane);
                 word[x] = *reinterpret_cast<const uint32_t*>(at);
             }
-            const float2 q = unpack_16(dtype, word[x]);
-            most = fmaxf(most, fmaxf(fabsf(q.x), fabsf(q.y)));
+            q[x] = unpack_16(dtype, word[x]);
         }
+        if (p.k_block != 0) {
+            // In the warp's ring, which is not in use yet; a lane's own channels before and after.
+            float* row = reinterpret_cast<float*>(shared) + warp * D;
+#pragma unroll
+            for (int x = 0; x < N; ++x) {
+                if (64 * x + 2 * lane < D) *reinterpret_cast<float2*>(row + 64 * x + 2 * lane) = q[x];
+            }
+            rotate_row<D>(row, p.k_block, p.k_norm);
+#pragma unroll
+            for (int x = 0; x < N; ++x) {
+                if (64 * x + 2 * lane < D) q[x] = *reinterpret_cast<const float2*>(row + 64 * x + 2 * lane);
+                word[x] = pack_16(dtype, q[x].x, q[x].y);
+            }
+        }
+#pragma unroll
+        for (int x = 0; x < N; ++x) most = fmaxf(most, fmaxf(fabsf(q[x].x), fabsf(q[x].y)));
         // A power of two a column brings |q| below 4: f16 holds a bf16 query, and a query times any f16 scale.
         int exponent = 0;
         if constexpr (F::NORMALIZE_Q) {
@@ -127,7 +145,7 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
         }
         if (lane == 0) factor[g] = p.softmax_scale * LOG2_E * exp2_int(exponent);
 #pragma unroll
-        for (int x = 0; x < (D + 63) / 64; ++x) {
+        for (int x = 0; x < N; ++x) {
             const int ch = 64 * x + 2 * lane;
             const bool there = D % 64 == 0 || ch < D;
             if (F::RAW_Q && there) {
@@ -135,9 +153,8 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
                 raw[(2 * place.step + place.reg) * Q_PITCH + 4 * g + place.t] = word[x];
             }
             if constexpr (F::NORMALIZE_Q) {
-                const float2 q = unpack_16(dtype, word[x]);
                 const float by = exp2_int(-exponent);
-                word[x] = pack_f16(q.x * by, q.y * by);
+                word[x] = pack_f16(q[x].x * by, q[x].y * by);
             }
             word[x] = F::Keys::pair_up(word[x], lane, ch);
             if (!there) continue;

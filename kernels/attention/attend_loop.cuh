@@ -4,6 +4,10 @@
 
 namespace lowbit {
 
+// Words from one column to the next where rows wait to be rotated.
+template <int D>
+constexpr int ROTATED_PITCH = D + 16;
+
 // Writes a chunk's result: to `out` and `lse` when it is the only one, to the parts otherwise.
 template <int D>
 __device__ __forceinline__ void store_element(const AttendParams& p, const Job& job, const Column& column, int ch,
@@ -26,6 +30,22 @@ __device__ __forceinline__ void store_lse(const AttendParams& p, const Job& job,
     }
 }
 
+// Columns 2w, 2w+1 of warp w, `rows` ROTATED_PITCH words apart, rotated back and written out.
+template <class F>
+__device__ __forceinline__ void store_rotated(const AttendParams& p, const Job& job, float* rows, int lane, int warp) {
+    constexpr int D = F::D;
+    __syncwarp();
+#pragma unroll 1
+    for (int j = 0; j < 2; ++j) {
+        const Column column(p, job, 2 * warp + j);
+        float* row = rows + j * ROTATED_PITCH<D>;
+        rotate_row<D>(row, p.v_block, p.v_norm);
+        __syncwarp();
+        if (!column.valid) continue;
+        for (int ch = lane; ch < D; ch += 32) store_element<D>(p, job, column, ch, row[ch]);
+    }
+}
+
 // The warps' m, l, O become one row per column, written out. Accumulators go into shared memory register by register,
 // lane by lane, PITCH words from one register to the next; warp w then adds columns 2w, 2w+1 in the order of the warps,
 // neighbouring lanes neighbouring channels (F::place_out), so that sectors are stored whole. PITCH is odd: a request of
@@ -33,8 +53,8 @@ __device__ __forceinline__ void store_lse(const AttendParams& p, const Job& job,
 template <class F>
 __device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, const Softmax& softmax,
                                            const float (&o)[F::D / 16][4]) {
-    constexpr int TILES = F::D / 16, PITCH = 33;
-    static_assert(WARPS * TILES * 4 * PITCH * 4 <= Shared<F>::RING, "the accumulators fit the ring");
+    constexpr int TILES = F::D / 16, PITCH = 33, ROTATED = WARPS * TILES * 4 * PITCH;
+    static_assert(4 * (ROTATED + COLUMNS * ROTATED_PITCH<F::D>) <= Shared<F>::RING, "what meets here fits the ring");
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     float* accumulators = reinterpret_cast<float*>(shared);
     float2* state = reinterpret_cast<float2*>(shared + Shared<F>::STATE);
@@ -56,7 +76,9 @@ __device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, 
     const int n = F::place_out(lane, 0).n;
     const Job job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
     const Column column(p, job, 2 * warp + n);
-    if (!column.valid) return;
+    const bool rotated = p.v_block != 0;
+    if (!column.valid && !rotated) return;
+    float* rows = accumulators + ROTATED + 2 * warp * ROTATED_PITCH<F::D>;
     float2 s[WARPS];
     // With more chunks the sink comes in when they are merged.
     const float sink = job.chunks == 1 ? sink_logit(p, column.head) * LOG2_E : -INFINITY;
@@ -82,11 +104,16 @@ __device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, 
             const int at = ((w * TILES + place.m) * 4 + 2 * place.r + n) * PITCH + 4 * place.g + warp;
             if (weight[w] != 0.0f) sum = fmaf(weight[w], accumulators[at], sum);  // 0: the warp saw nothing.
         }
-        store_element<F::D>(p, job, column, place.channel, sum * over);
+        if (rotated) {
+            rows[n * ROTATED_PITCH<F::D> + place.channel] = sum * over;
+        } else {
+            store_element<F::D>(p, job, column, place.channel, sum * over);
+        }
     }
-    if (F::place_out(lane, 0).channel == 0) {  // One lane a column.
+    if (column.valid && F::place_out(lane, 0).channel == 0) {  // One lane a column.
         store_lse(p, job, column, total != 0.0f ? (top + log2_approx(total)) * LN_2 : -INFINITY);
     }
+    if (rotated) store_rotated<F>(p, job, rows, lane, warp);
 }
 
 // For formats whose V ends with its codes.
@@ -191,8 +218,10 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     const int window = p.window == 0 ? 0x40000000 : p.window;
     const int chunk_first = chunk * chunk_tokens(len);
     const int chunk_end = min(limit, chunk_first + chunk_tokens(len));
-    const Span span{max(chunk_first, own.p0 + first_query + 1 - window), min(chunk_end, own.p0 + last_query + 1),
-                    own.p0 + last_query + 1 - window, own.p0 + first_query + 1};
+    Span span{max(chunk_first, own.p0 + first_query + 1 - window), min(chunk_end, own.p0 + last_query + 1),
+              own.p0 + last_query + 1 - window, own.p0 + first_query + 1};
+    // In a tree a row may be anywhere from the first new position to the last, and see any new token.
+    if (p.tree_mask != 0) span = {max(chunk_first, own.p0 - window), chunk_end, own.n - window, own.p0};
 
     Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
     if (threadIdx.x < COLUMNS) {
@@ -201,7 +230,13 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
         if (p.alibi_slopes != 0 && column < columns) {
             slope = LOG2_E * reinterpret_cast<const float*>(p.alibi_slopes)[kv_head * p.group + column % p.group];
         }
-        visible[threadIdx.x] = {position + 1 - window, min(position + 1, limit), position, slope};
+        visible[threadIdx.x] = {position + 1 - window, min(position + 1, limit), position, slope, 0x7fffffff, 0};
+        if (p.tree_mask != 0 && column < columns) {
+            const uint32_t all = 0xffffffffu >> (32 - min(own.m, 32));
+            const uint32_t tree = reinterpret_cast<const uint32_t*>(p.tree_mask)[own.row0 + column / p.group] & all;
+            const int depth = own.p0 + __popc(tree);  // of the position after its own
+            visible[threadIdx.x] = {depth - window, limit, depth - 1, slope, own.p0, tree};
+        }
     }
     const auto head_scale = [&](float unit, uint64_t scale, uint32_t stride) {
         return unit * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);

@@ -29,13 +29,18 @@ struct AttendParams {
     int32_t max_len;  // tokens that the block table and the plan cover
     int32_t window;   // a row at p sees positions > p - window; 0: all
     float softmax_scale;
-    float soft_cap;  // 0: none
-    uint32_t bent;   // 1: there is a soft-cap or ALiBi, so logits are more than scaled products
-    uint32_t zero;   // 0, see `pinned`
+    float soft_cap;      // 0: none
+    uint32_t bent;       // 1: there is a soft-cap or ALiBi, so logits are more than scaled products
+    uint32_t zero;       // 0, see `pinned`
+    uint64_t tree_mask;  // u32 [total_q], or 0; bit i: the row sees its sequence's new token i
+    uint32_t k_block;    // channels of a block in which keys are rotated, 0: they are not
+    uint32_t v_block;
+    float k_norm;  // 1/sqrt(k_block)
+    float v_norm;
 };
-static_assert(sizeof(AttendParams) == 272 && offsetof(AttendParams, q) == 160 &&
+static_assert(sizeof(AttendParams) == 296 && offsetof(AttendParams, q) == 160 &&
                   offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 232 &&
-                  offsetof(AttendParams, softmax_scale) == 256,
+                  offsetof(AttendParams, softmax_scale) == 256 && offsetof(AttendParams, tree_mask) == 272,
               "AttendParams is shared with Rust");
 
 __device__ __forceinline__ float sink_logit(const AttendParams& p, int64_t head) {

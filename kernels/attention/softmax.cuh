@@ -77,11 +77,17 @@ __device__ __forceinline__ void mma_16(float (&c)[4], const uint32_t (&a)[4], co
     }
 }
 
-// Which tokens a column sees: first <= token < end; where it is, and its ALiBi slope in units of log2. Rarely looked
-// at, so it lives in shared memory.
+// Which tokens a column sees: first <= token < end, those from tree_from on only if their bit is set; where it is, and
+// its ALiBi slope in units of log2. Rarely looked at, so it lives in shared memory.
 struct Visible {
     int first, end, position;
     float slope;
+    int tree_from;  // without a mask beyond every token
+    uint32_t tree;
+
+    __device__ __forceinline__ bool sees(int token) const {
+        return token >= first && token < end && (token < tree_from || tree >> (token - tree_from) & 1);
+    }
 };
 
 // A logit in units of log2 after soft-cap, c*tanh(s/c), and ALiBi. With c = 50 the difference of exponentials costs
@@ -168,7 +174,7 @@ struct Softmax {
 #pragma unroll
             for (int n = 0; n < 2; ++n) {
                 // Again, with the tokens that the column does not see left out.
-                const int seen_first = visible[2 * (lane & 3) + n].first, seen_end = visible[2 * (lane & 3) + n].end;
+                const Visible& column = visible[2 * (lane & 3) + n];
                 bool mine = false;
                 float top = -INFINITY, total = l[n];
 #pragma unroll
@@ -176,7 +182,7 @@ struct Softmax {
 #pragma unroll
                     for (int h = 0; h < 2; ++h) {
                         const int at = token + 16 * i + 8 * h + g;
-                        if (absent || at < seen_first || at >= seen_end) continue;
+                        if (absent || !column.sees(at)) continue;
                         const float raw = fmaf(c[i][2 * h + n], a[i][h][n], COLUMN_BIAS ? bias[n] * factor[n] : 0.0f);
                         const float weight = exp2_approx(fmaf(c[i][2 * h + n], a[i][h][n], origin[n]));
                         total += weight;
@@ -212,7 +218,7 @@ struct Softmax {
 #pragma unroll
                     for (int h = 0; h < 2; ++h) {
                         const int at = token + 16 * i + 8 * h + g;
-                        const bool seen = !absent && at >= seen_first && at < seen_end;
+                        const bool seen = !absent && column.sees(at);
                         float weight = exp2_approx(fmaf(c[i][2 * h + n], a[i][h][n], origin[n]));
                         weight = seen ? weight : 0.0f;
                         sum[n] += weight;

@@ -57,10 +57,11 @@ __device__ __forceinline__ void turn8(const RowTransform& t, const uint16_t* row
     }
 }
 
-// The transformed row to `to`, by the whole warp together; `to` may be read when this returns.
+// The transformed row to `to`, by the whole warp together; `to` may be read when this returns. A call, so that kernels
+// hold it once.
 template <int D>
-__device__ __forceinline__ void transform_row(const RowTransform& t, const uint16_t* row, int position, uint32_t dtype,
-                                              uint16_t* to) {
+__device__ __noinline__ void transform_row(const RowTransform& t, const uint16_t* row, int position, uint32_t dtype,
+                                           uint16_t* to) {
     static_assert(D % 8 == 0 && D <= 256, "eight channels a lane");
     const int first = 8 * (threadIdx.x % 32);
     const DType type = static_cast<DType>(dtype);

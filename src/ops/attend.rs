@@ -11,8 +11,11 @@
 //! Any number of query heads per KV head, any `q_len`: a row of the call at position p sees keys up to p. K and V are
 //! read once for 8 columns (query heads of a KV head times query tokens).
 //!
+//! Where the layout is rotated ([`KvLayout::rotated`]) queries are rotated and outputs rotated back in the kernel.
+//!
 //! **Tolerance** against the f64 definition on the same bytes: rows within 2^-10 (f16) or 2^-8 (bf16) of their norm, LSE
-//! within 1e-3. **Determinism**: a row is bitwise the same from run to run, whatever else is in the batch, and whatever
+//! within 1e-3. A rotated query is rounded to f16 or bf16 once more than the definition's: with rotated keys in a bf16 model
+//! logits have an error of up to 2^-9 of |q| |k| / sqrt(head_dim). **Determinism**: a row is bitwise the same from run to run, whatever else is in the batch, and whatever
 //! the plan's capacity.
 //!
 //! **In a CUDA graph**: disable cudarc's event tracking before allocating, make the [`Plan`] first, capture on a stream
@@ -25,7 +28,9 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut,
 use crate::cache::params::{BatchParams, KvParams};
 use crate::cache::{Batch, KvCacheRef, KvFormat, KvLayout, Plan, Rows, check_aligned, check_context};
 use crate::error::{Error, Result};
-use crate::format::{DType, Element, Half16};
+use crate::format::{DType, Element, Half16, Rotation};
+use crate::reference::attend::check_tree;
+use crate::reference::transform::scale;
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
 /// What is done to the logits.
@@ -44,12 +49,17 @@ pub struct Options<'a> {
     /// `[num_heads]`: a logit beside those of the keys, in the sum and in the LSE, with no value (gpt-oss). Of partial
     /// results that are merged later exactly one may have it.
     pub sink_logits: Option<CudaView<'a, f32>>,
+    /// `[total_q]`, which of its sequence's new tokens a row sees, for verifying a tree of drafts in one call: bit i is the
+    /// token at position p0 + i of the cache, wherever in the tree it is; what lies before p0 every row sees. At most 32
+    /// new tokens a sequence; bits beyond them count as 0. A row's place p, from which the window counts, is p0 - 1 plus its
+    /// bits, the row's own being one of them. The window then must hold 32 tokens; ALiBi is not supported.
+    pub tree_mask: Option<CudaView<'a, u32>>,
 }
 
 impl Options<'_> {
     /// The factor alone.
     pub const fn new(softmax_scale: f32) -> Self {
-        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None }
+        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None, tree_mask: None }
     }
 }
 
@@ -77,6 +87,11 @@ struct AttendParams {
     soft_cap: f32,
     bent: u32,
     zero: u32,
+    tree_mask: u64,
+    k_block: u32,
+    v_block: u32,
+    k_norm: f32,
+    v_norm: f32,
 }
 
 #[repr(C)]
@@ -160,7 +175,7 @@ fn shared_bytes(layout: &KvLayout) -> u32 {
     let ring = WARPS * STAGES * layout.tile().bytes;
     let query = layout.shape().head_dim / 8 * Q_PITCH * 4;
     let queries = if layout.format().has_window() { 2 } else { 1 };
-    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 16) + 64) as u32
+    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 24) + 64) as u32
 }
 
 fn launches(plan: &Plan) -> [Launch<AttendParams>; 2] {
@@ -214,7 +229,8 @@ const OP: &str = "attend";
 /// [`Error::Argument`], checked before anything is launched: the rules of [`KvCacheRef`], [`Batch`] and [`Rows`]; a layout
 /// or heads other than the plan's, a batch beyond its capacity; pages of more than 64 GiB; a dtype other than the
 /// layout's; lengths of `out`, `lse`, `workspace`; slopes or sinks that are not one per head; a softmax scale that is not
-/// finite, a soft-cap that is not finite and above 0, a window of 0 or above 2^30;
+/// finite, a soft-cap that is not finite and above 0, a window of 0 or above 2^30; a tree mask with fewer elements than
+/// rows, with more than 32 new tokens a sequence or with a window below 32 (with ALiBi: [`Error::Unsupported`]);
 /// memory or a stream of another context. Then loading and launching.
 #[allow(clippy::too_many_arguments)]
 pub fn attend<T: Half16>(
@@ -258,6 +274,13 @@ pub fn attend<T: Half16>(
         }
         check_context(OP, argument, given.stream(), stream)?;
     }
+    if let Some(mask) = &options.tree_mask {
+        if mask.len() < batch.total_q {
+            let expected = format!("at least {} elements, one per row", batch.total_q);
+            return Err(Error::argument(OP, "options.tree_mask", expected, mask.len().to_string()));
+        }
+        check_context(OP, "options.tree_mask", mask.stream(), stream)?;
+    }
     for (argument, of) in [
         ("q.data", q.data.stream()),
         ("out", out.stream()),
@@ -275,10 +298,13 @@ pub fn attend<T: Half16>(
     let lse = lse.map(|lse| lse.device_ptr_mut(stream));
     let lse_pointer = lse.as_ref().map_or(0, |(pointer, _guard)| *pointer);
     let [alibi_slopes, sink_logits] = per_head.map(|(_, given)| given.as_ref().map(|given| given.device_ptr(stream)));
+    let tree_mask = options.tree_mask.as_ref().map(|mask| mask.device_ptr(stream));
     let pointer = |given: &Option<(u64, _)>| given.as_ref().map_or(0, |(pointer, _guard)| *pointer);
     check_aligned(OP, "q.data", q_pointer, 4)?;
     check_aligned(OP, "out", out_pointer, 4)?;
     check_aligned(OP, "workspace", parts_out, 16)?;
+    let (k_rotation, v_rotation) = (plan.layout().k_rotation(), plan.layout().v_rotation());
+    let norm = |rotation: Rotation| if rotation.block() == 0 { 0.0 } else { scale(rotation.block()) };
     let parts = plan.max_rows() * plan.num_heads() * plan.max_chunks();
     let params = AttendParams {
         kv,
@@ -302,6 +328,11 @@ pub fn attend<T: Half16>(
         soft_cap: options.soft_cap.unwrap_or(0.0),
         bent: u32::from(options.soft_cap.is_some() || options.alibi_slopes.is_some()),
         zero: 0,
+        tree_mask: tree_mask.as_ref().map_or(0, |(pointer, _guard)| *pointer),
+        k_block: k_rotation.block() as u32,
+        v_block: v_rotation.block() as u32,
+        k_norm: norm(k_rotation),
+        v_norm: norm(v_rotation),
     };
     let [mut chunks, mut merge] = launches(plan);
     // A smaller batch than the plan's: the rest of the grid would have nothing to do.
@@ -343,6 +374,9 @@ fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, o
     }
     if let Some(cap) = options.soft_cap.filter(|cap| !(cap.is_normal() && *cap > 0.0)) {
         return wrong("options.soft_cap", "a finite number above 0".into(), cap.to_string());
+    }
+    if options.tree_mask.is_some() {
+        check_tree(OP, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
     }
     match options.window {
         Some(window) if !(1..=1 << 30).contains(&window) => {
@@ -435,7 +469,8 @@ mod tests {
     /// The same numbers stand in kernels/attention/params.cuh and merge.cu.
     #[test]
     fn offsets_are_those_of_the_headers() {
-        assert_eq!((size_of::<AttendParams>(), size_of::<MergeParams>()), (272, 56));
+        assert_eq!((size_of::<AttendParams>(), size_of::<MergeParams>()), (296, 56));
+        assert_eq!(offset_of!(AttendParams, tree_mask), 272);
         assert_eq!([offset_of!(AttendParams, q), offset_of!(AttendParams, q_stride)], [160, 200]);
         assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [232, 256]);
         assert_eq!([offset_of!(MergeParams, rows), offset_of!(MergeParams, dtype)], [32, 48]);

@@ -5,16 +5,19 @@
 //! 1. `s[t] = softmax_scale * (q . k[t])`;
 //! 2. soft-cap: s = c * tanh(s / c);
 //! 3. ALiBi: `s += slope[h] * (t - p)`;
-//! 4. masks: t > p, and t <= p - window;
+//! 4. masks: t > p, and t <= p - window; with a tree, new tokens whose bit is not set instead of t > p, and p is p0 - 1 plus
+//!    the row's bits;
 //! 5. weights e^s over the visible t, plus `e^sink[h]` in the denominator and the LSE, without a value.
+//!
+//! Where the layout is rotated, q is rotated first and out is rotated back.
 //!
 //! out = sum w v / sum w; LSE = ln sum w. A row with no visible key: out 0, LSE the sink logit or -inf. Tokens that are
 //! absent (bad page, bad slot, beyond the block table) are masked and reported in the status.
 
-use crate::Result;
 use crate::cache::tile::{self, MetaPlace, Place};
 use crate::cache::{KvCode, KvLayout, KvSide, Part, Status, checked_params, window};
-use crate::format::{Fp8, Half16};
+use crate::format::{Fp8, Half16, Rotation};
+use crate::{Error, Result};
 
 use super::kv::{Batch, Rows, Sequence, ring_range, to_f32};
 
@@ -46,12 +49,14 @@ pub struct Options<'a> {
     pub window: Option<usize>,
     /// Sink logit of each query head.
     pub sink_logits: Option<&'a [f32]>,
+    /// `[total_q]`: bit i is set if the row sees its sequence's new token i.
+    pub tree_mask: Option<&'a [u32]>,
 }
 
 impl Options<'_> {
     /// The factor alone.
     pub const fn new(softmax_scale: f32) -> Self {
-        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None }
+        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None, tree_mask: None }
     }
 }
 
@@ -66,7 +71,7 @@ pub struct Attention {
     pub status: Status,
 }
 
-/// Keys and values of one sequence as they are read, `[tokens][kv_heads][head_dim]`.
+/// Keys and values of one sequence as they are read (rotated where the layout says so), `[tokens][kv_heads][head_dim]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dequantized {
     /// False where the token is absent.
@@ -109,6 +114,12 @@ pub fn attend<T: Half16>(
             return wrong(argument, format!("{num_heads} elements"), given.len());
         }
     }
+    if let Some(mask) = options.tree_mask {
+        if mask.len() < batch.total_q {
+            return wrong("tree_mask", format!("at least {} elements", batch.total_q), mask.len());
+        }
+        check_tree(OP, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
+    }
     let mut result = Attention {
         out: vec![0.0; batch.total_q * num_heads * d],
         lse: vec![f64::NEG_INFINITY; batch.total_q * num_heads],
@@ -119,33 +130,86 @@ pub fn attend<T: Half16>(
         result.status |= status;
         let (Some(sequence), Some(tokens)) = (sequence, tokens) else { continue };
         for r in 0..sequence.m {
-            let position = sequence.p0 + r;
+            let row = sequence.row0 + r;
+            let visible = visible(&sequence, r, options.tree_mask.map(|mask| mask[row]), options.window);
             for head in 0..num_heads {
                 let kv_head = head / (num_heads / kv_heads);
-                let start = (sequence.row0 + r) * q.stride + head * d;
-                let query: Vec<f64> = q.data[start..start + d].iter().map(|x| f64::from(x.to_f32())).collect();
-                let row = (sequence.row0 + r) * num_heads + head;
+                let start = row * q.stride + head * d;
+                let mut query: Vec<f64> = q.data[start..start + d].iter().map(|x| f64::from(x.to_f32())).collect();
+                rotate(cache.layout.k_rotation(), &mut query);
+                let row = row * num_heads + head;
                 let out = &mut result.out[row * d..(row + 1) * d];
-                result.lse[row] = attend_row(&tokens, &query, position, (kv_heads, kv_head), head, options, out);
+                result.lse[row] = attend_row(&tokens, &query, &visible, (kv_heads, kv_head), head, options, out);
+                rotate(cache.layout.v_rotation(), out);
             }
         }
     }
     Ok(result)
 }
 
+/// A tree of drafts: what it goes with. Shared with the wrapper.
+pub(crate) fn check_tree(op: &'static str, max_q_len: usize, window: Option<usize>, alibi: bool) -> Result<()> {
+    if alibi {
+        return Err(Error::unsupported(op, "ALiBi with a tree mask", "a tree mask without ALiBi"));
+    }
+    if max_q_len > 32 {
+        return Err(Error::argument(op, "batch.max_q_len", "at most 32 with a tree mask", max_q_len.to_string()));
+    }
+    match window.filter(|&window| window < 32) {
+        Some(window) => Err(Error::argument(op, "options.window", "at least 32 with a tree mask", window.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// What row r of a sequence sees: where it is, and tokens.
+struct Visible {
+    position: usize,
+    tokens: Vec<usize>,
+}
+
+fn visible(sequence: &Sequence, r: usize, tree: Option<u32>, window: Option<usize>) -> Visible {
+    let Sequence { p0, m, .. } = *sequence;
+    let from = |end: usize| window.map_or(0, |window| end.saturating_sub(window));
+    match tree {
+        None => Visible { position: p0 + r, tokens: (from(p0 + r + 1)..p0 + r + 1).collect() },
+        Some(mask) => {
+            let new: Vec<usize> = (0..m).filter(|i| mask >> i & 1 == 1).map(|i| p0 + i).collect();
+            let end = p0 + new.len();
+            // With an empty mask at p0 = 0 there is nothing to see, wherever the row is.
+            Visible { position: end.saturating_sub(1), tokens: (from(end)..p0).chain(new).collect() }
+        }
+    }
+}
+
+/// The orthonormal Hadamard matrix on blocks of channels, which is its own inverse.
+fn rotate(rotation: Rotation, x: &mut [f64]) {
+    if rotation == Rotation::None {
+        return;
+    }
+    let block = rotation.block();
+    for x in x.chunks_exact_mut(block) {
+        let sum = |row: usize| -> f64 {
+            let signed = |(c, &v): (usize, &f64)| if (row & c).count_ones().is_multiple_of(2) { v } else { -v };
+            x.iter().enumerate().map(signed).sum()
+        };
+        let rotated: Vec<f64> = (0..block).map(|row| sum(row) / (block as f64).sqrt()).collect();
+        x.copy_from_slice(&rotated);
+    }
+}
+
 /// One query row of one head; returns the LSE.
 fn attend_row(
     tokens: &Dequantized,
     query: &[f64],
-    position: usize,
+    seen: &Visible,
     (kv_heads, kv_head): (usize, usize),
     head: usize,
     options: &Options<'_>,
     out: &mut [f64],
 ) -> f64 {
     let d = query.len();
-    let first = options.window.map_or(0, |window| (position + 1).saturating_sub(window));
-    let visible: Vec<usize> = (first..=position).filter(|&t| tokens.present.get(t) == Some(&true)).collect();
+    let position = seen.position;
+    let visible: Vec<usize> = seen.tokens.iter().copied().filter(|&t| tokens.present.get(t) == Some(&true)).collect();
     let at = |t: usize| (t * kv_heads + kv_head) * d;
     let logit = |t: usize| {
         let dot: f64 = query.iter().zip(&tokens.k[at(t)..]).map(|(q, &k)| q * f64::from(k)).sum();

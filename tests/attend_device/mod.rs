@@ -64,12 +64,14 @@ impl Gpu {
         let mut out = stream.clone_htod(&vec![T::from_f32(UNTOUCHED); step.total_q * row]).unwrap();
         let [slopes, sinks] = [options.alibi_slopes, options.sink_logits]
             .map(|per_head| per_head.map(|values| stream.clone_htod(values).unwrap()));
+        let mask = options.tree_mask.map(|mask| stream.clone_htod(mask).unwrap());
         let device_options = ops::attend::Options {
             softmax_scale: options.softmax_scale,
             soft_cap: options.soft_cap,
             alibi_slopes: slopes.as_ref().map(CudaSlice::as_view),
             window: options.window,
             sink_logits: sinks.as_ref().map(CudaSlice::as_view),
+            tree_mask: mask.as_ref().map(CudaSlice::as_view),
         };
         let mut lse = stream.clone_htod(&vec![UNTOUCHED; step.total_q * heads]).unwrap();
         // SAFETY: the kernels write what they read of it; the software device reports it if they do not.
@@ -185,6 +187,18 @@ pub const LSE_TOLERANCE: f64 = 1e-3;
 
 /// Holds rows and LSE to the definition; returns the largest errors.
 pub fn compare(what: &str, found: &Found, expected: &Attention, d: usize, dtype: DType) -> (f64, f64) {
+    compare_within(what, found, expected, d, dtype, LSE_TOLERANCE)
+}
+
+/// As [`compare`], with another tolerance of the LSE.
+pub fn compare_within(
+    what: &str,
+    found: &Found,
+    expected: &Attention,
+    d: usize,
+    dtype: DType,
+    lse_tolerance: f64,
+) -> (f64, f64) {
     assert_eq!(found.status, expected.status, "{what}: status");
     assert_eq!((found.out.len(), found.lse.len()), (expected.out.len(), expected.lse.len()), "{what}");
     let (mut worst, mut worst_lse) = (0.0f64, 0.0f64);
@@ -198,7 +212,7 @@ pub fn compare(what: &str, found: &Found, expected: &Attention, d: usize, dtype:
         worst = worst.max(relative);
         let (a, b) = (f64::from(found.lse[row]), expected.lse[row]);
         let error = if a == b { 0.0 } else { (a - b).abs() };
-        assert!(error <= LSE_TOLERANCE, "{what}: LSE of row {row} is {a} instead of {b}");
+        assert!(error <= lse_tolerance, "{what}: LSE of row {row} is {a} instead of {b}");
         worst_lse = worst_lse.max(error);
     }
     (worst, worst_lse)
