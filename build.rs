@@ -1,5 +1,5 @@
-//! Compiles `kernels/**/*.cu` to PTX and writes the table of images that `src/runtime/image.rs` includes. PTX is wordy:
-//! the images are deflated to about a tenth.
+//! Compiles `kernels/**/*.cu` to PTX and writes the table of images that `src/runtime/image.rs` includes. PTX is wordy,
+//! and kernels of one file are alike over long distances: LZMA takes the images to about a twentieth.
 //!
 //! Needs no network and no GPU. Without nvcc the crate still builds, with an empty table; launching then returns
 //! `Error::NotBuilt` with what was searched. Settings, all from the environment:
@@ -19,8 +19,10 @@ mod compile;
 mod nvcc;
 
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the images come from.
 enum Source {
@@ -156,22 +158,62 @@ fn prebuilt(kernels: &Path, folder: &Path, targets: &[String]) -> Result<Vec<com
 }
 
 fn write_table(out: &Path, units: &[compile::Unit], note: &str, external: bool) -> Result<(), String> {
+    if !external {
+        compress_all(out, units)?;
+    }
     let mut text = String::from("// Written by build.rs.\n");
     let _ = writeln!(text, "static BUILD_NOTE: &str = {note:?};\nstatic IMAGES: &[Image] = &[");
-    for compile::Unit { module, target, ptx } in units {
-        if external {
-            let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: Ptx::File({ptx:?}) }},");
-            continue;
-        }
-        let name = format!("{}.{target}.deflate", module.replace('/', "-"));
-        let plain = std::fs::read(ptx).map_err(|error| format!("reading {}: {error}", ptx.display()))?;
-        write(&out.join(&name), &miniz_oxide::deflate::compress_to_vec(&plain, 6))?;
-        let deflated = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), {:?}))", format!("/{name}"));
-        let _ =
-            writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: Ptx::Deflated({deflated}) }},");
+    for unit @ compile::Unit { module, target, ptx } in units {
+        let ptx = match external {
+            true => format!("Ptx::File({ptx:?})"),
+            false => {
+                let file = format!("/{}", compressed_name(unit));
+                format!("Ptx::Compressed(include_bytes!(concat!(env!(\"OUT_DIR\"), {file:?})))")
+            }
+        };
+        let _ = writeln!(text, "    Image {{ module: {module:?}, target: {target:?}, ptx: {ptx} }},");
     }
     text.push_str("];\n");
     write(&out.join("images.rs"), text.as_bytes())
+}
+
+/// In the build's output folder.
+fn compressed_name(unit: &compile::Unit) -> String {
+    format!("{}.{}.lzma", unit.module.replace('/', "-"), unit.target)
+}
+
+/// Compresses the PTX of every unit, on as many threads as cargo gives; again only what changed.
+fn compress_all(out: &Path, units: &[compile::Unit]) -> Result<(), String> {
+    let threads = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            compress(&unit.ptx, &out.join(compressed_name(unit)))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().try_for_each(|thread| thread.join().map_err(|_| "compressing PTX panicked".to_string())?)
+    })
+}
+
+/// `ptx` to the `.lzma` file `to`, beside which a hash of the text says what it was made from.
+fn compress(ptx: &Path, to: &Path) -> Result<(), String> {
+    let text = std::fs::read(ptx).map_err(|error| format!("reading {}: {error}", ptx.display()))?;
+    let mut hasher = std::hash::DefaultHasher::new();
+    text.hash(&mut hasher);
+    let (key_file, key) = (to.with_extension("key"), format!("{:016x}", hasher.finish()));
+    if to.is_file() && std::fs::read_to_string(&key_file).is_ok_and(|saved| saved == key) {
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| format!("compressing {}: {error}", ptx.display());
+    let options = lzma_rust2::LzmaOptions::with_preset(1);
+    let size = Some(text.len() as u64);
+    let mut writer = lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, size).map_err(failed)?;
+    std::io::Write::write_all(&mut writer, &text).map_err(failed)?;
+    write(to, &writer.finish().map_err(failed)?)?;
+    write(&key_file, key.as_bytes())
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {

@@ -76,7 +76,7 @@ fn an_image_is_for_the_target_it_is_filed_under() {
     }
 }
 
-/// 6 MB is what a dependent should have to bear; today it is about a tenth of that.
+/// 6 MB is what a dependent should have to bear.
 #[test]
 fn the_images_are_small_enough() {
     let bytes: usize = images().iter().map(|image| image.embedded_bytes()).sum();

@@ -1,4 +1,5 @@
 // Instances of attend for the int8 cache.
+// targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_int8.cuh"
 

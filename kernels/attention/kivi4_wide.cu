@@ -1,4 +1,5 @@
 // Instances of attend for the KIVI cache of 4 bits; the window is f16 or bf16.
+// targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_kivi4.cuh"
 

@@ -1,5 +1,6 @@
 // nvcc: -fmad=false
 // Instances of append for the cache in the model's own type.
+// targets: lowest
 #include "kv/append.cuh"
 
 using lowbit::kv::append_kernel;

@@ -4,7 +4,12 @@
 //! does not exceed the device's capability. A target with a letter (`90a`) is tied to its exact capability and is
 //! taken only there.
 
+use std::io::Read;
+
 use crate::error::{Error, Result};
+
+/// The most memory that unpacking an image may take, KiB: its window is 1 MiB.
+const MEMORY_KIB: u32 = 16 << 10;
 
 /// One `.cu` file compiled for one target.
 #[derive(Clone, Copy)]
@@ -20,7 +25,8 @@ pub struct Image {
 /// Where the text is.
 #[derive(Clone, Copy)]
 enum Ptx {
-    Deflated(&'static [u8]),
+    /// In the format of `.lzma` files.
+    Compressed(&'static [u8]),
     /// A file that is read when the text is asked for; see `LOWBIT_PTX_EXTERNAL` in the build script.
     #[allow(dead_code)] // The build script writes one or the other.
     File(&'static str),
@@ -30,7 +36,12 @@ impl Image {
     /// The PTX text; none if the image is damaged.
     pub fn ptx(&self) -> Option<String> {
         match self.ptx {
-            Ptx::Deflated(bytes) => String::from_utf8(miniz_oxide::inflate::decompress_to_vec(bytes).ok()?).ok(),
+            Ptx::Compressed(bytes) => {
+                let mut text = String::new();
+                let mut reader = lzma_rust2::LzmaReader::new_mem_limit(bytes, MEMORY_KIB, None).ok()?;
+                reader.read_to_string(&mut text).ok()?;
+                Some(text)
+            }
             Ptx::File(file) => std::fs::read_to_string(file).ok(),
         }
     }
@@ -38,7 +49,7 @@ impl Image {
     /// Bytes that the image takes in the program.
     pub fn embedded_bytes(&self) -> usize {
         match self.ptx {
-            Ptx::Deflated(bytes) => bytes.len(),
+            Ptx::Compressed(bytes) => bytes.len(),
             Ptx::File(_) => 0,
         }
     }
@@ -93,7 +104,7 @@ mod tests {
     use super::*;
 
     const fn image(target: &'static str) -> Image {
-        Image { module: "a/b", target, ptx: Ptx::Deflated(&[]) }
+        Image { module: "a/b", target, ptx: Ptx::Compressed(&[]) }
     }
 
     #[test]

@@ -9,11 +9,11 @@ use crate::world::*;
 
 #[test]
 fn rows_are_read_and_written_once() {
+    let world = world();
     if !client::active() {
         eprintln!("not softcuda: nothing is counted");
         return;
     }
-    let world = world();
     let (rows, cols) = (4, 4096);
     let len = rows * cols;
     let norm = Input::Norm {

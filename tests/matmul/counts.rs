@@ -14,11 +14,11 @@ fn x_sectors(n: usize, k: usize, rows: usize, columns: usize) -> u64 {
 
 #[test]
 fn weights_are_read_once_in_whole_sectors() {
+    let world = world();
     if !client::active() {
         eprintln!("not softcuda: nothing is counted");
         return;
     }
-    let world = world();
     let n = 256;
     // Shapes whose k is not split over blocks: no workspace to read.
     for (kernel, kind, k, group, most) in [
@@ -55,11 +55,11 @@ fn weights_are_read_once_in_whole_sectors() {
 /// Products and loads are the same for every number of rows; only the epilogue grows.
 #[test]
 fn rows_are_free() {
+    let world = world();
     if !client::active() {
         eprintln!("not softcuda: nothing is counted");
         return;
     }
-    let world = world();
     let (n, k) = (64, 4096);
     let weights = random_weights(&mut rng(15), Kind::Min, n, k, 32);
     let x = activations::<f16>(&mut rng(16), "gauss", 8 * k);

@@ -140,7 +140,15 @@ fn the_exact_twin_is_the_same_product() {
 fn large_shapes_are_their_definition() {
     let world = world();
     let mut rng = rng(5);
-    for (n, k, rows) in [(24, 4096 + 32, 8), (520, 576, 3), (4104, 96, 2), (16, 8192, 2), (40, 8200, 1)] {
+    for (n, k, rows) in [
+        (24, 4096 + 32, 8),
+        (24, 4096 + 32, 16),
+        (520, 576, 3),
+        (4104, 96, 2),
+        (16, 8192, 2),
+        (8, 14336, 17),
+        (40, 8200, 1),
+    ] {
         for (kind, group) in [(Kind::Min, 32), (Kind::Zeros, 128), (Kind::Symmetric, 512)] {
             let weights = random_weights(&mut rng, kind, n, k, group);
             for x_kind in ["abs", "gauss"] {

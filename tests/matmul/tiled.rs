@@ -198,11 +198,11 @@ fn wrong_arguments_are_named() {
 /// Each block of rows reads the weights once, and x once for 128 outputs, without bank conflicts.
 #[test]
 fn weights_are_read_once_for_a_block_of_rows() {
+    let world = world();
     if !client::active() {
         eprintln!("not softcuda: nothing is counted");
         return;
     }
-    let world = world();
     let (n, k) = (256, 1024);
     for (kernel, kind, group, block_rows, most) in [
         ("w4a16_f16_zero4_g128_tiled", Kind::Zeros, 128, 64, 1.03),

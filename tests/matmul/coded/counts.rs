@@ -9,11 +9,11 @@ use super::world::*;
 
 #[test]
 fn weights_are_read_once_in_whole_sectors() {
+    let world = world();
     if !client::active() {
         eprintln!("not softcuda: nothing is counted");
         return;
     }
-    let world = world();
     let (n, k) = (256, 1024);
     let mut rng = rng(7);
     for (kernel, rows) in
