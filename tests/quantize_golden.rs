@@ -6,43 +6,37 @@ mod golden;
 
 use golden::Golden;
 use half::f16;
-use lowbit::format::{Axis, Code, Element, Fp8, Matrix, Scales, Scheme, unpack};
+use lowbit::format::{Axis, Code, Element, Fp8, Matrix, Scheme, pack, unpack};
 use lowbit::reference;
+use scales::OwnedScales;
 
-/// Codes one per byte, scales and minima as f32, and the dequantized values.
+#[path = "common/scales.rs"]
+mod scales;
+
+/// Codes one per byte, scales and minima as f32, block scales, and the dequantized values.
 struct Coded {
     codes: Vec<u8>,
     scale: Vec<f32>,
     min: Vec<f32>,
+    block: Vec<u8>,
     y: Vec<f32>,
 }
 
 fn code<E: Element>(scheme: Scheme, shape: Matrix, x: &[E]) -> Coded {
-    let (row_bytes, regions) = (scheme.row_bytes(shape.cols), scheme.regions(shape));
+    let row_bytes = scheme.row_bytes(shape.cols);
     let mut packed = vec![0xAA; shape.rows * row_bytes];
     let mut y = vec![f32::NAN; shape.span()];
-    let (mut s32, mut s16, mut m16) = (vec![0f32; regions], vec![f16::ZERO; regions], vec![f16::ZERO; regions]);
-    let asymmetric = scheme.code.asymmetric();
-    let scales = match asymmetric {
-        true => Scales::Asymmetric { scale: &mut s16[..], min: &mut m16[..] },
-        false => Scales::Symmetric(&mut s32[..]),
-    };
-    reference::quantize::quantize(scheme, shape, x, &mut packed, scales).unwrap();
-    let scales = match asymmetric {
-        true => Scales::Asymmetric { scale: &s16[..], min: &m16[..] },
-        false => Scales::Symmetric(&s32[..]),
-    };
-    reference::quantize::dequantize(scheme, shape, &packed, scales, &mut y).unwrap();
+    let mut scales = OwnedScales::new(scheme, shape);
+    reference::quantize::quantize(scheme, shape, x, &mut packed, scales.view_mut()).unwrap();
+    reference::quantize::dequantize(scheme, shape, &packed, scales.view(), &mut y).unwrap();
     let bits = scheme.code.bits();
     let codes = (0..shape.rows * shape.cols)
         .map(|i| unpack(&packed[i / shape.cols * row_bytes..], bits, i % shape.cols))
         .map(|c| if scheme.code == Code::Int4 { ((c << 4) as i8 >> 4) as u8 } else { c })
         .collect();
     let widen = |x: &[f16]| x.iter().map(|v| v.to_f32()).collect::<Vec<_>>();
-    if asymmetric {
-        s32 = widen(&s16);
-    }
-    Coded { codes, scale: s32, min: widen(&m16), y }
+    let scale = if scheme.code.asymmetric() { widen(&scales.f16) } else { scales.f32 };
+    Coded { codes, scale, min: widen(&scales.min), block: scales.block, y }
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -112,6 +106,35 @@ fn every_axis_on_real_and_synthetic_tensors() {
                 check(&file, &format!("int{bits}_group{group}"), scheme, by_token, &x);
             }
         }
+        let channels = Matrix::dense(tokens, heads * dim);
+        for (bits, code) in [(2, Code::Uint2), (4, Code::Uint4), (8, Code::Uint8)] {
+            let scheme = Scheme { code, axis: Axis::TokenGroup(32) };
+            check(&file, &format!("kivi_k{bits}_g32"), scheme, channels, &x);
+        }
+        nvfp4(&file, by_token, &x);
+    }
+}
+
+fn nvfp4(file: &Golden, shape: Matrix, x: &[f16]) {
+    let coded = code(Scheme { code: Code::Nvfp4, axis: Axis::Group(16) }, shape, x);
+    let mut packed = vec![0; shape.rows * shape.cols / 2];
+    coded.codes.iter().enumerate().for_each(|(i, &code)| pack(&mut packed, 4, i, code));
+    assert_eq!(packed, file.bytes("nvfp4.q"));
+    assert_eq!(coded.block, file.bytes("nvfp4.block_scale"));
+    assert_eq!(bits(&coded.scale), bits(&file.f32("nvfp4.tensor_scale")));
+    assert_eq!(bits(&coded.y), bits(&file.f32("nvfp4.y")));
+}
+
+#[test]
+fn microscaling_blocks() {
+    let file = Golden::open("mx");
+    let (x, shape) = (file.f16("x"), file.shape("x"));
+    for format in [Code::Mxfp4, Code::Mxfp8(Fp8::E4m3), Code::Mxfp8(Fp8::E5m2)] {
+        let coded = code(Scheme { code: format, axis: Axis::Group(32) }, Matrix::dense(shape[0], shape[1]), &x);
+        let name = format.name();
+        assert_eq!(coded.block, file.bytes(&format!("{name}.scale")), "{name}.scale");
+        assert_eq!(coded.codes, file.bytes(&format!("{name}.q")), "{name}.q");
+        assert_eq!(bits(&coded.y), bits(&file.f32(&format!("{name}.y"))), "{name}.y");
     }
 }
 
@@ -141,6 +164,7 @@ fn bf16_inputs_of_any_magnitude() {
         check(&file, &format!("{set}.int4_group32"), scheme(Code::Uint4, Axis::Group(32)), by_token, &x);
         let channels = Matrix::dense(tokens, heads * dim);
         check(&file, &format!("{set}.int8_channel"), scheme(Code::Int8, Axis::Column), channels, &x);
+        check(&file, &format!("{set}.kivi_k4_g32"), scheme(Code::Uint4, Axis::TokenGroup(32)), channels, &x);
     }
 }
 

@@ -28,9 +28,9 @@ struct Bench {
 }
 
 /// A case: which kernel, which way of using it, and its size.
-struct Case {
-    kernel: &'static str,
-    case: &'static str,
+struct Case<'a> {
+    kernel: &'a str,
+    case: &'a str,
     /// Bytes of the arguments that must be read or written, each counted once.
     bytes: usize,
     /// What `ptx_per_unit` is per: how many units the launch works through.
@@ -39,7 +39,7 @@ struct Case {
 
 impl Bench {
     /// Runs the launch and prints its line. Other kernels in it are not counted.
-    fn count(&self, case: Case, launch: impl FnOnce() -> lowbit::Result<()>) -> Outcome {
+    fn count(&self, case: Case<'_>, launch: impl FnOnce() -> lowbit::Result<()>) -> Outcome {
         client::reset_counters();
         launch()?;
         self.stream.synchronize()?;

@@ -84,4 +84,40 @@ __device__ inline void store8(T* p, int count, bool aligned, const float (&v)[8]
     }
 }
 
+// A chunk: 16 bytes of elements, which is what one lane moves at once: 8 of 16 bits or 4 of 32, so that neighbouring
+// lanes fill whole sectors whatever the type. `count` and `aligned` as above.
+template <typename T>
+constexpr int kChunk = 16 / sizeof(T);
+
+template <typename T>
+struct alignas(16) Chunk {
+    T value[kChunk<T>];
+};
+
+template <typename T>
+__device__ inline Chunk<T> load_chunk(const T* p, int count, bool aligned) {
+    Chunk<T> raw;
+    if (count >= kChunk<T> && aligned) {
+        *reinterpret_cast<uint4*>(&raw) = __ldg(reinterpret_cast<const uint4*>(p));
+    } else {
+#pragma unroll
+        for (int i = 0; i < kChunk<T>; ++i) raw.value[i] = i < count ? p[i] : from_f32<T>(0.0f);
+    }
+    return raw;
+}
+
+template <typename T>
+__device__ inline void store_chunk(T* p, int count, bool aligned, const float (&v)[kChunk<T>]) {
+    Chunk<T> raw;
+#pragma unroll
+    for (int i = 0; i < kChunk<T>; ++i) raw.value[i] = from_f32<T>(v[i]);
+    if (count >= kChunk<T> && aligned) {
+        *reinterpret_cast<uint4*>(p) = *reinterpret_cast<const uint4*>(&raw);
+    } else {
+#pragma unroll
+        for (int i = 0; i < kChunk<T>; ++i)
+            if (i < count) p[i] = raw.value[i];
+    }
+}
+
 }  // namespace lowbit

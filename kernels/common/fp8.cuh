@@ -48,6 +48,35 @@ struct Fp8 {
 #endif
     }
 
+    // Codes of two numbers, that of `low` in the lower byte.
+    static __device__ inline uint32_t encode_pair(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+        uint16_t pair;
+        if constexpr (kIsE4m3) {
+            asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+        } else {
+            asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+        }
+        return pair;
+#else
+        return encode(low) | encode(high) << 8;
+#endif
+    }
+
+    // One of the two codes around x: the farther from zero when u in [0, 1), a multiple of 2^-24, is below the fraction
+    // of the way. The quotient by a power of two is exact.
+    static __device__ inline uint32_t encode_stochastic(float x, float u) {
+        const uint32_t bits = __float_as_uint(x), magnitude = bits & 0x7FFFFFFFu;
+        if (!(__uint_as_float(magnitude) < kMax)) return encode(x);
+        constexpr uint32_t kLowest = 128u - kBias;  // the biased f32 exponent of the smallest normal number
+        const uint32_t exponent = max(magnitude >> 23, kLowest);
+        const float steps = __uint_as_float(magnitude) * __uint_as_float((254u + kMantissa - exponent) << 23);
+        const float whole = truncf(steps);
+        const uint32_t code = ((exponent - kLowest) << kMantissa) + static_cast<uint32_t>(whole) +
+                              (u < __fsub_rn(steps, whole) ? 1u : 0u);
+        return code | ((bits >> 24) & 0x80u);
+    }
+
     static __device__ inline float decode(uint32_t code) {
         if constexpr (kIsE4m3) {
             // Exponent and mantissa one bit lower in an f16: the value times 2^-8, subnormals included. NaN would read

@@ -71,6 +71,30 @@ impl Fp8 {
         sign | (code as u8).min(self.max_code())
     }
 
+    /// One of the two codes around `x`: the farther from zero when `u`, a multiple of 2^-24 in [0, 1), is below the
+    /// fraction of the way to it. Beyond the largest finite value, and for NaN, as [`Self::encode`].
+    pub fn encode_stochastic(self, x: f32, u: f32) -> u8 {
+        let magnitude = f64::from(x.abs());
+        if x.is_nan() || magnitude >= f64::from(self.max()) {
+            return self.encode(x);
+        }
+        let sign = if x.is_sign_negative() { 0x80 } else { 0 };
+        let lowest = 1 - self.bias();
+        let exponent = ((x.abs().to_bits() >> 23) as i32 - 127).max(lowest);
+        // Exact in f64, and in f32 too where it matters: division by a power of two.
+        let steps = magnitude / f64::from(exponent - self.mantissa_bits()).exp2();
+        let up = i32::from(f64::from(u) < steps.fract());
+        sign | (((exponent - lowest) << self.mantissa_bits()) + steps.trunc() as i32 + up) as u8
+    }
+
+    /// The exponent of the largest finite value: 8 or 15.
+    pub const fn largest_exponent(self) -> u32 {
+        match self {
+            Self::E4m3 => 8,
+            Self::E5m2 => 15,
+        }
+    }
+
     /// The value of `code`, exactly.
     pub fn decode(self, code: u8) -> f32 {
         let m = self.mantissa_bits();

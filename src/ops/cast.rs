@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr};
 
 use crate::error::Result;
-use crate::format::{DType, Element, Fp8};
+use crate::format::{DType, Element, Fp8, Rounding};
 use crate::reference::cast::check_length;
 use crate::runtime::{Entry, EntryRow, Kernels, Launch};
 
@@ -15,7 +15,9 @@ struct CastParams {
     x: u64,
     codes: u64,
     len: u64,
-    aligned: u64,
+    seed: u64,
+    aligned: u32,
+    dtype: u32,
 }
 
 // SAFETY: `repr(C)`, plain integers without padding; the kernels' struct of the same name has the same fields.
@@ -38,8 +40,11 @@ const FROM: [[Cast; 3]; 2] = [
     [cast("cast_from_e5m2_f32"), cast("cast_from_e5m2_f16"), cast("cast_from_e5m2_bf16")],
 ];
 
+/// By format.
+const STOCHASTIC: [Cast; 2] = [cast("cast_stochastic_e4m3"), cast("cast_stochastic_e5m2")];
+
 pub(crate) fn entries() -> Vec<EntryRow> {
-    [TO, FROM].iter().flatten().flatten().map(Entry::row).collect()
+    [TO, FROM].iter().flatten().flatten().chain(&STOCHASTIC).map(Entry::row).collect()
 }
 
 fn pick(table: &[[Cast; 3]; 2], format: Fp8, dtype: DType) -> Cast {
@@ -59,14 +64,33 @@ pub fn to_fp8<E: Element>(
     x: &CudaView<'_, E>,
     codes: &mut CudaViewMut<'_, u8>,
 ) -> Result<()> {
+    to_fp8_with(kernels, stream, format, x, codes, Rounding::Nearest)
+}
+
+/// As [`to_fp8`], with a rounding; see [`crate::reference::cast::to_fp8_with`].
+///
+/// # Errors
+/// Those of [`to_fp8`].
+pub fn to_fp8_with<E: Element>(
+    kernels: &Kernels,
+    stream: &Arc<CudaStream>,
+    format: Fp8,
+    x: &CudaView<'_, E>,
+    codes: &mut CudaViewMut<'_, u8>,
+    rounding: Rounding,
+) -> Result<()> {
     const OP: &str = "cast::to_fp8";
     check_length(OP, "codes", x.len(), codes.len())?;
-    let len = x.len();
+    let (len, dtype) = (x.len(), E::DTYPE as u32);
+    let (entry, seed) = match rounding {
+        Rounding::Nearest => (pick(&TO, format, E::DTYPE), 0),
+        Rounding::Stochastic { seed } => (STOCHASTIC[format as usize], seed),
+    };
     let (x, _reading) = x.device_ptr(stream);
     let (codes, _writing) = codes.device_ptr_mut(stream);
     // SAFETY: `x` holds `len` elements of the entry's type and `codes` at least as many bytes; the kernel touches no
     // more. Both guards live to the end of this function.
-    unsafe { run(OP, kernels, stream, pick(&TO, format, E::DTYPE), x, codes, len) }
+    unsafe { run(OP, kernels, stream, entry, CastParams { x, codes, len: len as u64, seed, aligned: 0, dtype }) }
 }
 
 /// `out[i] = format.decode(codes[i])` for every code; see [`crate::reference::cast::from_fp8`].
@@ -84,31 +108,34 @@ pub fn from_fp8<E: Element>(
 ) -> Result<()> {
     const OP: &str = "cast::from_fp8";
     check_length(OP, "out", codes.len(), out.len())?;
-    let len = codes.len();
+    let (len, dtype) = (codes.len(), E::DTYPE as u32);
     let (codes, _reading) = codes.device_ptr(stream);
-    let (out, _writing) = out.device_ptr_mut(stream);
-    // SAFETY: as in `to_fp8`, with the roles of the two exchanged.
-    unsafe { run(OP, kernels, stream, pick(&FROM, format, E::DTYPE), out, codes, len) }
+    let (x, _writing) = out.device_ptr_mut(stream);
+    let params = CastParams { x, codes, len: len as u64, seed: 0, aligned: 0, dtype };
+    // SAFETY: as in `to_fp8_with`, with the roles of the two exchanged.
+    unsafe { run(OP, kernels, stream, pick(&FROM, format, E::DTYPE), params) }
 }
 
+/// Bytes of numbers that a block takes: four chunks of 16 a thread.
+const BLOCK_BYTES: u64 = 256 * 4 * 16;
+
+/// Runs the cast; `params.aligned` is set here.
+///
 /// # Safety
-/// `x` and `codes` point to `len` elements of the entry's type and `len` bytes, guarded across the call.
+/// `x` and `codes` of `params` point to `len` elements of the entry's type and `len` bytes, guarded across the call.
 unsafe fn run(
     op: &'static str,
     kernels: &Kernels,
     stream: &Arc<CudaStream>,
     entry: Cast,
-    x: u64,
-    codes: u64,
-    len: usize,
+    mut params: CastParams,
 ) -> Result<()> {
-    let blocks = len.div_ceil(8 * 256);
-    let grid = u32::try_from(blocks).map_err(|_| {
-        crate::Error::argument(op, "x", "fewer than 2^43 elements", len.to_string()) //
+    let per_block = if params.dtype == DType::F32 as u32 { BLOCK_BYTES / 4 } else { BLOCK_BYTES / 2 };
+    let grid = u32::try_from(params.len.div_ceil(per_block)).map_err(|_| {
+        crate::Error::argument(op, "x", "fewer than 2^43 elements", params.len.to_string()) //
     })?;
+    params.aligned = (params.x.is_multiple_of(16) && params.codes.is_multiple_of(8)).into();
     let launch = Launch { op, entry, grid: (grid, 1, 1), block: (256, 1, 1), shared: 0 };
-    let aligned = x.is_multiple_of(16) && codes.is_multiple_of(8);
-    let params = CastParams { x, codes, len: len as u64, aligned: aligned.into() };
     // SAFETY: 1., 2.: the caller's obligation.
     unsafe { launch.run(kernels, stream, &params) }
 }

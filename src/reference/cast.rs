@@ -1,7 +1,7 @@
 //! Casts between real numbers and 8-bit floats: the definition of [`crate::ops::cast`].
 
 use crate::error::{Error, Result};
-use crate::format::{Element, Fp8};
+use crate::format::{Element, Fp8, Rounding, uniform};
 
 /// `codes[i] = format.encode(x[i])`: nearest, ties to even, saturating, NaN to 0x7F.
 ///
@@ -11,6 +11,19 @@ pub fn to_fp8<E: Element>(format: Fp8, x: &[E], codes: &mut [u8]) -> Result<()> 
     check_length("cast::to_fp8", "codes", x.len(), codes.len())?;
     for (code, x) in codes.iter_mut().zip(x) {
         *code = format.encode(x.to_f32());
+    }
+    Ok(())
+}
+
+/// As [`to_fp8`], with a rounding: stochastic draws by element index ([`Fp8::encode_stochastic`]).
+///
+/// # Errors
+/// [`Error::Argument`] when `codes` is shorter than `x`.
+pub fn to_fp8_with<E: Element>(format: Fp8, x: &[E], codes: &mut [u8], rounding: Rounding) -> Result<()> {
+    let Rounding::Stochastic { seed } = rounding else { return to_fp8(format, x, codes) };
+    check_length("cast::to_fp8", "codes", x.len(), codes.len())?;
+    for (i, (code, x)) in codes.iter_mut().zip(x).enumerate() {
+        *code = format.encode_stochastic(x.to_f32(), uniform(seed, i as u64));
     }
     Ok(())
 }

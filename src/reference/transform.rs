@@ -1,9 +1,7 @@
 //! Offset, smoothing and rotation of a matrix: the definition of [`crate::ops::transform`].
 
-use half::f16;
-
 use crate::error::{Error, Result};
-use crate::format::{Axis, Code, Element, Fp8, Matrix, Rotation, Scales, Scheme, Transform, sign};
+use crate::format::{Axis, Code, Element, Fp8, HostScalesMut, Matrix, Rotation, Scheme, Transform, sign};
 
 /// out = R(S((x - offset) / smoothing)); see [`Transform`]. Elements of `out` between rows are left as they are; `x` and
 /// `out` have the same shape.
@@ -46,7 +44,7 @@ pub fn quantize<E: Element>(
     shape: Matrix,
     x: &[E],
     codes: &mut [u8],
-    scales: Scales<&mut [f32], &mut [f16]>,
+    scales: HostScalesMut<'_>,
 ) -> Result<()> {
     const OP: &str = "transform::quantize";
     check_scheme(OP, scheme)?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr};
-use half::f16;
 
 use super::{TransformParams, is_aligned};
 use crate::error::{Error, Result};
-use crate::format::{Code, Element, Lengths, Matrix, Scales, Scheme, Transform};
+use crate::format::{Code, Element, Lengths, Matrix, Scheme, Transform};
+use crate::ops::quantize::{DeviceScalesMut, addresses_mut};
 use crate::reference::transform::check_scheme;
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
@@ -81,15 +81,11 @@ pub fn quantize<E: Element>(
     shape: Matrix,
     x: &CudaView<'_, E>,
     codes: &mut CudaViewMut<'_, u8>,
-    scales: &mut Scales<CudaViewMut<'_, f32>, CudaViewMut<'_, f16>>,
+    scales: &mut DeviceScalesMut<'_>,
 ) -> Result<()> {
     const OP: &str = "transform::quantize";
     let group = check_scheme(OP, scheme)?;
-    shape.validate(OP, ("x", x.len()))?;
-    let counts = match &*scales {
-        Scales::Symmetric(scale) => Scales::Symmetric(scale.len()),
-        Scales::Asymmetric { scale, min } => Scales::Asymmetric { scale: scale.len(), min: min.len() },
-    };
+    let counts = scales.map(|f| f.len(), |h| h.len(), |b| b.len());
     let lengths = Lengths { element_name: "x", elements: x.len(), codes: codes.len(), scales: counts };
     scheme.validate(OP, shape, lengths)?;
     transform.validate(OP, shape, |v| v.len())?;
@@ -101,16 +97,7 @@ pub fn quantize<E: Element>(
     let (x, _reading) = x.device_ptr(stream);
     let (codes, _coding) = codes.device_ptr_mut(stream);
     let (transform, _vectors) = TransformParams::new(transform, stream);
-    let (scale, min, _guards) = match scales {
-        Scales::Symmetric(scale) => {
-            let (scale, guard) = scale.device_ptr_mut(stream);
-            (scale, 0, (guard, None))
-        }
-        Scales::Asymmetric { scale, min } => {
-            let ((scale, first), (min, second)) = (scale.device_ptr_mut(stream), min.device_ptr_mut(stream));
-            (scale, min, (first, Some(second)))
-        }
-    };
+    let ((scale, min), _guards) = addresses_mut(scales, stream);
     let one_row = shape.row_stride == shape.cols && !transform.has_vectors();
     let params = RotatedParams {
         x,

@@ -31,7 +31,13 @@ pub struct Step {
     pub markers: usize,
     /// Units that a warp works through in a step.
     pub units: f64,
+    /// What a step holds that the loop could go round, as where a lane holds up to so many chunks: so many instructions of
+    /// each kind, which is the start of an operation, or the whole where it ends in `$`. The way is the shortest through them.
+    pub through: Through,
 }
+
+/// Kinds of instructions, and how many of each.
+pub type Through = &'static [(&'static str, usize)];
 
 /// The most that a case may cost.
 #[derive(Clone, Copy)]
@@ -59,18 +65,57 @@ impl Mark {
     }
 }
 
+/// What a lane does in `quantize_rows_*` with eight chunks of 16-bit numbers: stores, loads, comparisons of pairs, and what
+/// it exchanges. A scale in f32 is stored by the same instruction as codes of 4 bits.
+const INT8_ROW: Through = &[("STG.E.64", 8), ("LDG.E.128", 8), ("HMNMX2", 31), ("REDUX", 2)];
+const INT4_GROUP: Through = &[("STG.E$", 9), ("LDG.E.128", 8), ("HMNMX2", 31), ("SHFL", 1)];
+const UINT4_GROUP: Through = &[("STG.E$", 8), ("LDG.E.128", 8), ("HMNMX2", 62), ("SHFL", 2)];
+/// The same with two chunks.
+const UINT4_GROUP_OF_32: Through = &[("STG.E$", 2), ("LDG.E.128", 2), ("HMNMX2", 14), ("SHFL", 2)];
+
 /// Every case.
 pub const CASES: &[Case] = &[
-    // Casts: eight elements a thread, one wide access on the code side.
-    element("cast_to_e4m3_f16", "f16 to E4M3", "STG.E.64", 8),
-    element("cast_from_e4m3_f16", "E4M3 to f16", "STG.E.128", 8),
-    element("cast_to_e5m2_f16", "f16 to E5M2", "STG.E.64", 8),
-    // Quantizers: the statistics, then the codes.
-    element("quantize_rows_f16_int8", "per token, statistics", "LDG.E.128", 8),
-    element("quantize_rows_f16_int8", "per token, codes", "STG.E.64", 8),
-    element("quantize_rows_f16_uint4", "per group, statistics", "LDG.E.128", 8),
-    element("quantize_encode_f16_e4m3", "per tensor, codes", "STG.E.64", 8),
-    element("quantize_decode_f16_int8", "per token", "STG.E.128", 8),
+    // Casts: four chunks a thread.
+    cast("cast_to_e4m3_f32", "f32 to E4M3", &[("STG.E$", 4), ("LDG.E.128", 4)], 4),
+    cast("cast_to_e4m3_f16", "f16 to E4M3", &[("STG.E.64", 4), ("LDG.E.128", 4)], 8),
+    cast("cast_to_e4m3_bf16", "bf16 to E4M3", &[("STG.E.64", 4), ("LDG.E.128", 4)], 8),
+    cast("cast_to_e5m2_f32", "f32 to E5M2", &[("STG.E$", 4), ("LDG.E.128", 4)], 4),
+    cast("cast_to_e5m2_f16", "f16 to E5M2", &[("STG.E.64", 4), ("LDG.E.128", 4)], 8),
+    cast("cast_to_e5m2_bf16", "bf16 to E5M2", &[("STG.E.64", 4), ("LDG.E.128", 4)], 8),
+    cast("cast_from_e4m3_f32", "E4M3 to f32", &[("STG.E.128", 4), ("LDG", 4)], 4),
+    cast("cast_from_e4m3_f16", "E4M3 to f16", &[("STG.E.128", 4), ("LDG.E.64", 4)], 8),
+    cast("cast_from_e4m3_bf16", "E4M3 to bf16", &[("STG.E.128", 4), ("LDG.E.64", 4)], 8),
+    cast("cast_from_e5m2_f32", "E5M2 to f32", &[("STG.E.128", 4), ("LDG", 4)], 4),
+    cast("cast_from_e5m2_f16", "E5M2 to f16", &[("STG.E.128", 4), ("LDG.E.64", 4)], 8),
+    cast("cast_from_e5m2_bf16", "E5M2 to bf16", &[("STG.E.128", 4), ("LDG.E.64", 4)], 8),
+    // Quantizers that hold a row or a group: its loads, statistics and codes are one pass.
+    held("quantize_rows_f16_int8", "per token", INT8_ROW, 64, Mark::everywhere(7.0)),
+    held("quantize_rows_bf16_int8", "per token", INT8_ROW, 64, Mark::everywhere(7.0)),
+    held("quantize_rows_f16_int4", "groups of 128", INT4_GROUP, 64, Mark::everywhere(9.0)),
+    held("quantize_rows_bf16_int4", "groups of 128", INT4_GROUP, 64, Mark::everywhere(9.0)),
+    held("quantize_rows_f16_uint4", "groups of 128", UINT4_GROUP, 64, Mark::everywhere(9.0)),
+    held("quantize_rows_bf16_uint4", "groups of 128", UINT4_GROUP, 64, Mark::None),
+    held("quantize_rows_f16_uint4", "groups of 32", UINT4_GROUP_OF_32, 16, Mark::None),
+    codec("quantize_rows_f32_int8", "per token"),
+    codec("quantize_rows_f16_e4m3", "per token"),
+    codec("quantize_rows_f16_int8", "per token and head of 128"),
+    codec("quantize_rows_f16_int4", "groups of 32"),
+    codec("quantize_rows_f16_uint2", "groups of 32"),
+    codec("quantize_blocks_f16_nvfp4", "blocks of 16"),
+    codec("quantize_blocks_f16_mxfp4", "blocks of 32"),
+    codec("quantize_blocks_f16_mxfp8_e4m3", "blocks of 32"),
+    codec("quantize_tokens_uint4", "groups of 32 tokens"),
+    codec("quantize_tokens_uint2", "groups of 32 tokens"),
+    // Two passes, each of which reads x once.
+    codec("quantize_amax", "per channel"),
+    codec("quantize_encode_int8", "per channel"),
+    codec("quantize_range", "per channel"),
+    codec("quantize_encode_uint4", "per channel"),
+    codec("quantize_amax", "per tensor"),
+    codec("quantize_encode_e4m3", "per tensor"),
+    codec("quantize_stochastic_int8", "per token, given scales"),
+    element("quantize_decode_int8", "per token", "STG.E.128", 8),
+    element("quantize_decode_uint4", "groups of 32", "STG.E.128", 8),
     // ggml blocks: a thread's way from its load on; then the loop that stores the text of the blocks (0.3 passes an element
     // at most). Rotated: no one path, as which parts of a transform are done is found at run time.
     blocks("ggml_quantize_f16_q4_0", "LDG.E.128"),
@@ -151,8 +196,21 @@ pub const CASES: &[Case] = &[
 
 /// An elementwise kernel: a step is what one access of a warp covers.
 const fn element(kernel: &'static str, case: &'static str, marker: &'static str, per_lane: usize) -> Case {
-    let step = Some(Step { marker, markers: 1, units: 32.0 * per_lane as f64 });
-    Case { kernel, case, unit: "element", step, mark: Mark::None, sector_ratio: 1.05, conflict_free: true }
+    let step = Some(Step { marker, markers: 1, units: 32.0 * per_lane as f64, through: &[] });
+    Case { step, ..codec(kernel, case) }
+}
+
+/// A cast: a thread's way through its four chunks, from the kernel's entry to its end.
+const fn cast(kernel: &'static str, case: &'static str, through: Through, per_lane: usize) -> Case {
+    held(kernel, case, through, 4 * per_lane, Mark::everywhere(6.0))
+}
+
+/// A kernel whose lanes hold several chunks: a step is a lane's `elements`, from their loads over the statistics and what the
+/// lanes exchange to the stores of the codes (and of a scale, where that is stored alike), which come first in `through`.
+const fn held(kernel: &'static str, case: &'static str, through: Through, elements: usize, mark: Mark) -> Case {
+    let (marker, markers) = through[0];
+    let step = Some(Step { marker, markers, units: 32.0 * elements as f64, through });
+    Case { step, mark, ..codec(kernel, case) }
 }
 
 /// A quantizer or transform that touches each sector of its arguments once, and whose instructions are counted in PTX only.
@@ -163,7 +221,7 @@ const fn codec(kernel: &'static str, case: &'static str) -> Case {
 /// ggml blocks: a thread has eight elements. Its shortest way leaves out the loop between blocks and global memory, which
 /// the count in PTX holds.
 const fn blocks(kernel: &'static str, marker: &'static str) -> Case {
-    let step = Some(Step { marker, markers: 1, units: 256.0 });
+    let step = Some(Step { marker, markers: 1, units: 256.0, through: &[] });
     Case { step, ..codec(kernel, "blocks of 32") }
 }
 
@@ -185,7 +243,8 @@ const fn append(kernel: &'static str) -> Case {
 /// query heads of a KV head are columns of one product, so that up to 8 cost the same instructions.
 const fn attend(kernel: &'static str, heads: usize, tile_bytes: usize, mark: Mark) -> Case {
     let case = if heads == 1 { "decode, 1 query head" } else { "decode, 8 query heads" };
-    let step = Some(Step { marker: "LDGSTS", markers: tile_bytes.div_ceil(512), units: tile_bytes as f64 });
+    let step =
+        Some(Step { marker: "LDGSTS", markers: tile_bytes.div_ceil(512), units: tile_bytes as f64, through: &[] });
     Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true }
 }
 
@@ -197,6 +256,6 @@ const fn matmul(kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
 /// A product: a step is a tile of 512 bytes, 16 outputs by `tile_k`, one streaming load. Its cost does
 /// not depend on the number of rows within a case.
 const fn matmul_of(case: &'static str, kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
-    let step = Some(Step { marker: "LDG.E.NA", markers: 1, units: (16 * tile_k / 8) as f64 });
+    let step = Some(Step { marker: "LDG.E.NA", markers: 1, units: (16 * tile_k / 8) as f64, through: &[] });
     Case { kernel, case, unit: "8 weights", step, mark, sector_ratio: 1.05, conflict_free: false }
 }

@@ -159,9 +159,9 @@ fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
 
 /// The loop of a case and its lane instructions per unit.
 fn count(kernel: &Kernel, step: &Step) -> Result<(steady::Steady, f64), String> {
-    let Step { marker, markers, units } = step;
-    let steady =
-        steady::steady(&kernel.function, marker).ok_or_else(|| format!("no {marker} instruction can be reached"))?;
+    let Step { marker, markers, units, through } = step;
+    let steady = steady::steady(&kernel.function, marker, through)
+        .ok_or_else(|| format!("no {marker} instruction can be reached"))?;
     if !steady.markers.is_multiple_of(*markers) {
         let found = steady.markers;
         return Err(format!("the loop holds {found} {marker} instructions, which are no whole steps of {markers}"));

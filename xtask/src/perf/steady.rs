@@ -8,7 +8,7 @@
 //! Where no loop holds a marker, each thread does its work once: then it is the shortest way from the kernel's entry
 //! through a marker to its end.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::sass::Function;
 
@@ -51,23 +51,44 @@ fn graph(function: &Function) -> Graph {
     graph
 }
 
-/// The fewest instructions from `head` to `tail`, both included.
-fn shortest(graph: &Graph, head: usize, tail: usize) -> Option<Vec<usize>> {
-    let mut previous = vec![usize::MAX; graph.successors.len()];
-    let mut queue = VecDeque::from([head]);
-    previous[head] = head;
-    while let Some(at) = queue.pop_front() {
-        if at == tail {
-            let mut path = vec![tail];
-            while *path.last()? != head {
-                path.push(previous[*path.last()?]);
+/// Kinds of instructions, and how many of each a way goes through at least.
+type Through<'a> = &'a [(&'a str, usize)];
+
+/// Whether an operation is of a kind: starts with it, or is it where it ends in `$`.
+fn is_of(opcode: &str, kind: &str) -> bool {
+    kind.strip_suffix('$').map_or_else(|| opcode.starts_with(kind), |whole| opcode == whole)
+}
+
+/// The fewest instructions from `head` to `tail`, both included, of the ways that go through all that is asked.
+fn shortest(
+    function: &Function,
+    graph: &Graph,
+    (head, tail): (usize, usize),
+    through: Through<'_>,
+) -> Option<Vec<usize>> {
+    // A place on the way is an instruction and what was met up to it.
+    let meet = |at: usize, met: &[usize]| -> Vec<usize> {
+        let opcode = function.instructions[at].opcode();
+        let one =
+            |(&(kind, wanted), &met): (&(&str, usize), &usize)| (met + usize::from(is_of(opcode, kind))).min(wanted);
+        through.iter().zip(met).map(one).collect()
+    };
+    let first = (head, meet(head, &vec![0; through.len()]));
+    let mut previous = HashMap::from([(first.clone(), first.clone())]);
+    let mut queue = VecDeque::from([first.clone()]);
+    while let Some(here) = queue.pop_front() {
+        let (at, met) = &here;
+        if *at == tail && met.iter().zip(through).all(|(met, (_, wanted))| met == wanted) {
+            let mut path = vec![&here];
+            while *path.last()? != &first {
+                path.push(&previous[*path.last()?]);
             }
-            path.reverse();
-            return Some(path);
+            return Some(path.into_iter().rev().map(|(at, _)| *at).collect());
         }
-        for &next in &graph.successors[at] {
-            if next <= tail && previous[next] == usize::MAX {
-                previous[next] = at;
+        for &next in graph.successors[*at].iter().filter(|&&next| next <= tail) {
+            let next = (next, meet(next, met));
+            if !previous.contains_key(&next) {
+                previous.insert(next.clone(), here.clone());
                 queue.push_back(next);
             }
         }
@@ -75,10 +96,11 @@ fn shortest(graph: &Graph, head: usize, tail: usize) -> Option<Vec<usize>> {
     None
 }
 
-/// The steady loop with instructions that start with `marker`, or else the way through one; none if there is none.
-pub fn steady(function: &Function, marker: &str) -> Option<Steady> {
+/// The steady loop with instructions of the kind `marker`, or else the way through one; none if there is none. `through`:
+/// what a pass holds that it could go round, such as accesses behind conditions.
+pub fn steady(function: &Function, marker: &str, through: Through<'_>) -> Option<Steady> {
     let graph = graph(function);
-    let is_marker = |at: usize| function.instructions[at].opcode().starts_with(marker);
+    let is_marker = |at: usize| is_of(function.instructions[at].opcode(), marker);
     let steady = |path: Vec<usize>| {
         let markers = path.iter().filter(|&&at| is_marker(at)).count();
         Steady { path, markers }
@@ -86,7 +108,7 @@ pub fn steady(function: &Function, marker: &str) -> Option<Steady> {
     let loops: Vec<Steady> = graph
         .back
         .iter()
-        .filter_map(|&(head, tail)| shortest(&graph, head, tail))
+        .filter_map(|&ends| shortest(function, &graph, ends, through))
         .map(steady)
         .filter(|candidate| candidate.markers > 0)
         .collect();
@@ -96,23 +118,31 @@ pub fn steady(function: &Function, marker: &str) -> Option<Steady> {
     };
     let innermost = |candidate: &&Steady| !loops.iter().any(|other| encloses(candidate, other));
     let best = loops.iter().filter(innermost).max_by_key(|l| (l.markers, std::cmp::Reverse(l.path.len())));
-    best.cloned().or_else(|| through(function, &graph, &is_marker).map(steady))
+    best.cloned().or_else(|| once(function, &graph, through, &is_marker).map(steady))
 }
 
-/// The shortest way from the entry through a marker to an EXIT that is no early exit.
-fn through(function: &Function, graph: &Graph, is_marker: &dyn Fn(usize) -> bool) -> Option<Vec<usize>> {
-    let count = function.instructions.len();
+/// The shortest way from the entry through a marker, or through what is asked, to an EXIT that is no early exit.
+fn once(
+    function: &Function,
+    graph: &Graph,
+    through: Through<'_>,
+    is_marker: &dyn Fn(usize) -> bool,
+) -> Option<Vec<usize>> {
     let ends = |at: &usize| {
         let instruction = &function.instructions[*at];
         instruction.opcode().starts_with("EXIT") && !instruction.is_predicated()
     };
+    let ends: Vec<usize> = (0..function.instructions.len()).filter(ends).collect();
+    if !through.is_empty() {
+        return ends.iter().filter_map(|&end| shortest(function, graph, (0, end), through)).min_by_key(Vec::len);
+    }
     let way = |marker: usize| {
-        let mut path = shortest(graph, 0, marker)?;
-        let rest = (marker..count).filter(ends).filter_map(|end| shortest(graph, marker, end));
+        let mut path = shortest(function, graph, (0, marker), &[])?;
+        let rest = ends.iter().filter_map(|&end| shortest(function, graph, (marker, end), &[]));
         path.extend(rest.min_by_key(Vec::len)?.into_iter().skip(1));
         Some(path)
     };
-    (0..count).filter(|&at| is_marker(at)).filter_map(way).min_by_key(Vec::len)
+    (0..function.instructions.len()).filter(|&at| is_marker(at)).filter_map(way).min_by_key(Vec::len)
 }
 
 #[cfg(test)]
@@ -158,9 +188,9 @@ kernel:
         assert_eq!(function.name, "kernel");
         assert_eq!(function.instructions.len(), 18);
         assert_eq!(function.instructions[3].target, Some(6));
-        let found = steady(function, "HMMA").unwrap();
+        let found = steady(function, "HMMA", &[]).unwrap();
         assert_eq!(found, Steady { path: vec![2, 3, 6, 7, 8, 9], markers: 2 });
-        assert_eq!(steady(function, "LDG"), None);
+        assert_eq!(steady(function, "LDG", &[]), None);
     }
 
     #[test]
@@ -178,9 +208,35 @@ kernel:
         /*0070*/                   BRA `(.L_end);
 ";
         let [function] = &sass::functions(listing)[..] else { panic!("one function") };
-        assert_eq!(steady(function, "STG.E.128"), Some(Steady { path: vec![0, 1, 2, 5, 6], markers: 1 }));
-        assert_eq!(steady(function, "STG.E.U8"), Some(Steady { path: vec![0, 1, 2, 3, 4], markers: 1 }));
-        assert_eq!(steady(function, "LDG"), None);
+        assert_eq!(steady(function, "STG.E.128", &[]), Some(Steady { path: vec![0, 1, 2, 5, 6], markers: 1 }));
+        assert_eq!(steady(function, "STG.E.U8", &[]), Some(Steady { path: vec![0, 1, 2, 3, 4], markers: 1 }));
+        assert_eq!(steady(function, "LDG", &[]), None);
+    }
+
+    /// Two stores of a pass, each behind a condition, and the shorter way round: a mask that stores one.
+    #[test]
+    fn markers_behind_conditions_are_gone_through() {
+        let listing = "\t.section\t.text.kernel,\"ax\",@progbits
+.L_head:
+        /*0000*/               @P0 BRA `(.L_mask) ;
+        /*0010*/               @P1 BRA `(.L_second) ;
+        /*0020*/                   IADD3 R2, R2, 1, RZ ;
+        /*0030*/                   STG.E [R2.64], R4 ;
+.L_second:
+        /*0040*/               @P2 BRA `(.L_back) ;
+        /*0050*/                   STG.E [R2.64+0x10], R4 ;
+        /*0060*/                   BRA `(.L_back) ;
+.L_mask:
+        /*0070*/                   STG.E.U8 [R2.64], R4 ;
+.L_back:
+        /*0080*/               @P3 BRA `(.L_head) ;
+        /*0090*/                   EXIT ;
+";
+        let [function] = &sass::functions(listing)[..] else { panic!("one function") };
+        let found = steady(function, "STG.E$", &[("STG.E$", 2)]).unwrap();
+        assert_eq!(found, Steady { path: vec![0, 1, 2, 3, 4, 5, 6, 8], markers: 2 });
+        assert_eq!(steady(function, "STG.E", &[]).unwrap().path, [0, 7, 8]);
+        assert_eq!(steady(function, "STG.E$", &[("STG.E$", 3)]), None);
     }
 
     #[test]

@@ -1,0 +1,95 @@
+// The scale of a region: made from its extremes, stored, and loaded, by the code's kind (src/reference/quantize.rs).
+//
+//   kF32     scale = amax / top
+//   kF16Min  min = f16(low), scale = f16((f16(high) - min) / top)
+//   kE4m3    block = E4M3((amax / 6) / tensor), scale = block * tensor
+//   kE8m0    block = max(exponent of amax - exponent of top, 0), scale = 2^(block - 127)
+#pragma once
+#include <cuda_fp16.h>
+
+#include "quantize/code.cuh"
+#include "quantize/params.cuh"
+
+namespace lowbit {
+
+// Of sanitized values, times the clip ratio.
+struct Extremes {
+    float low, high;
+};
+
+// a / kDivisor, rounded to nearest: one correction makes it so for every significand of a (all 2^23 tried for each
+// divisor here), as long as nothing is subnormal.
+template <int kDivisor>
+__device__ __forceinline__ float divide_by(float a) {
+    static_assert(kDivisor == 3 || kDivisor == 15 || kDivisor == 255 || kDivisor == 127 || kDivisor == 7, "not tried");
+    constexpr float kInverse = 1.0f / kDivisor;
+    const float quotient = __fmul_rn(a, kInverse);
+    return __fmaf_rn(__fmaf_rn(-static_cast<float>(kDivisor), quotient, a), kInverse, quotient);
+}
+
+template <typename Code>
+struct Scale {
+    float scale, min;
+
+    // The region's scale; stored when `store`.
+    static __device__ inline Scale make(const QuantizeParams& p, uint64_t region, Extremes e, bool store) {
+        const float amax = fmaxf(fabsf(e.low), fabsf(e.high));
+        if constexpr (Code::kScale == ScaleKind::kF32) {
+            const Scale made = {__fdiv_rn(amax, Code::kTop), 0.0f};
+            if (store) made.store(p, region);
+            return made;
+        } else if constexpr (Code::kScale == ScaleKind::kF16Min) {
+            const __half min = __float2half_rn(e.low), high = __float2half_rn(e.high);
+            const float low = __half2float(min);
+            // Differences of f16 are not subnormal in f32.
+            const float step = divide_by<static_cast<int>(Code::kTop)>(__fsub_rn(__half2float(high), low));
+            const Scale made = {__half2float(__float2half_rn(step)), low};
+            if (store) made.store(p, region);
+            return made;
+        } else if constexpr (Code::kScale == ScaleKind::kE4m3) {
+            const float tensor = *reinterpret_cast<const float*>(p.min);
+            const uint32_t block = E4m3::encode(__fdiv_rn(amax, 6.0f), tensor, 0.0f);
+            if (store) reinterpret_cast<uint8_t*>(p.scale)[region] = block;
+            return {__fmul_rn(E4m3::decode(block), tensor), 0.0f};
+        } else {
+            const uint32_t exponent = __float_as_uint(amax) >> 23;
+            const uint32_t block = exponent > Code::kLargestExponent ? exponent - Code::kLargestExponent : 0;
+            if (store) reinterpret_cast<uint8_t*>(p.scale)[region] = block;
+            return {decode_e8m0(block), 0.0f};
+        }
+    }
+
+    // Of the kinds whose scales lie in memory as they are.
+    __device__ inline void store(const QuantizeParams& p, uint64_t region) const {
+        if constexpr (Code::kScale == ScaleKind::kF32) {
+            reinterpret_cast<float*>(p.scale)[region] = scale;
+        } else {
+            static_assert(Code::kScale == ScaleKind::kF16Min, "block scales are stored as their bytes");
+            reinterpret_cast<__half*>(p.scale)[region] = __float2half_rn(scale);
+            reinterpret_cast<__half*>(p.min)[region] = __float2half_rn(min);
+        }
+    }
+
+    static __device__ inline Scale load(const QuantizeParams& p, uint64_t region) {
+        if constexpr (Code::kScale == ScaleKind::kF32) {
+            return {reinterpret_cast<const float*>(p.scale)[region], 0.0f};
+        } else if constexpr (Code::kScale == ScaleKind::kF16Min) {
+            return {__half2float(reinterpret_cast<const __half*>(p.scale)[region]),
+                    __half2float(reinterpret_cast<const __half*>(p.min)[region])};
+        } else if constexpr (Code::kScale == ScaleKind::kE4m3) {
+            const uint32_t block = reinterpret_cast<const uint8_t*>(p.scale)[region];
+            return {__fmul_rn(E4m3::decode(block), *reinterpret_cast<const float*>(p.min)), 0.0f};
+        } else {
+            return {decode_e8m0(reinterpret_cast<const uint8_t*>(p.scale)[region]), 0.0f};
+        }
+    }
+
+    __device__ inline uint32_t encode(float x) const { return Code::encode(x, scale, min); }
+
+    __device__ inline float decode(uint32_t code) const {
+        const float product = __fmul_rn(Code::decode(code), scale);
+        return Code::kAsymmetric ? __fadd_rn(product, min) : product;
+    }
+};
+
+}  // namespace lowbit
