@@ -193,37 +193,10 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
     }
 }
 
-template <class F>
-__device__ __forceinline__ void attend(const AttendParams& p) {
-    constexpr int D = F::D, TILES = D / 16;
-    extern __shared__ __align__(16) char shared[];
-    // The broadcast tells the compiler that the warp's number, and so its loop, is the same in all lanes.
-    const int lane = threadIdx.x & 31, warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), t = lane & 3;
-    const int pass = blockIdx.x % p.passes, chunk = blockIdx.x / p.passes;
-    const int kv_head = blockIdx.y, sequence = blockIdx.z;
-
-    const kv::Sequence own = kv::load_sequence(p.kv, p.batch, sequence);
-    const int len = min(own.n, p.max_len);  // Positions beyond are absent.
-    const uint32_t odd = own.status | (own.n > p.max_len ? kv::STATUS_TOO_LONG : 0);
-    if (odd != 0 && threadIdx.x == 0) atomicOr(reinterpret_cast<unsigned*>(p.kv.status), odd);
-    const int columns = own.m * p.group, first_column = pass * COLUMNS;
-    const int chunks = chunk_count(len);
-    if (first_column >= columns || chunk >= chunks) return;
-
-    Source source{0x7fffffff, 0x7fffffff, -1};
-    if constexpr (F::WINDOW) source = load_source(p, own, sequence);
-    const int limit = F::WINDOW && source.slot < 0 ? min(len, source.v_coded) : len;  // Tokens from here on are absent.
-    const int first_query = first_column / p.group;
-    const int last_query = (min(first_column + COLUMNS, columns) - 1) / p.group;
-    const int window = p.window == 0 ? 0x40000000 : p.window;
-    const int chunk_first = chunk * chunk_tokens(len);
-    const int chunk_end = min(limit, chunk_first + chunk_tokens(len));
-    Span span{max(chunk_first, own.p0 + first_query + 1 - window), min(chunk_end, own.p0 + last_query + 1),
-              own.p0 + last_query + 1 - window, own.p0 + first_query + 1};
-    // In a tree a row may be anywhere from the first new position to the last, and see any new token.
-    if (p.tree_mask != 0) span = {max(chunk_first, own.p0 - window), chunk_end, own.n - window, own.p0};
-
-    Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
+// What the columns of the pass see of the tokens below `limit`.
+__device__ __forceinline__ void place_columns(const AttendParams& p, const kv::Sequence& own, int kv_head,
+                                              int first_column, int limit, int window, Visible* visible) {
+    const int columns = own.m * p.group;
     if (threadIdx.x < COLUMNS) {
         const int column = first_column + threadIdx.x, position = own.p0 + column / p.group;
         float slope = 0.0f;
@@ -238,6 +211,42 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
             visible[threadIdx.x] = {depth - window, limit, depth - 1, slope, own.p0, tree};
         }
     }
+}
+
+template <class F>
+__device__ __forceinline__ void attend(const AttendParams& p) {
+    constexpr int D = F::D, TILES = D / 16;
+    extern __shared__ __align__(16) char shared[];
+    // The broadcast tells the compiler that the warp's number, and so its loop, is the same in all lanes.
+    const int lane = threadIdx.x & 31, warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), t = lane & 3;
+    const int pass = blockIdx.x % p.passes, chunk = blockIdx.x / p.passes;
+    const int kv_head = blockIdx.y, sequence = blockIdx.z;
+
+    const kv::Sequence own = kv::load_sequence(p.kv, p.batch, sequence);
+    const int len = min(own.n, p.max_len);  // Positions beyond are absent.
+    const uint32_t odd = own.status | (own.n > p.max_len ? kv::STATUS_TOO_LONG : 0);
+    if (odd != 0 && threadIdx.x == 0) atomicOr(reinterpret_cast<unsigned*>(p.kv.status), odd);
+    const int columns = own.m * p.group, first_column = pass * COLUMNS;
+    const bool prefix = p.parts != 0;
+    const int chunks = prefix ? p.parts : chunk_count(len);
+    if (first_column >= columns || chunk >= chunks) return;
+
+    Source source{0x7fffffff, 0x7fffffff, -1};
+    if constexpr (F::WINDOW) source = load_source(p, own, sequence);
+    int limit = F::WINDOW && source.slot < 0 ? min(len, source.v_coded) : len;  // Tokens from here on are absent.
+    if (prefix) limit = min(limit, own.p0);
+    const int first_query = first_column / p.group;
+    const int last_query = (min(first_column + COLUMNS, columns) - 1) / p.group;
+    const int window = p.window == 0 ? 0x40000000 : p.window;
+    const int chunk_first = chunk * chunk_tokens(len);
+    const int chunk_end = prefix ? limit : min(limit, chunk_first + chunk_tokens(len));
+    Span span{max(chunk_first, own.p0 + first_query + 1 - window), min(chunk_end, own.p0 + last_query + 1),
+              own.p0 + last_query + 1 - window, own.p0 + first_query + 1};
+    // In a tree a row may be anywhere from the first new position to the last, and see any new token.
+    if (p.tree_mask != 0) span = {max(chunk_first, own.p0 - window), chunk_end, own.n - window, own.p0};
+
+    Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
+    place_columns(p, own, kv_head, first_column, limit, window, visible);
     const auto head_scale = [&](float unit, uint64_t scale, uint32_t stride) {
         return unit * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
     };

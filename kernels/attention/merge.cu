@@ -43,7 +43,7 @@ template <int D>
 __device__ __forceinline__ void merge_chunks(const AttendParams& p) {
     const int lane = threadIdx.x & 31, sequence = blockIdx.y;
     const kv::Sequence own = kv::load_sequence(p.kv, p.batch, sequence);
-    const int chunks = chunk_count(min(own.n, p.max_len));
+    const int chunks = p.parts != 0 ? p.parts : chunk_count(min(own.n, p.max_len));
     const int index = blockIdx.x * (blockDim.x / 32) + (threadIdx.x >> 5);
     if (chunks <= 1 || index >= own.m * p.heads) return;
     const int64_t row = own.row0 + index / p.heads, head = index % p.heads;

@@ -37,8 +37,14 @@ struct AttendParams {
     uint32_t v_block;
     float k_norm;  // 1/sqrt(k_block)
     float v_norm;
+    uint64_t chunk_k;  // f16|bf16 [total_q, stride], 16-byte aligned rows: the call's own keys; attend_chunk only
+    uint64_t chunk_v;
+    uint32_t chunk_k_stride;  // elements
+    uint32_t chunk_v_stride;
+    int32_t parts;  // of attend_prefill: attend reads what lies before the call's tokens, as part 0; else 0
+    uint32_t reserved;
 };
-static_assert(sizeof(AttendParams) == 296 && offsetof(AttendParams, q) == 160 &&
+static_assert(sizeof(AttendParams) == 328 && offsetof(AttendParams, q) == 160 &&
                   offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 232 &&
                   offsetof(AttendParams, softmax_scale) == 256 && offsetof(AttendParams, tree_mask) == 272,
               "AttendParams is shared with Rust");

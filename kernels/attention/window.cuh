@@ -8,23 +8,34 @@
 
 namespace lowbit {
 
-// One head's ring of a slot; 32 tokens from a multiple of 32 on are contiguous.
+// Rows of one head: a ring of a slot, in which 32 tokens from a multiple of 32 on are contiguous, or the call's own.
 template <int D, bool BF16>
 struct Window {
     const char *k, *v;
     int rows;
+    int k_bytes, v_bytes;  // from one row to the next
 
     __device__ __forceinline__ Window(const AttendParams& p, const Job& job) {
         k = reinterpret_cast<const char*>(p.kv.state) + static_cast<int64_t>(job.source.slot) * p.kv.state_bytes +
             static_cast<int64_t>(job.kv_head) * p.kv.ring_head_bytes;
         v = k + p.kv.ring_v_offset;
         rows = static_cast<int>(p.kv.ring_rows);
+        k_bytes = v_bytes = 2 * D;
+    }
+
+    __device__ __forceinline__ Window(const AttendParams& p, const Job& job, const kv::Sequence& own) {
+        const int64_t before = static_cast<int64_t>(own.row0) - own.p0;  // Rows are asked for by position.
+        k_bytes = 2 * static_cast<int>(p.chunk_k_stride);
+        v_bytes = 2 * static_cast<int>(p.chunk_v_stride);
+        k = reinterpret_cast<const char*>(p.chunk_k) + before * k_bytes + 2 * D * job.kv_head;
+        v = reinterpret_cast<const char*>(p.chunk_v) + before * v_bytes + 2 * D * job.kv_head;
+        rows = 0x7fffffff;
     }
 
     // Scores of tokens token .. token+31; those outside [from, to) are not read.
     __device__ __forceinline__ void scores(int token, int from, int to, const uint32_t* query, int lane,
                                            float (&c)[2][4]) const {
-        const char* base = k + static_cast<int64_t>(token % rows) * (2 * D);
+        const char* base = k + static_cast<int64_t>(token % rows) * k_bytes;
         const int g = lane >> 2, t = lane & 3;
 #pragma unroll
         for (int x = 0; x < (D + 31) / 32; ++x) {
@@ -40,7 +51,7 @@ struct Window {
                     const int at = 16 * i + 8 * h + g;
                     row[h] = make_uint4(0, 0, 0, 0);
                     if (token + at < from || token + at >= to) continue;
-                    const char* channels = base + at * (2 * D) + 64 * x;
+                    const char* channels = base + static_cast<int64_t>(at) * k_bytes + 64 * x;
                     if (whole) {
                         row[h] = *reinterpret_cast<const uint4*>(channels + 16 * t);
                     } else {
@@ -58,7 +69,7 @@ struct Window {
     // are in the type of the window.
     __device__ __forceinline__ void values(int token, int from, int to, const uint32_t (&weights)[BF16 ? 2 : 1][2][2],
                                            int lane, float (&o)[D / 16][4]) const {
-        const char* base = v + static_cast<int64_t>(token % rows) * (2 * D);
+        const char* base = v + static_cast<int64_t>(token % rows) * v_bytes;
         const int g = lane >> 2, t = lane & 3;
 #pragma unroll
         for (int m = 0; m < D / 16; ++m) {
@@ -73,7 +84,8 @@ struct Window {
                         const int at = 16 * i + 8 * h + 2 * t + e;
                         row[e] = 0;
                         if (token + at >= from && token + at < to) {
-                            row[e] = *reinterpret_cast<const uint32_t*>(base + at * (2 * D) + 2 * (16 * m + 2 * g));
+                            row[e] = *reinterpret_cast<const uint32_t*>(base + static_cast<int64_t>(at) * v_bytes +
+                                                                        2 * (16 * m + 2 * g));
                         }
                     }
                     a[2 * h] = __byte_perm(row[0], row[1], 0x5410);

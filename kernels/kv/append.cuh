@@ -77,8 +77,8 @@ __device__ __forceinline__ void stage_rows(Stage& stage, Chunk chunk, int start,
 
 // Codes 32 keys of a head per channel, a channel a thread. Rows below p0 come from the ring.
 template <class T, int D, class Stage>
-__device__ void code_key_tile(Stage& stage, uint8_t* record, int start, Ring ring, Chunk chunk, uint32_t dtype,
-                              bool& nan) {
+__device__ __noinline__ void code_key_tile(Stage& stage, uint8_t* record, int start, Ring ring, Chunk chunk,
+                                           uint32_t dtype, bool& nan) {
     __syncthreads();  // The stage may still be read for the tile before.
     const bool transformed = chunk.transform.any();
     if (transformed) {

@@ -88,6 +88,28 @@ impl Plan {
         Ok(plan)
     }
 
+    /// For a chunk of any length of which no part is in the cache; the grid is the batch's own.
+    pub(crate) fn of_chunk(op: &'static str, layout: &KvLayout, num_heads: usize, capacity: Capacity) -> Result<Self> {
+        let kv_heads = layout.shape().num_kv_heads;
+        let wrong =
+            |argument, expected: String, found: usize| Err(Error::argument(op, argument, expected, found.to_string()));
+        if num_heads == 0 || !num_heads.is_multiple_of(kv_heads) || i32::try_from(num_heads).is_err() {
+            return wrong("num_heads", format!("a positive multiple of {kv_heads} KV heads"), num_heads);
+        }
+        if capacity.max_q_len > 1 << 20 {
+            return wrong("batch.max_q_len", format!("at most {}", 1 << 20), capacity.max_q_len);
+        }
+        if capacity.max_len > 1 << 30 {
+            let expected = format!("at most {} tokens of a block table", 1 << 30);
+            return wrong("batch.max_blocks", expected, capacity.max_len);
+        }
+        let plan = Self { layout: *layout, num_heads, capacity };
+        if i32::try_from(plan.passes()).is_err() {
+            return wrong("batch.max_q_len", "fewer than 2^31 blocks in x".into(), capacity.max_q_len);
+        }
+        Ok(plan)
+    }
+
     /// The layout of the caches it serves.
     pub const fn layout(&self) -> &KvLayout {
         &self.layout

@@ -21,6 +21,9 @@
 //! **In a CUDA graph**: disable cudarc's event tracking before allocating, make the [`Plan`] first, capture on a stream
 //! that is not the default one. The graph may be replayed with other lengths, tables and slots within the capacity.
 
+mod merge;
+mod prefill;
+
 use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice};
@@ -28,7 +31,7 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut,
 use crate::cache::params::{BatchParams, KvParams};
 use crate::cache::{Batch, KvCacheRef, KvFormat, KvLayout, Plan, Rows, check_aligned, check_context};
 use crate::error::{Error, Result};
-use crate::format::{DType, Element, Half16, Rotation};
+use crate::format::{DType, Half16, Rotation};
 use crate::reference::attend::check_tree;
 use crate::reference::transform::scale;
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
@@ -63,6 +66,9 @@ impl Options<'_> {
     }
 }
 
+pub use merge::merge_states;
+pub use prefill::{attend_prefill, prefill_workspace_bytes};
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct AttendParams {
@@ -92,26 +98,16 @@ struct AttendParams {
     v_block: u32,
     k_norm: f32,
     v_norm: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct MergeParams {
-    parts_out: u64,
-    parts_lse: u64,
-    out: u64,
-    lse: u64,
-    rows: i64,
+    chunk_k: u64,
+    chunk_v: u64,
+    chunk_k_stride: u32,
+    chunk_v_stride: u32,
     parts: i32,
-    head_dim: i32,
-    dtype: u32,
     reserved: u32,
 }
 
 // SAFETY: `repr(C)`, plain numbers without padding; the kernels' struct of the same name has the same fields.
 unsafe impl DeviceRepr for AttendParams {}
-// SAFETY: as for `AttendParams`.
-unsafe impl DeviceRepr for MergeParams {}
 
 /// Threads of a block, and so four warps, as in the kernels.
 const BLOCK: u32 = 128;
@@ -131,6 +127,8 @@ macro_rules! instances {
     };
 }
 
+use instances;
+
 /// The closed table of instances.
 const F16: Instances<AttendParams> = instances!("attend_f16": "attention/half" [64 128]);
 const BF16: Instances<AttendParams> = instances!("attend_bf16": "attention/half" [64 128]);
@@ -143,11 +141,11 @@ const KIVI4_F16: Instances<AttendParams> = instances!("attend_kivi4_f16":
 const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
     "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
 const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/merge" [64 80 96 112 128 192 256]);
-const STATES: Entry<MergeParams> = Entry::new("attention/merge", "merge_states");
 
 pub(crate) fn entries() -> Vec<EntryRow> {
     let tables = [F16, BF16, INT8, E4M3, KIVI4_F16, KIVI4_BF16, CHUNKS];
-    tables.into_iter().flatten().map(|(_, entry)| entry.row()).chain([STATES.row()]).collect()
+    let tables = tables.into_iter().chain(prefill::INSTANCES);
+    tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
 }
 
 /// The instance of a layout; every layout that exists has one ([`KvLayout::new`] knows the same list).
@@ -245,12 +243,56 @@ pub fn attend<T: Half16>(
     lse: Option<&mut CudaViewMut<'_, f32>>,
     workspace: &mut CudaViewMut<'_, u8>,
 ) -> Result<()> {
-    check_stream(OP, kernels, stream)?;
+    with_params(
+        OP,
+        (kernels, stream),
+        plan,
+        plan.workspace_bytes(),
+        batch,
+        q,
+        cache,
+        options,
+        out,
+        lse,
+        workspace,
+        |params| {
+            let [mut chunks, mut merge] = launches(plan);
+            // A smaller batch than the plan's: the rest of the grid would have nothing to do.
+            chunks.grid.2 = batch.num_seqs() as u32;
+            merge.grid.1 = batch.num_seqs() as u32;
+            // SAFETY: 1. every buffer is as long as the kernels' contracts ask, checked above and by `params`; rows, pages, slots and
+            // blocks that the device names are checked by the kernels against the counts given here; total_q rows of parts fit
+            // the workspace because total_q <= max_rows. 2. All guards live to the end of this function.
+            unsafe {
+                chunks.run(kernels, stream, params)?;
+                if plan.max_chunks() > 1 { merge.run(kernels, stream, params) } else { Ok(()) }
+            }
+        },
+    )
+}
+
+/// Checks a call and makes its parameters for `launch`; the guards of all buffers live until it returns.
+#[allow(clippy::too_many_arguments)]
+fn with_params<T: Half16>(
+    op: &'static str,
+    (kernels, stream): (&Kernels, &Arc<CudaStream>),
+    plan: &Plan,
+    workspace_bytes: usize,
+    batch: &Batch<'_>,
+    q: &Rows<'_, T>,
+    cache: &mut KvCacheRef<'_>,
+    options: &Options<'_>,
+    out: &mut CudaViewMut<'_, T>,
+    lse: Option<&mut CudaViewMut<'_, f32>>,
+    workspace: &mut CudaViewMut<'_, u8>,
+    launch: impl FnOnce(&AttendParams) -> Result<()>,
+) -> Result<()> {
+    check_stream(op, kernels, stream)?;
     let row = plan.num_heads() * plan.layout().shape().head_dim;
-    check(plan, batch, cache, T::DTYPE, options)?;
+    check(op, plan, batch, cache, T::DTYPE, options)?;
     if q.stride < row || !q.stride.is_multiple_of(8) || i32::try_from(q.stride).is_err() {
         let expected = format!("a multiple of 8 from {row} to {}", i32::MAX);
-        return Err(Error::argument(OP, "q.stride", expected, q.stride.to_string()));
+        return Err(Error::argument(op, "q.stride", expected, q.stride.to_string()));
     }
     let needed = if batch.total_q == 0 { 0 } else { (batch.total_q - 1) * q.stride + row };
     let (outs, lses) = (batch.total_q * row, batch.total_q * plan.num_heads());
@@ -259,10 +301,10 @@ pub fn attend<T: Half16>(
         ("q.data", needed, q.data.len(), "elements"),
         ("out", outs, out.len(), "elements"),
         ("lse", lses, lse_len, "elements"),
-        ("workspace", plan.workspace_bytes(), workspace.len(), "bytes"),
+        ("workspace", workspace_bytes, workspace.len(), "bytes"),
     ] {
         if found < needed {
-            return Err(Error::argument(OP, argument, format!("at least {needed} {what}"), found.to_string()));
+            return Err(Error::argument(op, argument, format!("at least {needed} {what}"), found.to_string()));
         }
     }
     let per_head = [("options.alibi_slopes", &options.alibi_slopes), ("options.sink_logits", &options.sink_logits)];
@@ -270,16 +312,16 @@ pub fn attend<T: Half16>(
         let Some(given) = given else { continue };
         if given.len() != plan.num_heads() {
             let expected = format!("{} elements, one per head", plan.num_heads());
-            return Err(Error::argument(OP, argument, expected, given.len().to_string()));
+            return Err(Error::argument(op, argument, expected, given.len().to_string()));
         }
-        check_context(OP, argument, given.stream(), stream)?;
+        check_context(op, argument, given.stream(), stream)?;
     }
     if let Some(mask) = &options.tree_mask {
         if mask.len() < batch.total_q {
             let expected = format!("at least {} elements, one per row", batch.total_q);
-            return Err(Error::argument(OP, "options.tree_mask", expected, mask.len().to_string()));
+            return Err(Error::argument(op, "options.tree_mask", expected, mask.len().to_string()));
         }
-        check_context(OP, "options.tree_mask", mask.stream(), stream)?;
+        check_context(op, "options.tree_mask", mask.stream(), stream)?;
     }
     for (argument, of) in [
         ("q.data", q.data.stream()),
@@ -287,11 +329,11 @@ pub fn attend<T: Half16>(
         ("workspace", workspace.stream()),
         ("lse", lse.as_ref().map_or(stream, |lse| lse.stream())),
     ] {
-        check_context(OP, argument, of, stream)?;
+        check_context(op, argument, of, stream)?;
     }
 
-    let (kv, _cache_guards) = cache.params(OP, stream)?;
-    let (batch_params, _batch_guards) = batch.params(OP, plan.layout(), stream)?;
+    let (kv, _cache_guards) = cache.params(op, stream)?;
+    let (batch_params, _batch_guards) = batch.params(op, plan.layout(), stream)?;
     let (q_pointer, _q_guard) = q.data.device_ptr(stream);
     let (out_pointer, _out_guard) = out.device_ptr_mut(stream);
     let (parts_out, _parts_guard) = workspace.device_ptr_mut(stream);
@@ -300,9 +342,9 @@ pub fn attend<T: Half16>(
     let [alibi_slopes, sink_logits] = per_head.map(|(_, given)| given.as_ref().map(|given| given.device_ptr(stream)));
     let tree_mask = options.tree_mask.as_ref().map(|mask| mask.device_ptr(stream));
     let pointer = |given: &Option<(u64, _)>| given.as_ref().map_or(0, |(pointer, _guard)| *pointer);
-    check_aligned(OP, "q.data", q_pointer, 4)?;
-    check_aligned(OP, "out", out_pointer, 4)?;
-    check_aligned(OP, "workspace", parts_out, 16)?;
+    check_aligned(op, "q.data", q_pointer, 4)?;
+    check_aligned(op, "out", out_pointer, 4)?;
+    check_aligned(op, "workspace", parts_out, 16)?;
     let (k_rotation, v_rotation) = (plan.layout().k_rotation(), plan.layout().v_rotation());
     let norm = |rotation: Rotation| if rotation.block() == 0 { 0.0 } else { scale(rotation.block()) };
     let parts = plan.max_rows() * plan.num_heads() * plan.max_chunks();
@@ -333,23 +375,26 @@ pub fn attend<T: Half16>(
         v_block: v_rotation.block() as u32,
         k_norm: norm(k_rotation),
         v_norm: norm(v_rotation),
+        chunk_k: 0,
+        chunk_v: 0,
+        chunk_k_stride: 0,
+        chunk_v_stride: 0,
+        parts: 0,
+        reserved: 0,
     };
-    let [mut chunks, mut merge] = launches(plan);
-    // A smaller batch than the plan's: the rest of the grid would have nothing to do.
-    chunks.grid.2 = batch.num_seqs() as u32;
-    merge.grid.1 = batch.num_seqs() as u32;
-    // SAFETY: 1. every buffer is as long as the kernels' contracts ask, checked above and by `params`; rows, pages, slots and
-    // blocks that the device names are checked by the kernels against the counts given here; total_q rows of parts fit
-    // the workspace because total_q <= max_rows. 2. All guards live to the end of this function.
-    unsafe {
-        chunks.run(kernels, stream, &params)?;
-        if plan.max_chunks() > 1 { merge.run(kernels, stream, &params) } else { Ok(()) }
-    }
+    launch(&params)
 }
 
 /// The batch and the cache against the plan.
-fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, options: &Options<'_>) -> Result<()> {
-    let wrong = |argument, expected: String, found: String| Err(Error::argument(OP, argument, expected, found));
+fn check(
+    op: &'static str,
+    plan: &Plan,
+    batch: &Batch<'_>,
+    cache: &KvCacheRef<'_>,
+    dtype: DType,
+    options: &Options<'_>,
+) -> Result<()> {
+    let wrong = |argument, expected: String, found: String| Err(Error::argument(op, argument, expected, found));
     if cache.layout != *plan.layout() {
         return wrong("cache.layout", format!("the plan's ({:?})", plan.layout()), format!("{:?}", cache.layout));
     }
@@ -376,7 +421,7 @@ fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, o
         return wrong("options.soft_cap", "a finite number above 0".into(), cap.to_string());
     }
     if options.tree_mask.is_some() {
-        check_tree(OP, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
+        check_tree(op, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
     }
     match options.window {
         Some(window) if !(1..=1 << 30).contains(&window) => {
@@ -386,93 +431,17 @@ fn check(plan: &Plan, batch: &Batch<'_>, cache: &KvCacheRef<'_>, dtype: DType, o
     }
 }
 
-/// Merges attention results over disjoint sets of keys: `parts_out` `[parts, rows, head_dim]` with their natural LSE
-/// `parts_lse` `[parts, rows]`, in the order of the parts, in f32:
-/// `lse = log sum exp(lse_i)`, `out = sum exp(lse_i - lse) * out_i`.
-///
-/// A part with LSE -inf saw nothing, and its output is not read. Rows whose parts are all empty: out 0, LSE -inf.
-///
-/// # Errors
-/// [`Error::Argument`]: `head_dim` not a positive multiple of 32; no part; lengths that do not fit `parts * rows * head_dim`;
-/// 2^31 or more parts, or 2^33 or more rows; memory or a stream of another context. Then loading and launching.
-#[allow(clippy::too_many_arguments)]
-pub fn merge_states<T: Element>(
-    kernels: &Kernels,
-    stream: &Arc<CudaStream>,
-    parts: usize,
-    head_dim: usize,
-    parts_out: &CudaView<'_, T>,
-    parts_lse: &CudaView<'_, f32>,
-    out: &mut CudaViewMut<'_, T>,
-    lse: Option<&mut CudaViewMut<'_, f32>>,
-) -> Result<()> {
-    const OP: &str = "merge_states";
-    let wrong =
-        |argument, expected: String, found: usize| Err(Error::argument(OP, argument, expected, found.to_string()));
-    check_stream(OP, kernels, stream)?;
-    if head_dim == 0 || !head_dim.is_multiple_of(32) || i32::try_from(head_dim).is_err() {
-        return wrong("head_dim", "a positive multiple of 32".into(), head_dim);
-    }
-    if parts == 0 || i32::try_from(parts).is_err() {
-        return wrong("parts", format!("1..={}", i32::MAX), parts);
-    }
-    let rows = out.len() / head_dim;
-    if !out.len().is_multiple_of(head_dim) || rows >= 1 << 33 {
-        return wrong("out", format!("a multiple of {head_dim} elements, fewer than 2^33 rows"), out.len());
-    }
-    let lse_len = lse.as_ref().map_or(rows, |lse| lse.len());
-    for (argument, expected, found) in [
-        ("parts_out", parts.checked_mul(out.len()), parts_out.len()),
-        ("parts_lse", parts.checked_mul(rows), parts_lse.len()),
-        ("lse", Some(rows), lse_len),
-    ] {
-        if expected != Some(found) {
-            let expected = expected.map_or("fewer than 2^64".to_string(), |n| n.to_string());
-            return wrong(argument, format!("{expected} elements"), found);
-        }
-    }
-    for (argument, of) in [
-        ("parts_out", parts_out.stream()),
-        ("parts_lse", parts_lse.stream()),
-        ("out", out.stream()),
-        ("lse", lse.as_ref().map_or(stream, |lse| lse.stream())),
-    ] {
-        check_context(OP, argument, of, stream)?;
-    }
-    let (parts_out, _parts_guard) = parts_out.device_ptr(stream);
-    let (parts_lse, _parts_lse_guard) = parts_lse.device_ptr(stream);
-    let (out, _out_guard) = out.device_ptr_mut(stream);
-    let lse = lse.map(|lse| lse.device_ptr_mut(stream));
-    let params = MergeParams {
-        parts_out,
-        parts_lse,
-        out,
-        lse: lse.as_ref().map_or(0, |(pointer, _guard)| *pointer),
-        rows: rows as i64,
-        parts: parts as i32,
-        head_dim: head_dim as i32,
-        dtype: T::DTYPE as u32,
-        reserved: 0,
-    };
-    let grid = (rows.div_ceil(WARPS) as u32, 1, 1);
-    let launch = Launch { op: OP, entry: STATES, grid, block: (BLOCK, 1, 1), shared: 0 };
-    // SAFETY: 1. the lengths were checked against `parts`, `rows`, `head_dim`, which bound every index of the kernel.
-    // 2. All guards live to the end of this function.
-    unsafe { launch.run(kernels, stream, &params) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::mem::offset_of;
 
-    /// The same numbers stand in kernels/attention/params.cuh and merge.cu.
+    /// The same numbers stand in kernels/attention/params.cuh.
     #[test]
-    fn offsets_are_those_of_the_headers() {
-        assert_eq!((size_of::<AttendParams>(), size_of::<MergeParams>()), (296, 56));
+    fn offsets_are_those_of_the_header() {
+        assert_eq!(size_of::<AttendParams>(), 328);
         assert_eq!(offset_of!(AttendParams, tree_mask), 272);
         assert_eq!([offset_of!(AttendParams, q), offset_of!(AttendParams, q_stride)], [160, 200]);
         assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [232, 256]);
-        assert_eq!([offset_of!(MergeParams, rows), offset_of!(MergeParams, dtype)], [32, 48]);
     }
 }

@@ -19,7 +19,7 @@ use crate::cache::{KvCode, KvLayout, KvSide, Part, Status, checked_params, windo
 use crate::format::{Fp8, Half16, Rotation};
 use crate::{Error, Result};
 
-use super::kv::{Batch, Rows, Sequence, ring_range, to_f32};
+use super::kv::{Batch, Rows, Sequence, check_rows, ring_range, to_f32};
 
 /// A cache in host memory, to be read.
 #[derive(Debug, Clone, Copy)]
@@ -93,11 +93,46 @@ pub fn attend<T: Half16>(
     num_heads: usize,
     options: &Options<'_>,
 ) -> Result<Attention> {
-    const OP: &str = "attend";
+    run("attend", cache, batch, q, None, num_heads, options)
+}
+
+/// Attention of a chunk that is not in the cache yet: over the cache before the batch's tokens, and over those tokens' rows
+/// `k`, `v` `[total_q, num_kv_heads, head_dim]` as given, neither coded nor rotated.
+///
+/// # Errors
+/// [`crate::Error::Argument`] for lengths that do not fit; [`crate::Error::Unsupported`] for a tree mask.
+pub fn attend_prefill<T: Half16>(
+    cache: &CacheRef<'_>,
+    batch: &Batch<'_>,
+    q: Rows<'_, T>,
+    k: Rows<'_, T>,
+    v: Rows<'_, T>,
+    num_heads: usize,
+    options: &Options<'_>,
+) -> Result<Attention> {
+    const OP: &str = "attend_prefill";
+    if options.tree_mask.is_some() {
+        return Err(Error::unsupported(OP, "a tree mask", "attend, which takes one"));
+    }
+    let sides = [("k.data", "k.stride", k.data.len(), k.stride), ("v.data", "v.stride", v.data.len(), v.stride)];
+    check_rows(OP, &cache.layout, T::DTYPE, batch.total_q, sides)?;
+    run(OP, cache, batch, q, Some([k, v]), num_heads, options)
+}
+
+/// `chunk`: keys and values of the batch's tokens, if they are not in the cache.
+fn run<T: Half16>(
+    op: &'static str,
+    cache: &CacheRef<'_>,
+    batch: &Batch<'_>,
+    q: Rows<'_, T>,
+    chunk: Option<[Rows<'_, T>; 2]>,
+    num_heads: usize,
+    options: &Options<'_>,
+) -> Result<Attention> {
     let shape = *cache.layout.shape();
     let (kv_heads, d) = (shape.num_kv_heads, shape.head_dim);
     let wrong = |argument, expected: String, found: usize| {
-        Err(crate::Error::argument(OP, argument, expected, found.to_string()))
+        Err(crate::Error::argument(op, argument, expected, found.to_string()))
     };
     if num_heads == 0 || !num_heads.is_multiple_of(kv_heads) {
         return wrong("num_heads", format!("a multiple of {kv_heads} KV heads"), num_heads);
@@ -118,7 +153,7 @@ pub fn attend<T: Half16>(
         if mask.len() < batch.total_q {
             return wrong("tree_mask", format!("at least {} elements", batch.total_q), mask.len());
         }
-        check_tree(OP, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
+        check_tree(op, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
     }
     let mut result = Attention {
         out: vec![0.0; batch.total_q * num_heads * d],
@@ -126,9 +161,12 @@ pub fn attend<T: Half16>(
         status: Status::OK,
     };
     for seq in 0..batch.seq_lens.len() {
-        let (sequence, tokens, status) = load(OP, cache, batch, seq)?;
+        let (sequence, tokens, status) = load(op, cache, batch, seq, chunk.is_some())?;
         result.status |= status;
-        let (Some(sequence), Some(tokens)) = (sequence, tokens) else { continue };
+        let (Some(sequence), Some(mut tokens)) = (sequence, tokens) else { continue };
+        if let Some(chunk) = chunk {
+            tokens.extend(&cache.layout, &sequence, chunk);
+        }
         for r in 0..sequence.m {
             let row = sequence.row0 + r;
             let visible = visible(&sequence, r, options.tree_mask.map(|mask| mask[row]), options.window);
@@ -240,15 +278,39 @@ fn attend_row(
 /// # Errors
 /// [`crate::Error::Argument`] for lengths that do not fit.
 pub fn dequantize(cache: &CacheRef<'_>, batch: &Batch<'_>, seq: usize) -> Result<(Option<Dequantized>, Status)> {
-    let (_, tokens, status) = load("dequantize", cache, batch, seq)?;
+    let (_, tokens, status) = load("dequantize", cache, batch, seq, false)?;
     Ok((tokens, status))
 }
 
+impl Dequantized {
+    /// Adds the chunk's rows, in the basis of the cache.
+    fn extend<T: Half16>(&mut self, layout: &KvLayout, sequence: &Sequence, chunk: [Rows<'_, T>; 2]) {
+        let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
+        // Positions beyond the block table are absent, those of the chunk are not.
+        self.present.resize(sequence.p0, false);
+        self.present.resize(sequence.n, true);
+        let rotations = [layout.k_rotation(), layout.v_rotation()];
+        for ((to, rows), rotation) in [&mut self.k, &mut self.v].into_iter().zip(chunk).zip(rotations) {
+            to.resize(sequence.p0 * heads * d, 0.0);
+            for r in 0..sequence.m {
+                let row = &rows.data[(sequence.row0 + r) * rows.stride..][..heads * d];
+                for head in row.chunks_exact(d) {
+                    let mut x: Vec<f64> = head.iter().map(|x| f64::from(x.to_f32())).collect();
+                    rotate(rotation, &mut x);
+                    to.extend(x.iter().map(|&x| x as f32));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a sequence; `prefix`: what lies before the batch's tokens only.
 fn load(
     op: &'static str,
     cache: &CacheRef<'_>,
     batch: &Batch<'_>,
     seq: usize,
+    prefix: bool,
 ) -> Result<(Option<Sequence>, Option<Dequantized>, Status)> {
     let layout = cache.layout;
     let scales = [cache.k_scale, cache.v_scale].map(|scale| scale.map(<[f32]>::len));
@@ -258,7 +320,7 @@ fn load(
     let Some(sequence) = sequence else { return Ok((None, None, status)) };
     let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
     let Sequence { n, p0, slot, ring_start, .. } = sequence;
-    let tokens = n.min(batch.max_blocks * layout.shape().page_tokens);
+    let tokens = if prefix { p0 } else { n }.min(batch.max_blocks * layout.shape().page_tokens);
     let keys_coded = window::keys_coded(p0, layout.residual(), n);
     let values_coded = window::values_coded(p0, layout.residual(), ring_start, n);
     let mut read =
