@@ -40,6 +40,13 @@ __device__ __forceinline__ void mma_s8(int (&c)[4], const uint32_t (&a)[4], cons
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// c += a * b, a unsigned and b signed 8-bit integers, s32 accumulators, exact modulo 2^32.
+__device__ __forceinline__ void mma_u8s8(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 // Transposes an 8 x 8 matrix of 16-bit values: in = row g, columns 2t+{0,1}; out = column g, rows 2t+{0,1}.
 // A C fragment's half h packed to 16 bits goes in, the B fragment b = h of its transpose comes out.
 __device__ __forceinline__ uint32_t movmatrix_trans(uint32_t value) {

@@ -67,7 +67,7 @@ struct Act8Params {
 static_assert(sizeof(Act8Params) == 232 && offsetof(Act8Params, m) == 144 && offsetof(Act8Params, minus_base) == 212,
               "Act8Params is shared with Rust");
 
-constexpr int kBlockK = 128, kSteps = 4;  // steps of 32 k
+constexpr int kBlockK = 128, kSteps = 4;  // k of a block, and its steps of 32 k
 constexpr int kRowsOfTiled = 64;
 
 // ---- x ------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,9 @@ __device__ __forceinline__ float outliers(const Act8Params& p, uint32_t row, uin
         float part = 0.f;
         for (uint32_t j = first; j < min(first + 16, count); ++j) {
             const uint32_t k = reinterpret_cast<const uint32_t*>(p.outlier_columns)[j];
-            part = fmaf(load_as_float(p.outlier_values, values + j, p.outlier_type), Format::weight(p, row, k), part);
+            if (k < p.k)  // the list comes from memory
+                part =
+                    fmaf(load_as_float(p.outlier_values, values + j, p.outlier_type), Format::weight(p, row, k), part);
         }
         total += part;
     }
@@ -216,19 +218,21 @@ __device__ __forceinline__ void reduce_and_finish(const Act8Params& p, uint32_t 
 //   Group, operand, begin,       the sums of one group: operands, start, multiply 32 k, scale into y
 //   step, end
 //   close                        what is left to do to a warp's sums at the end
-template <class Format, class LoadX>
+// TIGHT: as few registers as can be, where the loads of x are many or take many.
+template <bool TIGHT, class Format, class LoadX>
 __device__ __forceinline__ void multiply_block(const Format& format, const typename Format::Weights& w, LoadX load,
                                                typename Format::Group& group,
                                                typename Format::Sum (&y)[Format::kCols][4]) {
     constexpr int kGroup = Format::kStepsPerGroup;
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
-        if (s % kGroup == 0) format.begin(group);
+        if (s % kGroup == 0) format.begin(group, w, s / kGroup);
         typename Format::X x[Format::kCols];
 #pragma unroll
         for (int c = 0; c < Format::kCols; ++c) x[c] = format.operand(group, c, load(s, c));
         format.step(group, w, s, x, y);
         if ((s + 1) % kGroup == 0) format.end(group, w, s / kGroup, y);
+        if (TIGHT && s < kSteps - 1) __syncwarp();  // keeps later loads of x, and their registers, behind
     }
 }
 
@@ -258,30 +262,41 @@ __device__ __forceinline__ void act8_skinny(const Act8Params& p) {
         }
         Format format(p, row_tile, begin, lane, first_column);
         typename Format::Group group = {};
-        typename Format::Weights w[2] = {};
+        typename Format::Weights w[2] = {};  // of the current block and the next
 #pragma unroll
         for (int i = 0; i < 2; ++i) format.load(w[i], i, begin + i, begin + i < end);
+        const auto go = [&](int blocks) {
+            format.advance(blocks);
+#pragma unroll
+            for (int c = 0; c < kCols; ++c) advance(x[c], blocks * kSteps * kStepBytes);
+        };
+        // Blocks whose x is read as it lies, two by two where that leaves the code short.
+        constexpr int kUnroll = kCols == 1 ? 2 : 1;
+        int block = begin;
 #pragma unroll 1
-        for (int block = begin; block < end; block += 2) {
+        for (; block + kUnroll <= min(end, whole); block += kUnroll) {
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                if (block + i < whole && block + i < end) {
-                    const auto load = [&](int s, int c) {
-                        return __ldg(reinterpret_cast<const Raw*>(x[c] + (i * kSteps + s) * kStepBytes));
-                    };
-                    multiply_block(format, w[i], load, group, y);
-                } else if (block + i < end) {
-                    const auto load = [&](int s, int c) {
-                        const int left = int(p.k) - (block + i) * kBlockK - 32 * s - 8 * t;
-                        return load_x_guarded<Raw>(x[c] + (i * kSteps + s) * kStepBytes, left, p.x_aligned);
-                    };
-                    multiply_block(format, w[i], load, group, y);
-                }
-                format.load(w[i], i + 2, block + i + 2, block + i + 2 < end);
+            for (int i = 0; i < kUnroll; ++i) {
+                const auto load = [&](int s, int c) {
+                    return __ldg(reinterpret_cast<const Raw*>(x[c] + (i * kSteps + s) * kStepBytes));
+                };
+                multiply_block<(kCols >= 4)>(format, w[i], load, group, y);
+                if (kUnroll == 1) w[0] = w[1];
+                format.load(w[kUnroll == 1 ? 1 : i], i + 2, block + i + 2, block + i + 2 < end);
             }
-            format.advance(2);
-#pragma unroll
-            for (int c = 0; c < kCols; ++c) advance(x[c], 2 * kSteps * kStepBytes);
+            go(kUnroll);
+        }
+        // The last block if they are odd, and those whose x needs care.
+#pragma unroll 1
+        for (; block < end; ++block) {
+            const auto load = [&](int s, int c) {
+                const int left = int(p.k) - block * kBlockK - 32 * s - 8 * t;
+                return load_x_guarded<Raw>(x[c] + s * kStepBytes, left, p.x_aligned);
+            };
+            multiply_block<true>(format, w[0], load, group, y);
+            w[0] = w[1];
+            format.load(w[1], 2, block + 2, block + 2 < end);
+            go(1);
         }
         format.close(group, y);
     }
@@ -344,7 +359,7 @@ __device__ __forceinline__ void act8_tiled(const Act8Params& p) {
         const auto load = [&](int s, int c) {
             return *reinterpret_cast<const uint2*>(x + 8 * c * kStagedRow + 32 * s);
         };
-        multiply_block(format, w, load, group, y);
+        multiply_block<true>(format, w, load, group, y);
         format.load(w, 1, block + 1, present && block + 1 < blocks);
         format.advance(1);
         __syncthreads();

@@ -103,7 +103,8 @@ struct W4 {
     const uint8_t* zeros;
     uint32_t meta_shift, base[4];
 
-    __device__ __forceinline__ W4(const ProductParams& p, uint32_t row_tile, uint32_t block, int lane)
+    template <class Params>
+    __device__ __forceinline__ W4(const Params& p, uint32_t row_tile, uint32_t block, int lane)
         : meta_shift(p.meta_shift), base{p.minus_base[0], p.minus_base[1], p.minus_base[2], p.minus_base[3]} {
         const int g = lane >> 2;
         const uint64_t record = uint64_t(row_tile) * p.meta_blocks + (kCoarse ? 0 : block);

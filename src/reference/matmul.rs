@@ -1,8 +1,11 @@
 //! Matrix products: the definition.
 
 use super::activation::gated as gate;
+use crate::error::Result;
 use crate::format::activation::Gate;
-use crate::format::{CodedRows, Element};
+use crate::format::outliers::OutlierOutputs;
+use crate::format::{CodedRows, Element, Half16, Matrix};
+use crate::reference::outliers::extract;
 use crate::weights::{Packed, PackedBytes};
 
 /// A product and the size of its terms, in f64.
@@ -47,6 +50,60 @@ pub fn w8a8<O: Element>(
     let (n, k) = (weights.layout().n(), weights.layout().k());
     let value = |row: usize, at: usize| x.value(row, at, k);
     product((rows, n, k), |output, at| weights.weight(output, at), value, bias, residual)
+}
+
+/// This is the definition of [`crate::ops::matmul::w4a8`]: exact x ([`CodedRows::value`]) and weights
+/// ([`Packed::weight`]), f64 sums in the order of k.
+///
+/// # Panics
+/// If a slice does not have the length that `rows` and the weights' layout imply.
+pub fn w4a8<O: Element>(
+    weights: &Packed,
+    rows: usize,
+    x: &CodedRows<&[u8], &[f32], &[i32]>,
+    bias: Option<&[O]>,
+    residual: Option<&[O]>,
+) -> Product {
+    let (n, k) = (weights.layout().n(), weights.layout().k());
+    let value = |row: usize, at: usize| x.value(row, at, k);
+    product((rows, n, k), |output, at| weights.weight(output, at), value, bias, residual)
+}
+
+/// This is the definition of [`crate::ops::matmul::llm_int8`] behind [`crate::ops::outliers::extract`]: int8 x int8 (per row,
+/// per output) without the columns of x `[rows, k]` where some row has |x| >= threshold; these as they are, by the decoded
+/// weights. If they are more than `cap`, all of x is taken as it is.
+///
+/// # Errors
+/// Those of [`extract`].
+///
+/// # Panics
+/// If a slice does not have the length that the weights' layout and `x` imply.
+pub fn llm_int8<X: Half16, O: Element>(
+    weights: &PackedBytes,
+    x: &[X],
+    (threshold, cap): (f32, usize),
+    bias: Option<&[O]>,
+    residual: Option<&[O]>,
+) -> Result<Product> {
+    let (n, k) = (weights.layout().n(), weights.layout().k());
+    let rows = x.len() / k;
+    assert_eq!(x.len(), rows * k, "x is [rows, {k}]");
+    let (mut codes, mut scale, mut columns) = (vec![0; rows * k], vec![0.0; rows], vec![0; cap]);
+    let (mut count, mut values) = ([0; 2], vec![X::from_f32(0.0); rows * cap]);
+    let out = OutlierOutputs {
+        codes: &mut codes[..],
+        scale: &mut scale[..],
+        columns: &mut columns[..],
+        count: &mut count[..],
+        values: &mut values[..],
+    };
+    extract(threshold, Matrix::dense(rows, k), x, out)?;
+    let as_it_is = |at: usize| count[1] != 0 || columns.contains(&(at as u32));
+    let value = |row: usize, at: usize| match as_it_is(at) {
+        true => f64::from(x[row * k + at].to_f32()),
+        false => f64::from(codes[row * k + at] as i8) * f64::from(scale[row]),
+    };
+    Ok(product((rows, n, k), |output, at| weights.weight(output, at), value, bias, residual))
 }
 
 fn product<O: Element>(

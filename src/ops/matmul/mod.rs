@@ -1,4 +1,5 @@
-//! Products of activations with packed low-bit weights: 16-bit activations (W4A16, W8A16), and 8-bit ones ([`w8a8()`]).
+//! Products of activations with packed low-bit weights: 16-bit activations (W4A16, W8A16), and 8-bit
+//! ones ([`w8a8()`], [`w4a8()`], [`llm_int8()`]).
 //!
 //! [`skinny()`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` for 1 to 32 rows of x with f32
 //! accumulation for weights in the layout of [`crate::weights`]. Every row of y is bitwise the same for every number of
@@ -13,6 +14,7 @@ mod act8;
 mod arguments;
 mod arrange;
 mod instance;
+mod llm_int8;
 mod operands;
 mod params;
 mod repack;
@@ -20,20 +22,24 @@ mod skinny;
 mod split;
 mod tensors;
 mod tiled;
+mod w4a8;
 mod w8a8;
 
 pub use act8::{Coded, CodedConfig, Epilogue, MAX_CODED_ROWS};
 pub use arrange::{ArrangeConfig, arrange};
 pub use instance::supported;
+pub use llm_int8::{LlmInt8Operands, llm_int8, llm_int8_workspace_bytes};
 pub use operands::{Operands, Output, Residual, Segment};
 pub use params::MAX_SEGMENTS;
 pub use repack::{RepackStatus, repack};
 pub use skinny::{Decode, MAX_ROWS, SkinnyConfig, skinny, workspace_bytes};
 pub use tensors::{DeviceOrder, DeviceScales, DeviceWords, DeviceZeros, Tensors};
 pub use tiled::{MAX_TILED_ROWS, TiledConfig, tiled};
+pub use w4a8::{W4A8Operands, w4a8, w4a8_supported, w4a8_workspace_bytes};
 pub use w8a8::{ByteOperands, w8a8, w8a8_workspace_bytes};
 
 /// The lines of the launch table.
 pub(crate) fn entries() -> Vec<crate::runtime::EntryRow> {
-    instance::entries().into_iter().chain(arrange::entries()).chain(repack::entries()).chain(w8a8::entries()).collect()
+    let coded = w8a8::entries().chain(w4a8::entries()).chain(llm_int8::entries());
+    instance::entries().into_iter().chain(arrange::entries()).chain(repack::entries()).chain(coded).collect()
 }

@@ -83,13 +83,13 @@ impl ProductParams {
 }
 
 /// Block b of k uses record `b >> meta_shift` where records are groups; one group: record 0.
-fn meta_shift(layout: &PackedLayout) -> u32 {
+pub(super) fn meta_shift(layout: &PackedLayout) -> u32 {
     if layout.groups() == 1 { 31 } else { (layout.group() / layout.format().block_k()).max(1).ilog2() }
 }
 
 /// What the kernel takes from the decoded codes of register i of the A operand, when the stored zero is 0: two halves
 /// `-plus` in the units of the decode (`Code4` in w4.cuh), bf16 less its bias. The kernel adds the stored zero.
-fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
+pub(super) fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
     let plus = match layout.format() {
         WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => u32::from(plus),
         _ => 0,

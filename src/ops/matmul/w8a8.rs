@@ -16,27 +16,44 @@ use crate::weights::{ByteAxis, ByteLayout};
 
 const OP: &str = "matmul::w8a8";
 
-const INT8: Family = {
-    const fn of(name: &'static str) -> Act8 {
-        Entry::new("matmul/w8a8_int8", name)
-    }
-    Family { skinny: [of("w8a8_int8_c1"), of("w8a8_int8_c2"), of("w8a8_int8_c4")], tiled: Some(of("w8a8_int8_tiled")) }
+const fn int8(name: &'static str) -> Act8 {
+    Entry::new("matmul/w8a8_int8", name)
+}
+const fn e4m3(name: &'static str) -> Act8 {
+    Entry::new("matmul/w8a8_e4m3", name)
+}
+
+const INT8: Family = Family {
+    skinny: [int8("w8a8_int8_c1"), int8("w8a8_int8_c2"), int8("w8a8_int8_c4")],
+    tiled: Some(int8("w8a8_int8_tiled")),
+};
+const E4M3: Family = Family {
+    skinny: [e4m3("w8a8_e4m3_c1"), e4m3("w8a8_e4m3_c2"), e4m3("w8a8_e4m3_c4")],
+    tiled: Some(e4m3("w8a8_e4m3_tiled")),
+};
+const E4M3_BLOCK: Family = Family {
+    skinny: [e4m3("w8a8_e4m3_block_c1"), e4m3("w8a8_e4m3_block_c2"), e4m3("w8a8_e4m3_block_c4")],
+    tiled: Some(e4m3("w8a8_e4m3_block_tiled")),
 };
 
 /// The closed table of formats: code, what a scale of the weights covers, kernels.
-const TABLE: &[(ByteCode, ByteAxis, Family)] = &[(ByteCode::Int8, ByteAxis::Output, INT8)];
+const TABLE: &[(ByteCode, ByteAxis, Family)] = &[
+    (ByteCode::Int8, ByteAxis::Output, INT8),
+    (ByteCode::E4m3, ByteAxis::Output, E4M3),
+    (ByteCode::E4m3, ByteAxis::Block, E4M3_BLOCK),
+];
 
 pub(super) fn entries() -> impl Iterator<Item = EntryRow> {
     TABLE.iter().flat_map(|(_, _, family)| family.entries()).map(Entry::row)
 }
 
 /// The kernels of these weights.
-pub(super) fn family(op: &'static str, layout: &ByteLayout) -> Result<&'static Family> {
+pub(super) fn family(layout: &ByteLayout) -> Result<&'static Family> {
     let found = TABLE.iter().find(|(code, axis, _)| (*code, *axis) == (layout.code(), layout.axis()));
     found.map(|(_, _, family)| family).ok_or_else(|| {
         let what = format!("{} weights with a scale per {:?}", layout.code().name(), layout.axis());
         let list: Vec<_> = TABLE.iter().map(|(code, axis, _)| format!("{} / {axis:?}", code.name())).collect();
-        Error::unsupported(op, what, list.join(", "))
+        Error::unsupported(OP, what, list.join(", "))
     })
 }
 
@@ -65,11 +82,10 @@ pub(super) fn matrix<'a>(layout: &ByteLayout, weights: &'a CudaView<'a, u8>) -> 
 
 /// Bytes of workspace that [`w8a8`] needs; 0 for most shapes.
 pub fn w8a8_workspace_bytes(kernels: &Kernels, layout: &ByteLayout, rows: usize) -> usize {
-    family(OP, layout)
-        .map_or(0, |family| dispatch(kernels, family, layout, rows).workspace_bytes(layout.row_tiles(), rows))
+    family(layout).map_or(0, |family| dispatch(kernels, family, layout, rows).workspace_bytes(layout.row_tiles(), rows))
 }
 
-pub(super) fn dispatch(kernels: &Kernels, family: &Family, layout: &ByteLayout, rows: usize) -> Dispatch {
+fn dispatch(kernels: &Kernels, family: &Family, layout: &ByteLayout, rows: usize) -> Dispatch {
     family.choose(rows, layout.row_tiles(), layout.blocks(), kernels.sm_count())
 }
 
@@ -99,7 +115,7 @@ pub fn w8a8<O: Element>(
 ) -> Result<()> {
     let (layout, x) = (operands.layout, &operands.x);
     let arguments = Arguments { op: OP, rows: config.rows };
-    let family = family(OP, layout)?;
+    let family = family(layout)?;
     if x.code != layout.code() {
         return Err(Error::argument(OP, "x.code", format!("{}, the weights'", layout.code().name()), x.code.name()));
     }

@@ -2,7 +2,9 @@
 
 mod arguments;
 mod counts;
+mod four_bits;
 mod invariance;
 mod layout;
+mod llm_int8;
 mod products;
 mod world;

@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use lowbit::format::{ByteCode, CodedScale, CodedZero, Element};
 use lowbit::reference::matmul::Product;
 use lowbit::weights::{ByteAxis, ByteScales, PackedBytes};
+use nvcuda::client;
 use proptest::prelude::*;
 use rand::RngExt;
 
@@ -48,6 +49,52 @@ fn int8_gives_the_golden_products() {
     }
 }
 
+#[test]
+fn e4m3_gives_the_golden_products() {
+    let world = world();
+    let golden = Golden::open("matmul_w8a8_fp8");
+    for (k, n) in [(256, 96), (160, 24), (256, 256), (320, 192)] {
+        let name = |part: &str| format!("k{k}_n{n}.{part}");
+        let blocks = n >= 128;
+        let codes = transposed(&golden.bytes(&name("w_q")), n, k);
+        let stored = golden.f32(&name("w_scale"));
+        let (rows, columns) = (k.div_ceil(128), n.div_ceil(128));
+        let turned: Vec<f32> = if blocks {
+            (0..rows * columns).map(|at| stored[at % rows * columns + at / rows]).collect()
+        } else {
+            stored
+        };
+        let scales = if blocks { ByteScales::Block(&turned) } else { ByteScales::Output(&turned) };
+        let weights = PackedBytes::from_codes(n, k, ByteCode::E4m3, &codes, scales).unwrap();
+        for kind in ["gauss", "abs", "plus3"] {
+            let name = |part: &str| name(&format!("{kind}.{part}"));
+            let scale = golden.f32(&name("x_scale"));
+            let x = HostRows {
+                code: ByteCode::E4m3,
+                codes: golden.bytes(&name("x_q")),
+                stride: k,
+                scale: if blocks { CodedScale::Group(scale) } else { CodedScale::Row(scale) },
+                zero: None,
+            };
+            let call = Call::<f32>::new(&weights, &x, 5);
+            let expected = Product { y: golden.f64(&name("y")), magnitude: call.reference().magnitude };
+            in_every_mode(|mode| {
+                assert_close(&call.run(world).unwrap(), &expected, &format!("{n} x {k} {kind} {mode}"));
+                let bf16 = Call::<bf16>::new(&weights, &x, 5).run(world).unwrap();
+                assert_close(&bf16, &expected, &format!("{n} x {k} {kind} {mode}"));
+            });
+        }
+        let w: Vec<f32> = golden.f16(&name("w")).iter().map(|w| w.to_f32()).collect();
+        let w: Vec<f32> = (0..n * k).map(|at| w[at % k * n + at / k]).collect();
+        let axis = if blocks { ByteAxis::Block } else { ByteAxis::Output };
+        assert_eq!(PackedBytes::quantize(n, k, ByteCode::E4m3, axis, &w).unwrap(), weights, "{n} x {k}");
+    }
+}
+
+/// Codes, and what a scale of the weights covers.
+pub const FORMATS: [(ByteCode, ByteAxis); 3] =
+    [(ByteCode::Int8, ByteAxis::Output), (ByteCode::E4m3, ByteAxis::Output), (ByteCode::E4m3, ByteAxis::Block)];
+
 /// Every number of rows that changes the kernel or its grid, with k that ends in every part of a block.
 #[test]
 fn every_shape_is_its_definition() {
@@ -55,22 +102,54 @@ fn every_shape_is_its_definition() {
     let mut rng = rng(1);
     let mut shapes: Vec<(usize, usize, usize)> =
         (1..=9).chain([16, 17, 32, 33, 64, 65, 100]).map(|rows| (rows, 24, [64, 96, 160, 256][rows % 4])).collect();
-    shapes.extend([
-        (1, 4104, 96),
-        (9, 4104, 64),
-        (33, 520, 160),
-        (3, 96, 4128),
-        (17, 8, 4128),
-        (2, 8, 14336),
-        (40, 96, 1000),
-    ]);
-    for (rows, n, k) in shapes {
-        let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, n, k);
-        let x = random_rows(&mut rng, ByteCode::Int8, "gauss", rows, k);
-        in_every_mode(|mode| {
-            let case = format!("{rows} rows {n} x {k} {mode}");
-            Call::<f32>::new(&weights, &x, rows).check(world, &case);
-        });
+    shapes.extend([(1, 4104, 96), (9, 4104, 64), (33, 520, 160), (3, 96, 4128)]);
+    shapes.extend([(17, 8, 4128), (2, 8, 14336), (40, 96, 1000)]);
+    for format in FORMATS {
+        for &(rows, n, k) in &shapes {
+            let weights = random_weights(&mut rng, format.0, format.1, n, k);
+            let x = rows_for(&mut rng, format, if rows % 2 == 0 { "abs" } else { "gauss" }, rows, k);
+            in_every_mode(|mode| {
+                let case = format!("{format:?} {rows} rows {n} x {k} {mode}");
+                Call::<f32>::new(&weights, &x, rows).check(world, &case);
+            });
+        }
+    }
+}
+
+/// On every image: the codes are made f16 by moving bits below compute_89. A NaN stays in its row.
+#[test]
+fn every_model_multiplies_e4m3_alike() {
+    let mut rng = rng(12);
+    let (n, k, rows) = (40, 328, 37);
+    let worlds = ["sm_80", "sm_89", "sm_90"].map(|model| {
+        client::set_model(model);
+        (model, crate::world::world())
+    });
+    for axis in [ByteAxis::Output, ByteAxis::Block] {
+        let weights = random_weights(&mut rng, ByteCode::E4m3, axis, n, k);
+        let mut x = rows_for(&mut rng, (ByteCode::E4m3, axis), "gauss", rows, k);
+        for (row, at, nan) in [(0, 0, 0x7F), (5, k - 1, 0xFF), (8, 200, 0x7F), (31, 77, 0xFF), (36, 130, 0x7F)] {
+            x.codes[row * k + at] = nan;
+        }
+        for rows in [1, 6, 9, 32, 37] {
+            let results = worlds.each_ref().map(|(model, world)| {
+                client::set_model(model);
+                Call::<f32>::new(&weights, &x, rows).run(world).unwrap()
+            });
+            client::reset_modes();
+            let expected = Call::<f32>::new(&weights, &x, rows).reference();
+            for found in &results {
+                for (row, found) in found.chunks(n).enumerate() {
+                    let is_nan = [0, 5, 8, 31, 36].contains(&row);
+                    assert!(found.iter().all(|y| y.is_nan() == is_nan), "{axis:?} {rows} rows: row {row}");
+                    if !is_nan {
+                        let at = row * n..(row + 1) * n;
+                        let (y, magnitude) = (expected.y[at.clone()].to_vec(), expected.magnitude[at].to_vec());
+                        assert_close(found, &Product { y, magnitude }, &format!("{axis:?} {rows} rows: row {row}"));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -159,12 +238,13 @@ proptest! {
 
     #[test]
     fn any_shape_stride_and_alignment(
-        n in 1usize..100, k in 1usize..500, rows in 1usize..70, gap in 0usize..20, shift in 0usize..20, positive: bool, seed: u64
+        n in 1usize..100, k in 1usize..500, rows in 1usize..70, gap in 0usize..20, shift in 0usize..20, format in 0usize..3, seed: u64
     ) {
         let mut rng = rng(seed);
-        let weights = random_weights(&mut rng, ByteCode::Int8, ByteAxis::Output, n, k);
-        let kind = if positive { "abs" } else { "gauss" };
-        let x = HostRows { stride: k + gap, ..random_rows(&mut rng, ByteCode::Int8, kind, rows, k + gap) };
+        let format = FORMATS[format];
+        let weights = random_weights(&mut rng, format.0, format.1, n, k);
+        let scale = rows_for(&mut rng, format, "gauss", rows, k).scale;
+        let x = HostRows { stride: k + gap, scale, ..random_rows(&mut rng, format.0, "gauss", rows, k + gap) };
         Call { shift, ..Call::<f32>::new(&weights, &x, rows) }.check(world(), "any");
     }
 }

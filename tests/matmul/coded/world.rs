@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use lowbit::Result;
 use lowbit::format::{ByteCode, CodedRows, CodedScale, CodedZero, Element};
-use lowbit::ops::matmul::{self, ByteOperands, CodedConfig, Epilogue, Residual};
+use lowbit::ops::matmul::{self, ByteOperands, CodedConfig, Epilogue, Residual, W4A8Operands};
 use lowbit::reference;
 use lowbit::reference::matmul::Product;
-use lowbit::weights::{ByteAxis, PackedBytes};
+use lowbit::weights::{ByteAxis, Packed, PackedBytes};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -72,9 +72,44 @@ impl HostRows {
     }
 }
 
+/// The weights of a product.
+#[derive(Clone, Copy)]
+pub enum HostWeights<'a> {
+    Bytes(&'a PackedBytes),
+    Four(&'a Packed),
+}
+
+impl<'a> From<&'a PackedBytes> for HostWeights<'a> {
+    fn from(weights: &'a PackedBytes) -> Self {
+        Self::Bytes(weights)
+    }
+}
+
+impl<'a> From<&'a Packed> for HostWeights<'a> {
+    fn from(weights: &'a Packed) -> Self {
+        Self::Four(weights)
+    }
+}
+
+impl HostWeights<'_> {
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Bytes(weights) => (weights.layout().n(), weights.layout().k()),
+            Self::Four(weights) => (weights.layout().n(), weights.layout().k()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(weights) => weights.bytes(),
+            Self::Four(weights) => weights.bytes(),
+        }
+    }
+}
+
 /// A product on the host.
 pub struct Call<'a, O> {
-    pub weights: &'a PackedBytes,
+    pub weights: HostWeights<'a>,
     pub x: &'a HostRows,
     pub rows: usize,
     pub bias: Option<&'a [O]>,
@@ -84,35 +119,50 @@ pub struct Call<'a, O> {
 }
 
 impl<'a, O: Element> Call<'a, O> {
-    pub fn new(weights: &'a PackedBytes, x: &'a HostRows, rows: usize) -> Self {
-        Self { weights, x, rows, bias: None, residual: None, shift: 0 }
+    pub fn new(weights: impl Into<HostWeights<'a>>, x: &'a HostRows, rows: usize) -> Self {
+        Self { weights: weights.into(), x, rows, bias: None, residual: None, shift: 0 }
     }
 
     pub fn run(&self, world: &World) -> Result<Vec<O>> {
         let World { kernels, stream } = world;
-        let layout = self.weights.layout();
+        let (n, k) = self.weights.shape();
         let optional = |values: Option<&[O]>| values.map(|values| stream.clone_htod(values)).transpose();
         let (bias, residual) = (optional(self.bias)?, optional(self.residual)?);
         let (bias, residual) = (bias.as_ref().map(|b| b.as_view()), residual.as_ref().map(|r| r.as_view()));
-        let epilogue =
-            Epilogue { bias: bias.as_ref(), residual: residual.as_ref().map_or(Residual::None, Residual::From) };
+        let residual = residual.as_ref().map_or(Residual::None, Residual::From);
+        let epilogue = Epilogue { bias: bias.as_ref(), residual };
         // SAFETY: the kernel writes every element; softcuda would report one that it does not.
-        let mut out = unsafe { stream.alloc::<O>(self.rows * layout.n())? };
-        let bytes = matmul::w8a8_workspace_bytes(kernels, layout, self.rows);
+        let mut out = unsafe { stream.alloc::<O>(self.rows * n)? };
+        let bytes = match self.weights {
+            HostWeights::Bytes(weights) => matmul::w8a8_workspace_bytes(kernels, weights.layout(), self.rows),
+            HostWeights::Four(weights) => matmul::w4a8_workspace_bytes(kernels, weights.layout(), self.rows),
+        };
         let mut workspace = stream.alloc_zeros::<u8>(bytes.max(1))?;
-        let config = CodedConfig::contiguous(self.rows, layout.n());
+        let config = CodedConfig::contiguous(self.rows, n);
         let weights = stream.clone_htod(self.weights.bytes())?;
-        with_device_rows(world, self.x, self.rows, layout.k(), self.shift, |x| {
-            let weights = weights.as_view();
-            let operands = ByteOperands { layout, weights: &weights, x };
-            let workspace = &mut workspace.as_view_mut();
-            matmul::w8a8(kernels, stream, &config, &operands, &epilogue, &mut out.as_view_mut(), Some(workspace))
+        with_device_rows(world, self.x, self.rows, k, self.shift, |x| {
+            let (weights, out) = (&weights.as_view(), &mut out.as_view_mut());
+            let workspace = Some(&mut workspace.as_view_mut());
+            match self.weights {
+                HostWeights::Bytes(host) => {
+                    let operands = ByteOperands { layout: host.layout(), weights, x };
+                    matmul::w8a8(kernels, stream, &config, &operands, &epilogue, out, workspace)
+                }
+                HostWeights::Four(host) => {
+                    let operands = W4A8Operands { layout: host.layout(), weights, x };
+                    matmul::w4a8(kernels, stream, &config, &operands, &epilogue, out, workspace)
+                }
+            }
         })?;
         Ok(stream.clone_dtoh(&out)?)
     }
 
     pub fn reference(&self) -> Product {
-        reference::matmul::w8a8(self.weights, self.rows, &self.x.slices(), self.bias, self.residual)
+        let x = self.x.slices();
+        match self.weights {
+            HostWeights::Bytes(weights) => reference::matmul::w8a8(weights, self.rows, &x, self.bias, self.residual),
+            HostWeights::Four(weights) => reference::matmul::w4a8(weights, self.rows, &x, self.bias, self.residual),
+        }
     }
 
     pub fn check(&self, world: &World, case: &str) {
@@ -175,4 +225,21 @@ pub fn random_weights(rng: &mut ChaCha8Rng, code: ByteCode, axis: ByteAxis, n: u
     let scales: Vec<f32> = (0..len).map(|_| rng.random_range(0.001..0.05)).collect();
     let scales = if axis == ByteAxis::Output { ByteScales::Output(&scales) } else { ByteScales::Block(&scales) };
     PackedBytes::from_codes(n, k, code, &codes, scales).unwrap()
+}
+
+/// As [`random_rows`], with the scales that go with the weights' axis.
+pub fn rows_for(
+    rng: &mut ChaCha8Rng,
+    (code, axis): (ByteCode, ByteAxis),
+    kind: &str,
+    rows: usize,
+    k: usize,
+) -> HostRows {
+    let x = random_rows(rng, code, kind, rows, k);
+    let groups = rows * k.div_ceil(128);
+    let scale = match axis {
+        ByteAxis::Output => x.scale.clone(),
+        ByteAxis::Block => CodedScale::Group((0..groups).map(|_| rng.random_range(0.001..0.05)).collect()),
+    };
+    HostRows { scale, ..x }
 }

@@ -1,0 +1,13 @@
+// y = sx[m] * sum_k x[m][k] * w[n][k], x E4M3 with one scale a row, W 4-bit packed as for w4a16, symmetric zeros;
+// groups of 32, 64, 128, coarse (256 and more, or all of k). A block takes 8 rows. Contract and idea: act8.cuh,
+// w4a8.cuh. One by-value Act8Params; 256 threads; grid (row tiles / (8 / k_warps), splits of k, rows / 8).
+#include "matmul/w4a8.cuh"
+
+using namespace lowbit;
+#define ENTRY extern "C" __global__ void __launch_bounds__(256, 1)
+#define PARAMS const __grid_constant__ Act8Params
+
+ENTRY w4a8_e4m3_sym_g32_c1(PARAMS p) { act8_skinny<W4E4m3<Zero::kSymmetric, 32, 1>>(p); }
+ENTRY w4a8_e4m3_sym_g64_c1(PARAMS p) { act8_skinny<W4E4m3<Zero::kSymmetric, 64, 1>>(p); }
+ENTRY w4a8_e4m3_sym_g128_c1(PARAMS p) { act8_skinny<W4E4m3<Zero::kSymmetric, 128, 1>>(p); }
+ENTRY w4a8_e4m3_sym_coarse_c1(PARAMS p) { act8_skinny<W4E4m3<Zero::kSymmetric, 256, 1>>(p); }

@@ -1,0 +1,13 @@
+// y = sx[m] * sum_k x[m][k] * w[n][k], x int8 with one scale a row, W 4-bit packed as for w4a16, 4-bit zeros; groups of
+// 32, 64, 128, coarse (256 and more, or all of k). A block takes 32 rows. Contract and idea: act8.cuh, w4a8.cuh. One
+// by-value Act8Params; 256 threads; grid (row tiles / (8 / k_warps), splits of k, rows / 32).
+#include "matmul/w4a8.cuh"
+
+using namespace lowbit;
+#define ENTRY extern "C" __global__ void __launch_bounds__(256, 1)
+#define PARAMS const __grid_constant__ Act8Params
+
+ENTRY w4a8_int8_zero4_g32_c4(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 32, 4>>(p); }
+ENTRY w4a8_int8_zero4_g64_c4(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 64, 4>>(p); }
+ENTRY w4a8_int8_zero4_g128_c4(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 128, 4>>(p); }
+ENTRY w4a8_int8_zero4_coarse_c4(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 256, 4>>(p); }
