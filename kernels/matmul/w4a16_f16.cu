@@ -20,11 +20,11 @@ ENTRY_WIDE w4a16_f16_zero4_g32(PARAMS p) { skinny<W4<F16, Zero::kBits4, 32, fals
 ENTRY_WIDE w4a16_f16_zero4_g64(PARAMS p) { skinny<W4<F16, Zero::kBits4, 64, false>, 1>(p); }
 ENTRY w4a16_f16_zero4_g128(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, false>, 1>(p); }
 ENTRY w4a16_f16_zero4_coarse(PARAMS p) { skinny<W4<F16, Zero::kBits4, 256, false>, 1>(p); }
-ENTRY_WIDE w4a16_f16_real_g32(PARAMS p) { skinny<W4<F16, Zero::kReal, 32, false>, 1>(p); }
-ENTRY_WIDE w4a16_f16_real_g64(PARAMS p) { skinny<W4<F16, Zero::kReal, 64, false>, 1>(p); }
+ENTRY w4a16_f16_real_g32(PARAMS p) { skinny<W4<F16, Zero::kReal, 32, false>, 1>(p); }
+ENTRY w4a16_f16_real_g64(PARAMS p) { skinny<W4<F16, Zero::kReal, 64, false>, 1>(p); }
 ENTRY w4a16_f16_real_g128(PARAMS p) { skinny<W4<F16, Zero::kReal, 128, false>, 1>(p); }
 ENTRY w4a16_f16_real_coarse(PARAMS p) { skinny<W4<F16, Zero::kReal, 256, false>, 1>(p); }
-ENTRY_WIDE w4a16_f16_min_g32(PARAMS p) { skinny<W4<F16, Zero::kMin, 32, false>, 1>(p); }
+ENTRY w4a16_f16_min_g32(PARAMS p) { skinny<W4<F16, Zero::kMin, 32, false>, 1>(p); }
 ENTRY_WIDE w4a16_f16_min_g64(PARAMS p) { skinny<W4<F16, Zero::kMin, 64, false>, 1>(p); }
 ENTRY w4a16_f16_min_g128(PARAMS p) { skinny<W4<F16, Zero::kMin, 128, false>, 1>(p); }
 ENTRY w4a16_f16_min_coarse(PARAMS p) { skinny<W4<F16, Zero::kMin, 256, false>, 1>(p); }

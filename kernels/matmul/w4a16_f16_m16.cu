@@ -9,7 +9,7 @@ using namespace lowbit;
 // The registers are ptxas's choice, two or three blocks of 8 warps per multiprocessor; one block where that would
 // spill.
 #define ENTRY extern "C" __global__ void __launch_bounds__(256)
-#define ENTRY_WIDE extern "C" __global__ void __maxnreg__(168)
+#define ENTRY_WIDE extern "C" __global__ void __launch_bounds__(256, 1)
 #define PARAMS const __grid_constant__ ProductParams
 
 ENTRY w4a16_f16_sym_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 32, false>, 2>(p); }
@@ -24,7 +24,7 @@ ENTRY w4a16_f16_real_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 32, false>,
 ENTRY_WIDE w4a16_f16_real_g64_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 64, false>, 2>(p); }
 ENTRY w4a16_f16_real_g128_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 128, false>, 2>(p); }
 ENTRY w4a16_f16_real_coarse_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 256, false>, 2>(p); }
-ENTRY w4a16_f16_min_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kMin, 32, false>, 2>(p); }
+ENTRY_WIDE w4a16_f16_min_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kMin, 32, false>, 2>(p); }
 ENTRY_WIDE w4a16_f16_min_g64_m16(PARAMS p) { skinny<W4<F16, Zero::kMin, 64, false>, 2>(p); }
 ENTRY w4a16_f16_min_g128_m16(PARAMS p) { skinny<W4<F16, Zero::kMin, 128, false>, 2>(p); }
 ENTRY w4a16_f16_min_coarse_m16(PARAMS p) { skinny<W4<F16, Zero::kMin, 256, false>, 2>(p); }

@@ -9,7 +9,7 @@ using namespace lowbit;
 // The registers are ptxas's choice, two or three blocks of 8 warps per multiprocessor; one block where that would
 // spill.
 #define ENTRY extern "C" __global__ void __launch_bounds__(256)
-#define ENTRY_WIDE extern "C" __global__ void __maxnreg__(168)
+#define ENTRY_WIDE extern "C" __global__ void __launch_bounds__(256, 1)
 #define PARAMS const __grid_constant__ ProductParams
 
 ENTRY w4a16_f16_sym_g32_m32(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 32, false>, 4>(p); }
