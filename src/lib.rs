@@ -15,3 +15,12 @@ pub use half;
 
 pub use error::{Error, Result};
 pub use runtime::Kernels;
+
+/// The pages of `docs/` whose code the tests compile.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/choosing-a-format.md")]
+    struct ChoosingAFormat;
+    #[doc = include_str!("../docs/integrating.md")]
+    struct Integrating;
+}

@@ -120,7 +120,7 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
             }
             q[x] = unpack_16(dtype, word[x]);
         }
-        if (p.k_block != 0) {
+        if (F::ROTATES && p.k_block != 0) {
             // In the warp's ring, which is not in use yet; a lane's own channels before and after.
             float* row = reinterpret_cast<float*>(shared) + warp * D;
 #pragma unroll

@@ -76,7 +76,7 @@ __device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, 
     const int n = F::place_out(lane, 0).n;
     const Job job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
     const Column column(p, job, 2 * warp + n);
-    const bool rotated = p.v_block != 0;
+    const bool rotated = F::ROTATES && p.v_block != 0;
     if (!column.valid && !rotated) return;
     float* rows = accumulators + ROTATED + 2 * warp * ROTATED_PITCH<F::D>;
     float2 s[WARPS];

@@ -2,8 +2,9 @@
 // as rows of k and v. attend gives the other part, what lies before them, and merge.cu adds the two.
 //
 // A CTA is that of attend.cuh: one sequence, KV head and pass of 8 columns. A warp takes every fourth tile of 32 tokens
-// from the first token of the call on; tiles that no column of the pass sees are left out. K and V come from global
-// memory without staging: the chunk is read once a pass, and what bounds it is the latency of that, not its bytes.
+// from the first token of the call on (not rotated, nor are the queries); tiles that no column of the pass sees are
+// left out. K and V come from global memory without staging: the chunk is read once a pass, and what bounds it is the
+// latency of that, not its bytes.
 #pragma once
 #include "attention/format_half.cuh"
 #include "attention/window.cuh"
@@ -15,7 +16,7 @@ template <int HEAD_DIM, bool IS_BF16>
 struct ChunkRows {
     using Keys = HalfKeys<HEAD_DIM, IS_BF16>;
     static constexpr int D = HEAD_DIM, TILE = 32, HALVES = 2, STAGES = 2;
-    static constexpr bool RAW_Q = false, NORMALIZE_Q = false, BF16 = IS_BF16;
+    static constexpr bool ROTATES = false, RAW_Q = false, NORMALIZE_Q = false, BF16 = IS_BF16;
     // No ring: where the warps' outputs meet.
     static constexpr int RECORD = (164 * D + 512 + 127) / 128 * 16;
 

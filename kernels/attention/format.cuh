@@ -29,7 +29,8 @@ struct Format {
     static constexpr int RECORD = V_META + V::META;
     static constexpr bool TOKEN_SCALES = K::TOKEN_SCALES || V::TOKEN_SCALES, COLUMN_BIAS = K::COLUMN_BIAS;
     static constexpr bool NORMALIZE_Q = K::NORMALIZE_Q, RAW_Q = HAS_WINDOW, BF16 = V::BF16;
-    static constexpr bool GROUP_SCALES = V::GROUP_SCALES, WINDOW = HAS_WINDOW, WINDOW_BF16 = IS_WINDOW_BF16;
+    static constexpr bool ROTATES = true, GROUP_SCALES = V::GROUP_SCALES, WINDOW = HAS_WINDOW,
+                          WINDOW_BF16 = IS_WINDOW_BF16;
 
     __device__ __forceinline__ explicit Format(uint32_t zero) : keys(zero), value(zero, keys.code) {}
 

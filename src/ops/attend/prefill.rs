@@ -24,7 +24,7 @@ pub(super) const INSTANCES: [Instances<AttendParams>; 2] = [F16, BF16];
 
 /// Dynamic shared memory of `attend_chunk`, bytes: `Shared<ChunkRows>` of kernels/attention/chunk.cuh.
 fn chunk_shared_bytes(head_dim: usize) -> u32 {
-    let meeting = 8 * ((164 * head_dim + 512 + 127) / 128 * 16);
+    let meeting = 8 * ((164 * head_dim + 512).div_ceil(128) * 16);
     (meeting + head_dim / 8 * 36 * 4 + 8 * (4 + 8 * WARPS + 24) + 64) as u32
 }
 
@@ -123,14 +123,12 @@ pub fn attend_prefill<T: Half16>(
             chunk_v_stride: v.stride as u32,
             ..*params
         };
-        // The chunk is not rotated, nor are its queries.
-        let plain = AttendParams { k_block: 0, v_block: 0, ..params };
         // SAFETY: 1. `with_params` and the checks above hold all buffers to what the kernels' contracts ask; rows, pages,
         // slots and blocks that the device names are checked by the kernels against the counts given here; parts are
         // indexed by rows below total_q. 2. `with_params` holds its guards, this function those of `k` and `v`.
         unsafe {
             prefix.run(kernels, stream, &params)?;
-            chunk.run(kernels, stream, &plain)?;
+            chunk.run(kernels, stream, &params)?;
             merge.run(kernels, stream, &params)
         }
     })
