@@ -9,7 +9,7 @@ using namespace lowbit;
 // Three blocks of 8 warps per multiprocessor (80 registers); two where three would spill. There the limit is given in
 // registers: asked for two blocks, ptxas takes all 128 and spills a word on one architecture or another.
 #define ENTRY extern "C" __global__ void __launch_bounds__(256, 3)
-#define ENTRY_WIDE extern "C" __global__ void __maxnreg__(112)
+#define ENTRY_WIDE extern "C" __global__ void __maxnreg__(120)
 #define PARAMS const __grid_constant__ ProductParams
 
 ENTRY_WIDE w4a16_bf16_sym_g32(PARAMS p) { skinny<W4<Bf16, Zero::kSymmetric, 32, false>, 1>(p); }
@@ -17,14 +17,14 @@ ENTRY w4a16_bf16_sym_g64(PARAMS p) { skinny<W4<Bf16, Zero::kSymmetric, 64, false
 ENTRY w4a16_bf16_sym_g128(PARAMS p) { skinny<W4<Bf16, Zero::kSymmetric, 128, false>, 1>(p); }
 ENTRY w4a16_bf16_sym_coarse(PARAMS p) { skinny<W4<Bf16, Zero::kSymmetric, 256, false>, 1>(p); }
 ENTRY_WIDE w4a16_bf16_zero4_g32(PARAMS p) { skinny<W4<Bf16, Zero::kBits4, 32, false>, 1>(p); }
-ENTRY w4a16_bf16_zero4_g64(PARAMS p) { skinny<W4<Bf16, Zero::kBits4, 64, false>, 1>(p); }
+ENTRY_WIDE w4a16_bf16_zero4_g64(PARAMS p) { skinny<W4<Bf16, Zero::kBits4, 64, false>, 1>(p); }
 ENTRY w4a16_bf16_zero4_g128(PARAMS p) { skinny<W4<Bf16, Zero::kBits4, 128, false>, 1>(p); }
 ENTRY w4a16_bf16_zero4_coarse(PARAMS p) { skinny<W4<Bf16, Zero::kBits4, 256, false>, 1>(p); }
 ENTRY_WIDE w4a16_bf16_real_g32(PARAMS p) { skinny<W4<Bf16, Zero::kReal, 32, false>, 1>(p); }
 ENTRY_WIDE w4a16_bf16_real_g64(PARAMS p) { skinny<W4<Bf16, Zero::kReal, 64, false>, 1>(p); }
 ENTRY w4a16_bf16_real_g128(PARAMS p) { skinny<W4<Bf16, Zero::kReal, 128, false>, 1>(p); }
-ENTRY w4a16_bf16_real_coarse(PARAMS p) { skinny<W4<Bf16, Zero::kReal, 256, false>, 1>(p); }
+ENTRY_WIDE w4a16_bf16_real_coarse(PARAMS p) { skinny<W4<Bf16, Zero::kReal, 256, false>, 1>(p); }
 ENTRY_WIDE w4a16_bf16_min_g32(PARAMS p) { skinny<W4<Bf16, Zero::kMin, 32, false>, 1>(p); }
 ENTRY_WIDE w4a16_bf16_min_g64(PARAMS p) { skinny<W4<Bf16, Zero::kMin, 64, false>, 1>(p); }
 ENTRY w4a16_bf16_min_g128(PARAMS p) { skinny<W4<Bf16, Zero::kMin, 128, false>, 1>(p); }
-ENTRY w4a16_bf16_min_coarse(PARAMS p) { skinny<W4<Bf16, Zero::kMin, 256, false>, 1>(p); }
+ENTRY_WIDE w4a16_bf16_min_coarse(PARAMS p) { skinny<W4<Bf16, Zero::kMin, 256, false>, 1>(p); }

@@ -9,7 +9,7 @@ use crate::format::Fp8;
 pub enum ByteCode {
     /// Two's complement.
     Int8,
-    /// 8-bit float; see [`Fp8`](crate::format::Fp8).
+    /// 8-bit float; see [`Fp8`].
     E4m3,
 }
 
