@@ -2,7 +2,7 @@
 
 use lowbit::calibrate::{channel_range, lloyd_max, nuq};
 use lowbit::format::{
-    Axis, Code, Fp8, GgmlType, Matrix, Outliers, Rotation, Scales, Scheme, Spread, Transform, outlier_slots,
+    Axis, Code, Fp8, GgmlType, Matrix, Outliers, Rotation, ScaleKind, Scales, Scheme, Spread, Transform, outlier_slots,
 };
 use lowbit::half::f16;
 use lowbit::reference;
@@ -45,8 +45,19 @@ pub fn all(tensor: &Tensor) -> Vec<Format> {
         ("int4 per tensor", Code::Int4, Axis::Tensor),
         ("int4 per token and head", Code::Int4, head),
         ("int4 per channel", Code::Int4, Axis::Column),
+        ("int2 per channel", Code::Int2, Axis::Column),
+        ("e4m3 per channel", e4m3, Axis::Column),
+        ("uint8, 32 channels", Code::Uint8, Axis::Group(32)),
         ("uint4, 32 channels", Code::Uint4, Axis::Group(32)),
         ("uint2, 32 channels", Code::Uint2, Axis::Group(32)),
+        ("int4, 32 channels", Code::Int4, Axis::Group(32)),
+        ("uint8, 32 tokens of a channel", Code::Uint8, Axis::TokenGroup(32)),
+        ("uint4, 32 tokens of a channel", Code::Uint4, Axis::TokenGroup(32)),
+        ("uint2, 32 tokens of a channel", Code::Uint2, Axis::TokenGroup(32)),
+        ("nvfp4", Code::Nvfp4, Axis::Group(16)),
+        ("mxfp4", Code::Mxfp4, Axis::Group(32)),
+        ("mxfp8 e4m3", Code::Mxfp8(Fp8::E4m3), Axis::Group(32)),
+        ("mxfp8 e5m2", Code::Mxfp8(Fp8::E5m2), Axis::Group(32)),
     ];
     let scheme = |(name, code, axis): (&str, _, _)| (name.to_string(), How::Scheme(Scheme { code, axis }));
     let rotation = Rotation::of_head(tensor.head_dim);
@@ -84,22 +95,32 @@ const fn by_head(tensor: &Tensor) -> Matrix {
 
 /// Codes by a scheme of `ops::quantize`.
 pub fn scheme(tensor: &Tensor, scheme: Scheme) -> lowbit::Result<Coded> {
-    let (shape, asymmetric) = (by_token(tensor), scheme.code.asymmetric());
+    let (shape, kind) = (by_token(tensor), scheme.code.scale_kind());
     let regions = scheme.regions(shape);
     let (mut scale, mut halves, mut min) = (vec![0f32; regions], vec![f16::ZERO; regions], vec![f16::ZERO; regions]);
+    let mut block = vec![0u8; regions];
     let mut codes = vec![0u8; shape.rows * scheme.row_bytes(shape.cols)];
-    let scales = match asymmetric {
-        true => Scales::Asymmetric { scale: &mut halves[..], min: &mut min[..] },
-        false => Scales::Symmetric(&mut scale[..]),
+    let scales = match kind {
+        ScaleKind::F32 => Scales::Symmetric(&mut scale[..]),
+        ScaleKind::F16WithMin => Scales::Asymmetric { scale: &mut halves[..], min: &mut min[..] },
+        ScaleKind::E4m3UnderF32 => Scales::Blocks { block: &mut block[..], tensor: &mut scale[..] },
+        ScaleKind::E8m0 => Scales::Exponents(&mut block[..]),
     };
     reference::quantize::quantize(scheme, shape, &tensor.x, &mut codes, scales)?;
-    let scales = match asymmetric {
-        true => Scales::Asymmetric { scale: &halves[..], min: &min[..] },
-        false => Scales::Symmetric(&scale[..]),
+    let scales = match kind {
+        ScaleKind::F32 => Scales::Symmetric(&scale[..]),
+        ScaleKind::F16WithMin => Scales::Asymmetric { scale: &halves[..], min: &min[..] },
+        ScaleKind::E4m3UnderF32 => Scales::Blocks { block: &block[..], tensor: &scale[..] },
+        ScaleKind::E8m0 => Scales::Exponents(&block[..]),
     };
     let mut y = vec![0f32; tensor.x.len()];
     reference::quantize::dequantize(scheme, shape, &codes, scales, &mut y)?;
-    Ok(Coded { bytes: codes.len() + 4 * regions, y })
+    let of_scales = match kind {
+        ScaleKind::F32 | ScaleKind::F16WithMin => 4 * regions,
+        ScaleKind::E4m3UnderF32 => regions + 4,
+        ScaleKind::E8m0 => regions,
+    };
+    Ok(Coded { bytes: codes.len() + of_scales, y })
 }
 
 fn ggml(tensor: &Tensor, kind: GgmlType, rotation: Rotation) -> lowbit::Result<Coded> {

@@ -114,7 +114,7 @@ __device__ inline Extremes reduce(Extremes e, uint32_t lanes_log2, uint32_t roun
         if (threadIdx.x % 32 == 0) warps[round & 1][threadIdx.x / 32] = e;
         __syncthreads();
         // As many entries as there are warps, a power of two; further lanes see one of these again.
-        e = across(warps[round & 1][threadIdx.x & ((1u << (lanes_log2 - 5)) - 1u)], 5);
+        e = across(warps[round & 1][threadIdx.x & (blockDim.x / 32 - 1)], 5);
     }
     return e;
 }

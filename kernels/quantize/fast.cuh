@@ -124,7 +124,7 @@ class FixedPoint {
 template <typename T, typename Code, bool kClamp>
 class OneFixedPoint {
   public:
-    static constexpr bool kFast = true;
+    static constexpr bool kFast = true, kSure = false;
     __device__ inline OneFixedPoint(const Scale<Code>& s, float, float clip)
         : fixed_(s), usable_(fixed_.usable() && (kClamp || clip == 1.0f)) {}
     __device__ inline bool usable() const { return usable_; }
@@ -157,7 +157,7 @@ class Int8Of16 {
     static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: sums are whole
 
   public:
-    static constexpr bool kFast = true;
+    static constexpr bool kFast = true, kSure = true;
     __device__ inline Int8Of16(const Scale<Int8>& s, float amax, float clip) {
         const float half = 0.5f * amax;
         const float beyond = __fmaf_rn(-63.5f, s.scale, half);  // exact: a few last bits of 63.5 scale
@@ -195,7 +195,7 @@ struct Encoder<__nv_bfloat16, Int8> : Int8Of16<__nv_bfloat16> {
 // Way 3.
 template <typename T, Fp8Format F>
 struct Encoder<T, Float8<F>> {
-    static constexpr bool kFast = true;
+    static constexpr bool kFast = true, kSure = false;
     __device__ inline Encoder(const Scale<Float8<F>>& s, float, float) {
         const float r = reciprocal_approx(s.scale);
         usable_ = s.scale >= 0x1p-100f;

@@ -57,6 +57,7 @@ __device__ inline void store_held(const QuantizeParams& p, const Segment<T>& s, 
                 store_word<Code, kChunk<T>>(codes, word);
                 codes += p.code_bytes;
             }
+            if constexpr (Encoder<T, Code>::kSure) return;
         }
     }
     uint8_t* codes = s.codes;
@@ -137,12 +138,14 @@ __device__ inline void quantize_plain(const QuantizeParams& p, const Segment<T>&
 template <int kSlots, typename T, typename Code>
 __device__ inline void quantize_rows(const QuantizeParams& p) {
     constexpr int kN = kChunk<T>;
-    const uint32_t lanes = 1u << p.lanes_log2, lane = threadIdx.x & (lanes - 1), slot = threadIdx.x >> p.lanes_log2;
+    const uint32_t slot = threadIdx.x >> p.lanes_log2;
+    uint32_t lane = threadIdx.x & ((1u << p.lanes_log2) - 1u);
     const uint32_t down = blockDim.x >> p.lanes_log2 >> p.across_log2;
     const uint32_t segment = (blockIdx.x << p.across_log2) + (slot & ((1u << p.across_log2) - 1u));
     const uint32_t col = segment * p.segment + lane * kN;
     const uint32_t length = segment < p.per_row && lane * kN < p.segment ? p.segment - lane * kN : 0;
-    const uint32_t mine = (length + (kN << p.lanes_log2) - 1) / kN >> p.lanes_log2;
+    uint32_t mine = (length + (kN << p.lanes_log2) - 1) / kN >> p.lanes_log2;
+    asm("" : "+r"(lane), "+r"(mine));  // once, not again for every row
     uint32_t row = blockIdx.y * down + (slot >> p.across_log2), round = 0;
     Segment<T> s = {
         reinterpret_cast<const T*>(p.x) + row * p.row_stride + col,

@@ -18,10 +18,12 @@ struct Extremes {
 };
 
 // a / kDivisor, rounded to nearest: one correction makes it so for every significand of a (all 2^23 tried for each
-// divisor here), as long as nothing is subnormal.
+// divisor here, of which 448 and 57344 have the significands of 7), as long as nothing is subnormal.
 template <int kDivisor>
 __device__ __forceinline__ float divide_by(float a) {
-    static_assert(kDivisor == 3 || kDivisor == 15 || kDivisor == 255 || kDivisor == 127 || kDivisor == 7, "not tried");
+    static_assert(kDivisor == 1 || kDivisor == 3 || kDivisor == 7 || kDivisor == 15 || kDivisor == 127 ||
+                      kDivisor == 255 || kDivisor == 448 || kDivisor == 57344,
+                  "not tried");
     constexpr float kInverse = 1.0f / kDivisor;
     const float quotient = __fmul_rn(a, kInverse);
     return __fmaf_rn(__fmaf_rn(-static_cast<float>(kDivisor), quotient, a), kInverse, quotient);
@@ -35,7 +37,8 @@ struct Scale {
     static __device__ inline Scale make(const QuantizeParams& p, uint64_t region, Extremes e, bool store) {
         const float amax = fmaxf(fabsf(e.low), fabsf(e.high));
         if constexpr (Code::kScale == ScaleKind::kF32) {
-            const Scale made = {__fdiv_rn(amax, Code::kTop), 0.0f};
+            constexpr int kTop = static_cast<int>(Code::kTop);
+            const Scale made = {amax >= 0x1p-100f ? divide_by<kTop>(amax) : __fdiv_rn(amax, Code::kTop), 0.0f};
             if (store) made.store(p, region);
             return made;
         } else if constexpr (Code::kScale == ScaleKind::kF16Min) {

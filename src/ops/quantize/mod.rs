@@ -3,27 +3,8 @@
 //!
 //! Inputs and outputs are f32, f16 or bf16; rows may lie further apart than they are long.
 //!
-//! | codes | axes | scales | made by | tests |
-//! |---|---|---|---|---|
-//! | INT8, INT4, INT2 symmetric | tensor, row, column, group, token group | f32 | [`quantize`], [`quantize_static`] | golden `int8_*`, `int4_sym_*`, ties |
-//! | E4M3, E5M2 | the same | f32 | [`quantize`], [`quantize_static`] | golden `e4m3_*`, `e5m2_*`, ties |
-//! | UINT8, UINT4, UINT2 asymmetric | the same | f16 and minimum | [`quantize`], [`quantize_static`] | golden `int*_group*`, `kivi_*`, ties |
-//! | NVFP4 | group of 16 | E4M3 under one f32 | [`quantize`] | golden `nvfp4` |
-//! | MXFP4, MXFP8 (E4M3, E5M2) | group of 32 | E8M0 | [`quantize`] | golden `mx` |
-//!
-//! Every line: golden vectors against the reference in `tests/quantize_golden.rs`, the device against the reference over
-//! shapes, types, strides, alignments and the simulator's modes in `tests/quantize_kernels.rs`, given scales, clip ratios and
-//! stochastic rounding in `tests/quantize_options.rs`, refusals in `tests/quantize_errors.rs`.
-//!
-//! **How often x is read.** Per row, group and token group: one launch, once (rows of more than 32768 16-bit numbers or
-//! 16384 f32, ragged or misaligned ones, and segments with a NaN or magnitudes above 65504: a second time for the codes).
-//! Per tensor and per column: statistics, then codes, each reads x once. By given scales: once.
-//!
-//! **Alignment.** Any is correct. Accesses are wide (16 bytes of x) when x is 16-byte aligned, its rows are multiples of 16
-//! bytes apart and of 8 columns, and every row of codes starts at a multiple of the bytes of eight codes; else element by
-//! element.
-//!
-//! **In place.** Nothing is: codes are narrower than what they stand for, so no row could keep its place.
+//! Which codes, axes and scales there are, what each reads how often, special values, alignment and the test of each line:
+//! docs/quantize.md.
 //!
 //! A scale per head over all tokens is a scale per tensor of the head's strided matrix; one per token and head is a group of
 //! the head dimension.

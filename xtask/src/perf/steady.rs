@@ -54,9 +54,15 @@ fn graph(function: &Function) -> Graph {
 /// Kinds of instructions, and how many of each a way goes through at least.
 type Through<'a> = &'a [(&'a str, usize)];
 
-/// Whether an operation is of a kind: starts with it, or is it where it ends in `$`.
-fn is_of(opcode: &str, kind: &str) -> bool {
-    kind.strip_suffix('$').map_or_else(|| opcode.starts_with(kind), |whole| opcode == whole)
+/// How often an operation counts as of a kind: once if it starts with it, or is it where it ends in `$`. Of several kinds with
+/// `|` between them the first counts; `2*` before one makes it count twice.
+fn weight(opcode: &str, kinds: &str) -> usize {
+    let of = |kind: &str| {
+        let (weight, kind) = kind.strip_prefix("2*").map_or((1, kind), |kind| (2, kind));
+        let is = kind.strip_suffix('$').map_or_else(|| opcode.starts_with(kind), |whole| opcode == whole);
+        is.then_some(weight)
+    };
+    kinds.split('|').find_map(of).unwrap_or(0)
 }
 
 /// The fewest instructions from `head` to `tail`, both included, of the ways that go through all that is asked.
@@ -69,8 +75,7 @@ fn shortest(
     // A place on the way is an instruction and what was met up to it.
     let meet = |at: usize, met: &[usize]| -> Vec<usize> {
         let opcode = function.instructions[at].opcode();
-        let one =
-            |(&(kind, wanted), &met): (&(&str, usize), &usize)| (met + usize::from(is_of(opcode, kind))).min(wanted);
+        let one = |(&(kind, wanted), &met): (&(&str, usize), &usize)| (met + weight(opcode, kind)).min(wanted);
         through.iter().zip(met).map(one).collect()
     };
     let first = (head, meet(head, &vec![0; through.len()]));
@@ -100,7 +105,7 @@ fn shortest(
 /// what a pass holds that it could go round, such as accesses behind conditions.
 pub fn steady(function: &Function, marker: &str, through: Through<'_>) -> Option<Steady> {
     let graph = graph(function);
-    let is_marker = |at: usize| is_of(function.instructions[at].opcode(), marker);
+    let is_marker = |at: usize| weight(function.instructions[at].opcode(), marker) > 0;
     let steady = |path: Vec<usize>| {
         let markers = path.iter().filter(|&&at| is_marker(at)).count();
         Steady { path, markers }
@@ -237,6 +242,7 @@ kernel:
         assert_eq!(found, Steady { path: vec![0, 1, 2, 3, 4, 5, 6, 8], markers: 2 });
         assert_eq!(steady(function, "STG.E", &[]).unwrap().path, [0, 7, 8]);
         assert_eq!(steady(function, "STG.E$", &[("STG.E$", 3)]), None);
+        assert_eq!(steady(function, "STG.E$", &[("LDG|2*STG.E$", 4), ("IADD3", 1)]), Some(found));
     }
 
     #[test]
