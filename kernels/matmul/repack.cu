@@ -13,7 +13,9 @@
 //
 // Bound by bytes. repack_codes: a thread makes one word of four (4 bits: 8 codes; 8 bits: 4 codes). repack_scales: a
 // thread makes the scale, offset and zero of an output and a group. Bytes that stand for nothing are not written: the
-// caller clears the buffer first. targets: lowest
+// caller clears the buffer first.
+//
+// targets: lowest
 #include <cstddef>
 #include <cstdint>
 

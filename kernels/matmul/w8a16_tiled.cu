@@ -1,5 +1,7 @@
 // w8a16, tiled: y = x * W^T, x f16 or bf16 [any number of rows, k], W 8-bit packed [n, k] with w = q*s, f32
-// accumulation. Contract and idea: tiled.cuh, w8.cuh. One by-value ProductParams; 256 threads. targets: lowest
+// accumulation. Contract and idea: tiled.cuh, w8.cuh. One by-value ProductParams; 256 threads.
+//
+// targets: lowest
 #include "matmul/tiled.cuh"
 #include "matmul/w8.cuh"
 
