@@ -3,9 +3,11 @@
 
 mod codebook;
 mod gaussian;
+mod smooth;
 
 pub use codebook::{channel_range, nuq};
 pub use gaussian::{lloyd_max, lloyd_max_f64};
+pub use smooth::{channel_max, fold_into_norm, fold_into_weights, smooth};
 
 /// The nearest f16, ties to even. `f16::from_f64` may go through f32 and round twice; here the first step rounds to odd,
 /// which keeps what the second needs to know.

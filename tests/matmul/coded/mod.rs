@@ -7,4 +7,5 @@ mod invariance;
 mod layout;
 mod llm_int8;
 mod products;
+mod smooth;
 mod world;
