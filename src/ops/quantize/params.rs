@@ -16,6 +16,8 @@ const HELD_OF_BLOCKS: u32 = 4;
 const TOKEN_TILE_BYTES: u32 = 8 * 16;
 /// Blocks enough for any device; beyond, each takes several rows.
 const ENOUGH_BLOCKS: u32 = 4096;
+/// Rows of a block at least, where scales are those of columns.
+const COLUMN_ROWS: u32 = 32;
 const MOST_GRID_Y: u32 = 65_535;
 
 #[repr(C)]
@@ -139,7 +141,9 @@ impl QuantizeParams {
     pub(super) fn elementwise(&mut self) -> Cut {
         let across = u64::from(self.cols).div_ceil(u64::from(self.chunk() * BLOCK)) as u32;
         let down = self.rows.min((ENOUGH_BLOCKS / across).clamp(1, MOST_GRID_Y));
-        self.block_rows = self.rows.div_ceil(down);
+        // A scale a column is loaded, or raised, once a block.
+        let least = if self.axis == 2 { COLUMN_ROWS } else { 1 };
+        self.block_rows = self.rows.div_ceil(down).max(least);
         Cut::plain((across, self.rows.div_ceil(self.block_rows)))
     }
 

@@ -88,35 +88,36 @@ pub const CASES: &[Case] = &[
     cast("cast_from_e5m2_f32", "E5M2 to f32", &[("STG.E.128", 4), ("LDG", 4)], 4),
     cast("cast_from_e5m2_f16", "E5M2 to f16", &[("STG.E.128", 4), ("LDG.E.64", 4)], 8),
     cast("cast_from_e5m2_bf16", "E5M2 to bf16", &[("STG.E.128", 4), ("LDG.E.64", 4)], 8),
-    // Quantizers that hold a row or a group: its loads, statistics and codes are one pass.
+    // Quantizers that hold a row or a group: its loads, statistics and codes are one pass. In groups two lanes share several
+    // chunks, so that a store of codes of 4 or 8 bits fills a part of each sector it touches, which the next ones fill.
     held("quantize_rows_f16_int8", "per token", INT8_ROW, 64, Mark::everywhere(6.0)),
     // bf16 has no |x| as an operand of comparisons: half an instruction more.
     held("quantize_rows_bf16_int8", "per token", INT8_ROW, 64, Mark::everywhere(6.6)),
-    held("quantize_rows_f16_int4", "groups of 128", INT4_GROUP, 64, Mark::everywhere(9.0)),
-    held("quantize_rows_bf16_int4", "groups of 128", INT4_GROUP, 64, Mark::everywhere(9.0)),
-    held("quantize_rows_f16_uint4", "groups of 128", UINT4_GROUP, 64, Mark::everywhere(9.0)),
-    held("quantize_rows_bf16_uint4", "groups of 128", UINT4_GROUP, 64, Mark::None),
-    held("quantize_rows_f16_uint4", "groups of 32", UINT4_GROUP_OF_32, 16, Mark::None),
+    sectors(1.65, held("quantize_rows_f16_int4", "groups of 128", INT4_GROUP, 64, Mark::everywhere(9.0))),
+    sectors(1.65, held("quantize_rows_bf16_int4", "groups of 128", INT4_GROUP, 64, Mark::everywhere(9.0))),
+    sectors(1.65, held("quantize_rows_f16_uint4", "groups of 128", UINT4_GROUP, 64, Mark::everywhere(9.0))),
+    sectors(1.65, held("quantize_rows_bf16_uint4", "groups of 128", UINT4_GROUP, 64, Mark::None)),
+    sectors(1.2, held("quantize_rows_f16_uint4", "groups of 32", UINT4_GROUP_OF_32, 16, Mark::None)),
     codec("quantize_rows_f32_int8", "per token"),
     codec("quantize_rows_f16_e4m3", "per token"),
-    codec("quantize_rows_f16_int8", "per token and head of 128"),
-    codec("quantize_rows_f16_int4", "groups of 32"),
-    codec("quantize_rows_f16_uint2", "groups of 32"),
-    codec("quantize_blocks_f16_nvfp4", "blocks of 16"),
-    codec("quantize_blocks_f16_mxfp4", "blocks of 32"),
-    codec("quantize_blocks_f16_mxfp8_e4m3", "blocks of 32"),
+    sectors(1.35, codec("quantize_rows_f16_int8", "per token and head of 128")),
+    sectors(1.2, codec("quantize_rows_f16_int4", "groups of 32")),
+    sectors(1.15, codec("quantize_rows_f16_uint2", "groups of 32")),
+    sectors(1.08, codec("quantize_blocks_f16_nvfp4", "blocks of 16")),
+    sectors(1.22, codec("quantize_blocks_f16_mxfp4", "blocks of 32")),
+    sectors(1.35, codec("quantize_blocks_f16_mxfp8_e4m3", "blocks of 32")),
     codec("quantize_tokens_uint4", "groups of 32 tokens"),
-    codec("quantize_tokens_uint2", "groups of 32 tokens"),
+    sectors(1.12, codec("quantize_tokens_uint2", "groups of 32 tokens")),
     // Two passes, each of which reads x once.
-    codec("quantize_amax", "per channel"),
-    codec("quantize_encode_int8", "per channel"),
-    codec("quantize_range", "per channel"),
-    codec("quantize_encode_uint4", "per channel"),
+    sectors(2.02, codec("quantize_amax", "per channel")),
+    sectors(2.02, codec("quantize_encode_int8", "per channel")),
+    sectors(2.02, codec("quantize_range", "per channel")),
+    sectors(2.02, codec("quantize_encode_uint4", "per channel")),
     codec("quantize_amax", "per tensor"),
-    codec("quantize_encode_e4m3", "per tensor"),
-    codec("quantize_stochastic_int8", "per token, given scales"),
-    element("quantize_decode_int8", "per token", "STG.E.128", 8),
-    element("quantize_decode_uint4", "groups of 32", "STG.E.128", 8),
+    sectors(1.05, codec("quantize_encode_e4m3", "per tensor")),
+    sectors(1.05, codec("quantize_stochastic_int8", "per token, given scales")),
+    sectors(1.05, element("quantize_decode_int8", "per token", "STG.E.128", 8)),
+    sectors(1.05, element("quantize_decode_uint4", "groups of 32", "STG.E.128", 8)),
     // ggml blocks: a thread's way from its load on; then the loop that stores the text of the blocks (0.3 passes an element
     // at most). Rotated: no one path, as which parts of a transform are done is found at run time.
     blocks("ggml_quantize_f16_q4_0", "LDG.E.128"),
@@ -219,6 +220,11 @@ const fn held(kernel: &'static str, case: &'static str, through: Through, elemen
     let (marker, markers) = through[0];
     let step = Some(Step { marker, markers, units: 32.0 * elements as f64, through });
     Case { step, mark, ..codec(kernel, case) }
+}
+
+/// The same with another mark for the sectors.
+const fn sectors(sector_ratio: f64, case: Case) -> Case {
+    Case { sector_ratio, ..case }
 }
 
 /// A quantizer or transform that touches each sector of its arguments once, and whose instructions are counted in PTX only.
