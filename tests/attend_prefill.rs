@@ -182,6 +182,16 @@ mod kernel {
         check::<f16>(&gpu, layout(KvFormat::E4M3, 256, DType::F16), 1, &plain);
     }
 
+    /// Every warp takes a second tile, whose weights are masked only if the tile is known to need it.
+    #[test]
+    fn a_long_chunk_is_causal() {
+        let gpu = Gpu::new();
+        let (world, step, chunk) = filled::<f16>(layout(KvFormat::INT8, 64, DType::F16), &[(10, 200)], 2);
+        let options = Options::new(0.02);
+        let found = by_device(&gpu, &world, &step, &chunk, 2, &options).unwrap();
+        compare("200 tokens", &found, &by_definition(&world, &step, &chunk, 2, &options), 64, DType::F16);
+    }
+
     #[test]
     fn options_reach_both_parts() {
         let gpu = Gpu::new();
