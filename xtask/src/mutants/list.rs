@@ -113,17 +113,22 @@ fn parse(family: &str, text: &str, mutants: &mut Vec<Mutant>) -> Result<(), Stri
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    /// Text of an integration test: `tests/<target>.rs`, or all files of `tests/<target>/`.
+    /// Text of an integration test: `tests/<target>.rs`, or all files below `tests/<target>/`.
     fn sources(test: &TestName) -> String {
         let package = if test.package == "softcuda-engine" { "softcuda/engine" } else { "" };
         let tests = root().join(package).join("tests");
-        let files = match std::fs::read_dir(tests.join(&test.target)) {
-            Ok(folder) => folder.flatten().map(|entry| entry.path()).collect(),
-            Err(_) => vec![tests.join(format!("{}.rs", test.target))],
-        };
-        files.iter().map(|file| std::fs::read_to_string(file).unwrap_or_default()).collect()
+        below(&tests.join(&test.target)) + &below(&tests.join(format!("{}.rs", test.target)))
+    }
+
+    fn below(path: &Path) -> String {
+        match std::fs::read_dir(path) {
+            Ok(folder) => folder.flatten().map(|entry| below(&entry.path())).collect(),
+            Err(_) => std::fs::read_to_string(path).unwrap_or_default(),
+        }
     }
 
     /// What a run would find out late: that each mutant applies and its tests are there.
