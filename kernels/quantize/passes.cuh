@@ -82,9 +82,10 @@ class ChunkScales {
 
 }  // namespace lowbit
 
-// A kernel whose body is a template of the element type, a field of the parameters, and of the code.
+// A kernel whose body is a template of the element type, a field of the parameters, and of the code. Three blocks a
+// multiprocessor are enough: left alone, ptxas may spill for a fourth.
 #define KERNEL(name, body, Code)                                     \
-    extern "C" __global__ void __launch_bounds__(lowbit::kBlock)     \
+    extern "C" __global__ void __launch_bounds__(lowbit::kBlock, 3)  \
         name(const __grid_constant__ lowbit::QuantizeParams p) {     \
         switch (p.dtype) {                                           \
             case lowbit::DType::F32:                                 \
