@@ -120,10 +120,11 @@ fn ragged<T: Half16>(format: KvFormat, dtype: DType) {
     }
 }
 
-/// Head dims beside 64 and 128, all columns in use and more than one pass.
+/// Head dims beside 64 and 128, and formats that no test below has: all columns in use and more than one pass.
 fn other_head_dims(format: KvFormat) {
     let gpu = Gpu::new();
-    for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
+    let new = kv_world::TOKEN_FORMATS.contains(&format);
+    for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| new || ![64, 128].contains(*d)) {
         let (kv_heads, group, m) = [(2, 3, 1), (1, 8, 1), (2, 4, 3)][i % 3];
         let case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &boundaries(format, m), 1.0, 300);
         let (row, lse) = case.check(&gpu, &format!("{format} D {d}"));
@@ -131,6 +132,11 @@ fn other_head_dims(format: KvFormat) {
         let case = Case::<bf16>::new(layout(format, d, 1, DType::Bf16), 2, &[(300, 1), (513, 2)], 1.0, 301);
         client::with_modes(|modes| modes.mma = MmaMode::Trunc, || case.check(&gpu, &format!("{format} bf16 D {d}")));
     }
+}
+
+#[test]
+fn other_codes_and_mixtures() {
+    kv_world::TOKEN_FORMATS.into_iter().for_each(other_head_dims);
 }
 
 #[test]
@@ -196,7 +202,7 @@ fn long(format: KvFormat) {
 
 #[test]
 fn long_sequences() {
-    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(128)] {
+    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::kivi4(128)] {
         long(format);
     }
 }
@@ -204,7 +210,9 @@ fn long_sequences() {
 #[test]
 fn every_numerics_mode_and_model() {
     let gpu = Gpu::new();
-    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)] {
+    for format in
+        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::kivi4(32)]
+    {
         for (d, kv_heads, group) in [(64, 3, 3), (128, 2, 8)] {
             let case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &[(300, 1), (513, 2)], 1.0, 7);
             for mma in [MmaMode::Exact, MmaMode::Shuffle, MmaMode::Trunc] {
@@ -271,7 +279,9 @@ fn options_of_the_logits() {
 #[test]
 fn hard_data() {
     let gpu = Gpu::new();
-    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)] {
+    for format in
+        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::kivi4(32)]
+    {
         let d = 64;
         let make = |name: &str, change: &dyn Fn(usize, usize, f32) -> (f32, f32, f32)| {
             // k, v, q of (token, channel, noise).

@@ -10,7 +10,7 @@ mod kv_world;
 use attend_device::{Gpu, compare};
 use golden::Golden;
 use kv_world::World;
-use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
+use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, KvSide, Status};
 use lowbit::format::DType;
 use lowbit::reference::attend::{Attention, Options};
 
@@ -44,13 +44,15 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
     for (case, n, m, option) in cases(&golden, cache) {
         let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens, max_append: 4, dtype: DType::F16 };
         let mut world = World::new(KvLayout::new(shape, format).unwrap(), 1, n, 5);
-        if format == KvFormat::E4M3 {
-            let scale = |side: &str| match cache {
-                "e4m3_head" => golden.f32(&format!("{cache}.{side}_scale")),
+        // E4M3 values beside other keys have the scales of the cache that is all E4M3.
+        let scales_of = if cache == "int8_k_e4m3_v" { "e4m3_head" } else { cache };
+        let scale = |side: &str, of: KvSide| {
+            (of.scale == KvScale::Head).then(|| match scales_of {
+                "e4m3_head" => golden.f32(&format!("e4m3_head.{side}_scale")),
                 _ => vec![1.0],
-            };
-            (world.k_scale, world.v_scale) = (Some(scale("k")), Some(scale("v")));
-        }
+            })
+        };
+        (world.k_scale, world.v_scale) = (scale("k", format.k), scale("v", format.v));
         let p0 = n - m;
         if p0 > 0 {
             let step = world.step(&[p0]);
@@ -96,6 +98,20 @@ fn e4m3() {
     for file in FILES.into_iter().chain(OTHER_DIMS) {
         check(file, "e4m3_unit", KvFormat::E4M3, 16);
         check(file, "e4m3_head", KvFormat::E4M3, 64);
+    }
+}
+
+#[test]
+fn int4() {
+    FILES.iter().chain(&OTHER_DIMS).for_each(|file| check(file, "int4_group", KvFormat::INT4, 64));
+}
+
+#[test]
+fn other_codes_and_mixtures() {
+    for file in FILES {
+        check(file, "e5m2_unit", KvFormat::E5M2, 32);
+        check(file, "int8_k_e4m3_v", KvFormat::INT8_E4M3, 32);
+        check(file, "int8_k_int4_v", KvFormat::INT8_INT4, 32);
     }
 }
 

@@ -5,7 +5,7 @@ mod attend_device;
 mod kv_world;
 
 use attend_device::Gpu;
-use kv_world::planted;
+use kv_world::{TOKEN_FORMATS, planted};
 use lowbit::cache::{KvFormat, Status};
 
 /// Values are integers up to 128 and weights 1 or next to nothing; int8 scales are rounded f32, and f16 outputs hold
@@ -18,7 +18,7 @@ fn check(format: KvFormat) {
     for (i, (d, page_tokens)) in dims.into_iter().filter(|(d, _)| format.head_dims().contains(d)).enumerate() {
         let mut cases = planted::cases(format, d, page_tokens);
         assert!(cases.len() > 50);
-        if i >= 2 {
+        if i >= 2 || TOKEN_FORMATS.contains(&format) {
             // Another head dim has other maps, and the same rules of what is read: a few cases of each.
             let step = cases.len() / 7;
             cases = cases.into_iter().step_by(step).collect();
@@ -46,6 +46,11 @@ fn int8() {
 #[test]
 fn e4m3() {
     check(KvFormat::E4M3);
+}
+
+#[test]
+fn other_codes_and_mixtures() {
+    TOKEN_FORMATS.into_iter().for_each(check);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod kv_world;
 
 use half::{bf16, f16};
 use kv_world::device::{Device, NewRows};
-use kv_world::{Step, World, formats, noise, rng};
+use kv_world::{Step, TOKEN_FORMATS, World, formats, noise, rng};
 use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
 use lowbit::format::Half16;
 use proptest::prelude::*;
@@ -119,11 +119,15 @@ fn kivi_batches() {
     serve::<bf16>(&device, KvFormat::kivi4(96), 64, 64, 12);
 }
 
-/// Every head dim: words left over after the quads, and groups of 16 channels.
+/// Every format without a window and every head dim: words left over after the quads, and groups of 16 channels.
 #[test]
-fn every_head_dim() {
+fn every_format_and_head_dim() {
     let device = Device::new();
-    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)] {
+    for format in TOKEN_FORMATS {
+        serve_briefly::<f16>(&device, format, 64, 70);
+        serve_briefly::<bf16>(&device, format, 128, 71);
+    }
+    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::kivi4(32)] {
         for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
             if i % 2 == 0 {
                 serve_briefly::<f16>(&device, format, d, 80 + i as u64);
@@ -290,7 +294,13 @@ fn degenerate_scales() {
 #[test]
 fn ties_between_codes() {
     let device = Device::new();
-    for (format, top) in [(KvFormat::kivi4(32), 15), (KvFormat::INT8, 127), (KvFormat::E4M3, 15)] {
+    for (format, top) in [
+        (KvFormat::kivi4(32), 15),
+        (KvFormat::INT4, 15),
+        (KvFormat::INT8, 127),
+        (KvFormat::E4M3, 15),
+        (KvFormat::E5M2, 15),
+    ] {
         let mut world = World::new(layout::<f16>(format, 1, 64, 32), 1, 100, 71);
         for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten() {
             scale.fill(0.0625);

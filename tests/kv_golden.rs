@@ -5,7 +5,7 @@ mod kv_world;
 
 use half::f16;
 use kv_world::World;
-use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
+use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, KvSide, Status};
 use lowbit::format::DType;
 use lowbit::reference::attend::{Options, attend};
 use lowbit::reference::kv::Rows;
@@ -82,8 +82,11 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fi
     let golden = Golden::read(file);
     let (k, v, q) = (golden.f16("k"), golden.f16("v"), golden.f16("q"));
     let row = golden.kv_heads * golden.d;
-    let scales = |side: &str| -> Option<Vec<f32>> {
-        (format == KvFormat::E4M3).then(|| golden.get(&format!("{cache}.{side}_scale")).unwrap_or_else(|| vec![1.0]))
+    // E4M3 values beside other keys have the scales of the cache that is all E4M3.
+    let scales_of = if cache == "int8_k_e4m3_v" { "e4m3_head" } else { cache };
+    let scales = |side: &str, of: KvSide| -> Option<Vec<f32>> {
+        (of.scale == KvScale::Head)
+            .then(|| golden.get(&format!("{scales_of}.{side}_scale")).unwrap_or_else(|| vec![1.0]))
     };
     for (n, m, case, option) in golden.cases(cache) {
         let max_append = match fill {
@@ -94,7 +97,7 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fi
             KvShape { num_kv_heads: golden.kv_heads, head_dim: golden.d, page_tokens, max_append, dtype: DType::F16 };
         let layout = KvLayout::new(shape, format).unwrap();
         let mut world = World::new(layout, 1, n, 5);
-        (world.k_scale, world.v_scale) = (scales("k"), scales("v"));
+        (world.k_scale, world.v_scale) = (scales("k", format.k), scales("v", format.v));
         let p0 = n - m;
         match fill {
             Fill::OneByOne => world.append_range(&k, &v, 0..p0, 1),
@@ -142,11 +145,28 @@ fn other_head_dims() {
             ("int8_token", KvFormat::INT8),
             ("e4m3_unit", KvFormat::E4M3),
             ("e4m3_head", KvFormat::E4M3),
+            ("int4_group", KvFormat::INT4),
             ("kivi_k4_v4_g32_r32", KvFormat::kivi4(32)),
         ] {
             check(file, cache, format, 32, Fill::Prefill);
         }
     }
+}
+
+#[test]
+fn other_codes_and_mixtures() {
+    for file in FILES {
+        for (cache, format) in [
+            ("e5m2_unit", KvFormat::E5M2),
+            ("int8_k_e4m3_v", KvFormat::INT8_E4M3),
+            ("int8_k_int4_v", KvFormat::INT8_INT4),
+            ("int4_group", KvFormat::INT4),
+        ] {
+            check(file, cache, format, 32, Fill::Prefill);
+        }
+    }
+    check(FILES[0], "int4_group", KvFormat::INT4, 64, Fill::OneByOne);
+    check(FILES[0], "int8_k_int4_v", KvFormat::INT8_INT4, 32, Fill::Chunks(7));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 mod kv_world;
 
 use half::{bf16, f16};
-use kv_world::{World, formats, noise, rng};
-use lowbit::cache::{KvCode, KvFormat, KvLayout, KvShape};
+use kv_world::{TOKEN_FORMATS, World, formats, noise, rng};
+use lowbit::cache::{KvCode, KvFormat, KvLayout, KvScale, KvShape};
 use lowbit::format::{DType, Half16};
 use lowbit::reference::attend::dequantize;
 use rand::RngExt;
@@ -27,14 +27,20 @@ fn golden_rows(tokens: usize) -> (Vec<f16>, Vec<f16>) {
 
 #[test]
 fn golden_pages() {
-    for (name, format) in
-        [("float", KvFormat::FLOAT), ("int8", KvFormat::INT8), ("e4m3", KvFormat::E4M3), ("kivi4", KvFormat::kivi4(32))]
-    {
+    for (name, format) in [
+        ("float", KvFormat::FLOAT),
+        ("int8", KvFormat::INT8),
+        ("e4m3", KvFormat::E4M3),
+        ("e5m2", KvFormat::E5M2),
+        ("int8_e4m3", KvFormat::INT8_E4M3),
+        ("int8_int4", KvFormat::INT8_INT4),
+        ("int4", KvFormat::INT4),
+        ("kivi4", KvFormat::kivi4(32)),
+    ] {
         let tokens = format.tile_tokens();
         let mut world = World::new(layout(format, 1, 64, tokens, DType::F16), 1, 2 * tokens, 1);
-        if format == KvFormat::E4M3 {
-            (world.k_scale, world.v_scale) = (Some(vec![1.0 / 64.0]), Some(vec![1.0 / 32.0]));
-        }
+        world.k_scale = world.k_scale.map(|_| vec![1.0 / 64.0]);
+        world.v_scale = world.v_scale.map(|_| vec![1.0 / 32.0]);
         let (k, v) = golden_rows(tokens);
         let step = world.step(&[tokens]);
         world.append(&step, &k, &v, true);
@@ -88,17 +94,25 @@ impl Page<'_> {
     /// Key (side 0) or value (side 1) of a head, slot and channel.
     fn value(&self, side: usize, head: usize, slot: usize, channel: usize) -> f32 {
         let d = self.d;
-        // Channels that share a scale of a kivi4 value.
+        // Channels that share a scale of 4-bit codes of a token.
         let size = if d.is_multiple_of(32) { 32 } else { 16 };
-        let (tile, codes, [k_meta, v_meta]) = match self.format.k.code {
-            KvCode::Float => (16, 32 * d, [0, 0]),
-            KvCode::Int8 => (16, 16 * d, [64, 64]),
-            KvCode::E4m3 => (16, 16 * d, [0, 0]),
-            _ => (32, 16 * d, [4 * d, 128 * d / size]),
-        };
-        let record = 2 * codes + k_meta + v_meta;
+        let sides = [self.format.k, self.format.v];
+        let tile = if sides.iter().any(|side| side.code == KvCode::Int4) { 32 } else { 16 };
+        let [k_codes, v_codes] = sides.map(|side| match side.code {
+            KvCode::Float => 2 * tile * d,
+            KvCode::Int4 => tile * d / 2,
+            _ => tile * d,
+        });
+        let [k_meta, v_meta] = sides.map(|side| match side.scale {
+            KvScale::Token => 4 * tile,
+            KvScale::ChannelGroup(_) => 128 * d / size,
+            KvScale::TokenGroup(_) => 4 * d,
+            _ => 0,
+        });
+        let record = k_codes + v_codes + k_meta + v_meta;
         let start = (head * (self.page_tokens / tile) + slot / tile) * record;
-        let (codes_at, meta_at) = (start + side * codes, start + 2 * codes + side * k_meta);
+        let (codes_at, meta_at) = (start + side * k_codes, start + k_codes + v_codes + side * k_meta);
+        let what = sides[side];
         let token = slot % tile;
         // All places are searched for the one that the document gives this token and channel.
         let mut found = None;
@@ -127,7 +141,7 @@ impl Page<'_> {
                     w if w < n / 4 * 4 => 64 * (w / 4) + 16 * t + 4 * (w % 4) + j,
                     _ => 16 * w + 4 * t + j,
                 };
-                match (self.format.k.code, side) {
+                match (what.code, side) {
                     (KvCode::Float, 0) => {
                         for (x, w, j) in grid([2, d / 8, 2]) {
                             place(8 * x + g, row(d / 8, w, 2 * j) / 2, word(d / 8, x, w) + 2 * j);
@@ -140,27 +154,27 @@ impl Page<'_> {
                             place(8 * b + 2 * t + e, d / 8 * g + 2 * m + r, 2 * half);
                         }
                     }
-                    (KvCode::Int8 | KvCode::E4m3, 0) => {
-                        for (x, w, j) in grid([2, d / 16, 4]) {
+                    (KvCode::Int8 | KvCode::E4m3 | KvCode::E5m2, 0) => {
+                        for (x, w, j) in grid([tile / 8, d / 16, 4]) {
                             place(8 * x + g, row(d / 16, w, j), word(d / 16, x, w) + j);
                         }
                     }
-                    (KvCode::Int8 | KvCode::E4m3, _) => {
-                        for (x, m, re) in grid([2, d / 16, 4]) {
+                    (KvCode::Int8 | KvCode::E4m3 | KvCode::E5m2, _) => {
+                        for (x, m, re) in grid([tile / 8, d / 16, 4]) {
                             let (r, e) = (re / 2, re % 2);
                             place(8 * x + 2 * t + e, d / 8 * g + 2 * m + r, word(d / 16, x, m) + 2 * r + e);
                         }
                     }
                     (_, 0) => {
-                        for (ih, j, n) in grid([4, d / 32, 8]) {
+                        for (ih, j, n) in grid([4, if d.is_multiple_of(32) { d / 32 } else { 0 }, 8]) {
                             let (i, h) = (ih / 2, ih % 2);
                             let byte = word(d / 16, i, h * (d / 32) + j);
                             place(16 * i + 8 * h + g, 32 * j + 8 * t + n, 8 * byte + 4 * n);
                         }
-                        for (ih, b, e) in grid([if d.is_multiple_of(32) { 0 } else { 4 }, 2, 2]) {
-                            let (i, h) = (ih / 2, ih % 2);
-                            let bit = 8 * word(d / 16, i, d / 16 - 1) + 4 * (2 * h + b + 4 * e);
-                            place(16 * i + 8 * h + g, d - 16 + 4 * t + 2 * b + e, bit);
+                        for (ih, w, be) in grid([4, if d.is_multiple_of(32) { 0 } else { d / 16 }, 4]) {
+                            let (i, h, b, e) = (ih / 2, ih % 2, be / 2, be % 2);
+                            let bit = 8 * word(d / 16, i, w) + 4 * (2 * h + b + 4 * e);
+                            place(16 * i + 8 * h + g, 16 * w + 4 * t + 2 * b + e, bit);
                         }
                     }
                     _ => {
@@ -180,18 +194,27 @@ impl Page<'_> {
             }
         }
         let at = found.expect("every element has a place");
-        match self.format.k.code {
+        match what.code {
             KvCode::Float if self.bf16 => bf16::from_bits(self.half(codes_at + at)).to_f32(),
             KvCode::Float => self.f16(codes_at + at),
             KvCode::E4m3 => Self::e4m3(self.bytes[codes_at + at]) * self.scales[side],
+            // The upper byte of an f16.
+            KvCode::E5m2 => f16::from_bits(u16::from(self.bytes[codes_at + at]) << 8).to_f32() * self.scales[side],
             KvCode::Int8 => {
-                let scale = meta_at + 4 * (2 * (token % 8) + token / 8);
+                let scale = meta_at + 4 * (tile / 8 * (token % 8) + token / 8);
                 let scale = f32::from_le_bytes(self.bytes[scale..scale + 4].try_into().unwrap());
                 (f32::from(self.bytes[codes_at + at]) - 128.0) * scale
             }
             _ => {
                 let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;
-                let (scale, min) = if side == 0 && channel >= d / 32 * 32 {
+                let (scale, min) = if let (0, KvScale::ChannelGroup(_)) = (side, what.scale) {
+                    let (i, h, g, x) = (token / 16, token % 16 / 8, token % 8, token / 8);
+                    let (groups, j) = (d / size, channel / size);
+                    let pairs = groups / 2;
+                    let min =
+                        if j == 2 * pairs { 64 * pairs + 4 * g + x } else { 8 * (pairs * g + j / 2) + 2 * x + j % 2 };
+                    (2 * ((8 * i + g) * groups + j) + h, 32 * groups + min)
+                } else if side == 0 && !d.is_multiple_of(32) {
                     (channel, d + channel)
                 } else if side == 0 {
                     let (a, t, e, u, b) =
@@ -267,7 +290,7 @@ fn agree<T: Half16>(format: KvFormat, d: usize, page_tokens: usize, seed: u64) {
 
 #[test]
 fn a_second_decoder_reads_the_same() {
-    for (i, format) in formats().into_iter().enumerate() {
+    for (i, format) in formats().into_iter().chain(TOKEN_FORMATS).enumerate() {
         for &d in format.head_dims() {
             let sizes = [16, 32, 64, 128].into_iter().filter(|&p| p >= format.tile_tokens());
             for page_tokens in sizes.filter(|p| *p == 32 || [64, 128].contains(&d)) {

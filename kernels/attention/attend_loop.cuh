@@ -158,6 +158,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         if (__any_sync(0xffffffffu, bad)) clean = 0;  // Every tile is looked at from here on.
         asm volatile("" : "+r"(clean));               // Keeps that out of the loop.
     };
+    const typename F::Keys::Query query = format.prepare(q, lane);
     refill(tile);
     fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, 0), base, lane);
     cp_async_commit();
@@ -184,7 +185,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         }
         float c[F::HALVES][4] = {}, bias[2] = {};
         uint32_t weights[F::PARTS][F::HALVES][2];
-        format.scores(stage, lane, q, c, bias);
+        format.scores(stage, lane, query, q, c, bias);
         softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(p, c, F::k_scales(stage, lane >> 2),
                                                                F::v_scales(stage, lane >> 2), bias, factor, edge, here,
                                                                token, visible, lane, o, carry, weights);
@@ -210,6 +211,26 @@ __device__ __forceinline__ void place_columns(const AttendParams& p, const kv::S
             const int depth = own.p0 + __popc(tree);  // of the position after its own
             visible[threadIdx.x] = {depth - window, limit, depth - 1, slope, own.p0, tree};
         }
+    }
+}
+
+// Scales of groups times P are f16: P below 2^12 leaves room for scales below 16. If that did not do, `run` runs again
+// with P below 1: a scale is at most 2 * 65504 / 15.
+template <class F, class Run>
+__device__ __forceinline__ void with_room(Softmax& softmax, float (&o)[F::D / 16][4], typename F::Carry& carry,
+                                          const Run& run) {
+#pragma unroll 1
+    for (float trigger = 0x1p12f; trigger >= 1.0f; trigger *= 0x1p-12f) {
+        softmax.clear(trigger);
+        carry.clear();
+#pragma unroll
+        for (int m = 0; m < F::D / 16; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
+        run();
+        float probe = 0.0f;
+#pragma unroll
+        for (int m = 0; m < F::D / 16; ++m) probe += (o[m][0] + o[m][1] + o[m][2] + o[m][3]) * 0.0f;
+        if (!__any_sync(0xffffffffu, probe != 0.0f)) break;
+        __syncwarp();
     }
 }
 
@@ -274,10 +295,17 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     } else {
         uint32_t q[D / 16][2];
         load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
-        softmax.clear(0x1p14f);
+        const auto run = [&] {
+            coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, NoRest());
+        };
+        if constexpr (F::GROUP_SCALES) {
+            with_room<F>(softmax, o, carry, run);
+        } else {
+            softmax.clear(0x1p14f);
 #pragma unroll
-        for (int m = 0; m < TILES; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
-        coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, NoRest());
+            for (int m = 0; m < TILES; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
+            run();
+        }
     }
     carry.finish(o, lane);
     join_warps<F>(p, shared, softmax, o);

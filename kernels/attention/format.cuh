@@ -2,6 +2,7 @@
 //
 // A side has CODES and META bytes in a tile of HALVES * 16 tokens, a `Code` (its constants in registers), and
 //   keys:   place, pair_up      where the query's channels go, so that a lane's loads are the operand
+//           prepare             what it needs of the query beside the operands, once a call
 //           scores              c += keys * query, of C fragments c[i][2h+n]: token 16i+8h+g, column 2t+n
 //           scales              factors of tokens 16i+g and 16i+8+g (TOKEN_SCALES; else 1)
 //           erase               tokens whose bit is 0 become finite
@@ -36,9 +37,13 @@ struct Format {
 
     static __device__ __forceinline__ OutPlace place_out(int lane, int item) { return V::place_out(lane, item); }
 
-    __device__ __forceinline__ void scores(const char* tile, int lane, const uint32_t (&q)[D / 16][2],
-                                           float (&c)[HALVES][4], float (&bias)[2]) const {
-        keys.scores(tile, tile + K_META, lane, q, c, bias);
+    __device__ __forceinline__ typename K::Query prepare(const uint32_t (&q)[D / 16][2], int lane) const {
+        return keys.prepare(q, lane);
+    }
+    __device__ __forceinline__ void scores(const char* tile, int lane, const typename K::Query& query,
+                                           const uint32_t (&q)[D / 16][2], float (&c)[HALVES][4],
+                                           float (&bias)[2]) const {
+        keys.scores(tile, tile + K_META, lane, query, q, c, bias);
     }
     __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&weights)[PARTS][HALVES][2],
                                            float (&o)[D / 16][4], Carry& carry) const {
@@ -69,7 +74,9 @@ struct Side {
     static constexpr int PARTS = 1;
     static constexpr float UNIT = 1.0f;
     using Carry = NoCarry;
+    struct Query {};
 
+    static __device__ __forceinline__ Query prepare(const uint32_t (&)[HEAD_DIM / 16][2], int) { return {}; }
     static __device__ __forceinline__ uint32_t pair_up(uint32_t word, int, int) { return word; }
     static __device__ __forceinline__ TokenScales<HALVES> scales(const char*, int) {
         return TokenScales<HALVES>::ones();

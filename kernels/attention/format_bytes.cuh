@@ -49,8 +49,9 @@ struct ByteKeys : Side<HEAD_DIM, TILE_HALVES> {
         return {ch >> 4, (ch >> 2) & 3, (ch >> 1) & 1};
     }
 
-    __device__ __forceinline__ void scores(const char* codes, const char*, int lane, const uint32_t (&q)[D / 16][2],
-                                           float (&c)[HALVES][4], float (&)[2]) const {
+    __device__ __forceinline__ void scores(const char* codes, const char*, int lane,
+                                           const typename Side<HEAD_DIM, TILE_HALVES>::Query&,
+                                           const uint32_t (&q)[D / 16][2], float (&c)[HALVES][4], float (&)[2]) const {
 #pragma unroll
         for (int i = 0; i < HALVES; ++i) {
 #pragma unroll

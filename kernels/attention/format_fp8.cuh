@@ -1,6 +1,7 @@
 // fp8, E4M3 or E5M2, one scale per tensor or per KV head (outside the loop). Layout: format_bytes.cuh, without scales.
 #pragma once
 #include "attention/format_bytes.cuh"
+#include "attention/format_int8.cuh"
 
 namespace lowbit {
 
@@ -38,6 +39,9 @@ struct E5m2Code : FloatCode<E5m2Code> {
 
 template <int D>
 using E4m3 = Format<ByteKeys<E4m3Code, false, D>, ByteValues<E4m3Code, false, D>>;
+
+template <int D>
+using Int8E4m3 = Format<ByteKeys<Int8Code, true, D>, ByteValues<E4m3Code, false, D>>;
 
 template <int D>
 using E5m2 = Format<ByteKeys<E5m2Code, false, D>, ByteValues<E5m2Code, false, D>>;

@@ -22,7 +22,8 @@ struct HalfKeys : Side<HEAD_DIM, 1> {
 
     static __device__ __forceinline__ QueryPlace place(int ch) { return half_row_place<D>(ch); }
 
-    __device__ __forceinline__ void scores(const char* codes, const char*, int lane, const uint32_t (&q)[D / 16][2],
+    __device__ __forceinline__ void scores(const char* codes, const char*, int lane,
+                                           const typename Side<HEAD_DIM, 1>::Query&, const uint32_t (&q)[D / 16][2],
                                            float (&c)[1][4], float (&)[2]) const {
 #pragma unroll
         for (int x = 0; x < N; x += 4) {

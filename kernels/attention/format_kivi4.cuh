@@ -2,11 +2,11 @@
 // 2024, "KIVI: a tuning-free asymmetric 2bit quantization for KV cache", section 3.2). The newest tokens are in the
 // model's type in the window (window.cuh). Values: format_nibbles.cuh.
 //
-// Keys of a tile of 32 tokens (halves i of 16), words as of values, V = D/32:
+// Keys of a tile of 32 tokens (halves i of 16), V = D/32:
 //   codes  (T32, i, w = h*V+j) -> nibble n: token 16i+8h+g, channel 32j+8t+n
-//          (T32, i, w = N-1)   -> nibble 2h+b+4e: token 16i+8h+g, channel 32V+4t+2b+e      where D%32 is 16
+//          (T32, i, w)         -> nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e      where D%32 is 16
 //   meta, halves: 8(4a+t) + 4u+2b+e the scale of channel 32a+8t+2u+b+4e, D + 8(4a+t) + 4b+2u+e its minimum;
-//          ch the scale, D + ch the minimum of channels ch >= 32V
+//          ch the scale, D + ch the minimum of channel ch where D%32 is 16
 //
 // 1. Scales go into the query, once per 32 tokens: q*scale = hi + lo in f16, two mma. hi alone would miss the
 // tolerance.
@@ -22,26 +22,28 @@ namespace lowbit {
 template <int HEAD_DIM>
 struct NibbleChannelKeys : Side<HEAD_DIM, 2> {
     using Code = NibbleCode;
-    static constexpr int D = HEAD_DIM, N = D / 16, V = D / 32, CODES = 16 * D, META = 4 * D;
+    static constexpr int D = HEAD_DIM, N = D / 16, CODES = 16 * D, META = 4 * D;
+    static constexpr int V = D % 32 == 0 ? D / 32 : 0;  // words of a token
     static constexpr bool COLUMN_BIAS = true;
     const Code code;
 
     __device__ __forceinline__ explicit NibbleChannelKeys(uint32_t zero) : code(zero) {}
 
-    // ch = 32(s>>1)+8t+2(s&1)+b+4e. A lane has channels ch, ch+1; `pair_up` makes it ch, ch+4 (or ch-3, ch+1). The last
-    // 16 of D%32 = 16 are 32V+4t+2b+e.
+    // ch = 32(s>>1)+8t+2(s&1)+b+4e. A lane has channels ch, ch+1; `pair_up` makes it ch, ch+4 (or ch-3, ch+1). Where
+    // D%32 is 16 it is 16s+4t+2b+e.
     static __device__ __forceinline__ QueryPlace place(int ch) {
-        if (ch >= 32 * V) return {2 * V, (ch >> 2) & 3, (ch >> 1) & 1};
+        if (D % 32 != 0) return {ch >> 4, (ch >> 2) & 3, (ch >> 1) & 1};
         return {2 * (ch >> 5) + ((ch >> 1) & 1), (ch >> 3) & 3, (ch >> 2) & 1};
     }
-    static __device__ __forceinline__ uint32_t pair_up(uint32_t word, int lane, int ch) {
+    static __device__ __forceinline__ uint32_t pair_up(uint32_t word, int lane, int) {
+        if (D % 32 != 0) return word;
         const uint32_t other = __shfl_xor_sync(0xffffffffu, word, 2);
-        if (ch >= 32 * V) return word;
         return lane & 2 ? __byte_perm(other, word, 0x7632) : __byte_perm(word, other, 0x5410);
     }
 
     __device__ __forceinline__ void scores(const char* codes, const char* meta, int lane,
-                                           const uint32_t (&q)[D / 16][2], float (&c)[2][4], float (&bias)[2]) const {
+                                           const typename Side<HEAD_DIM, 2>::Query&, const uint32_t (&q)[D / 16][2],
+                                           float (&c)[2][4], float (&bias)[2]) const {
         const int t = lane & 3;
         uint32_t words[2][(N + 3) / 4][4];
         load_halves<N>(codes, lane, words);
@@ -77,17 +79,18 @@ struct NibbleChannelKeys : Side<HEAD_DIM, 2> {
                 mma_f16(c[1], a[1][u], lo[u]);
             }
         }
-        if constexpr (D % 32 != 0) {
-            const uint2 scales = *reinterpret_cast<const uint2*>(meta + 64 * V + 8 * t);
-            const uint2 mins = *reinterpret_cast<const uint2*>(meta + 2 * D + 64 * V + 8 * t);
-            mma_f16(even, {mins.x, mins.x, mins.y, mins.y}, q[2 * V]);
+#pragma unroll
+        for (int w = 2 * V; w < N; ++w) {
+            const uint2 scales = *reinterpret_cast<const uint2*>(meta + 32 * w + 8 * t);
+            const uint2 mins = *reinterpret_cast<const uint2*>(meta + 2 * D + 32 * w + 8 * t);
+            mma_f16(even, {mins.x, mins.x, mins.y, mins.y}, q[w]);
             uint32_t hi[2], lo[2];
-            multiply_exactly(q[2 * V][0], scales.x, hi[0], lo[0]);
-            multiply_exactly(q[2 * V][1], scales.y, hi[1], lo[1]);
+            multiply_exactly(q[w][0], scales.x, hi[0], lo[0]);
+            multiply_exactly(q[w][1], scales.y, hi[1], lo[1]);
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 uint32_t d[4];
-                code.decode(words[i][(N - 1) / 4][(N - 1) % 4], d);
+                code.decode(words[i][w / 4][w % 4], d);
                 mma_f16(c[i], {d[0], d[2], d[1], d[3]}, hi);
                 mma_f16(c[i], {d[0], d[2], d[1], d[3]}, lo);
             }

@@ -39,6 +39,14 @@ struct NibbleCode {
         d[3] = hadd2(mask_or(s, 0x00f000f0u, high), 0xD400D400u);
     }
 
+    // The same nibbles as 64 + n.
+    __device__ __forceinline__ void decode_biased(uint32_t w, uint32_t (&d)[4]) const {
+        d[0] = mask_or(w << 4, 0x00f000f0u, high);
+        d[1] = mask_or(w, 0x00f000f0u, high);
+        d[2] = mask_or(w >> 4, 0x00f000f0u, high);
+        d[3] = mask_or(w >> 8, 0x00f000f0u, high);
+    }
+
   private:
     uint32_t low, high;  // 1024 and 64 as pairs: (w & 0x000f) | 0x6400 = 1024 + n, (w & 0x00f0) | 0x5400 = 64 + n
 };

@@ -202,8 +202,9 @@ struct Softmax {
                 const bool moves = (__ballot_sync(0xffffffffu, mine) & (0x11111111u << (lane & 3))) != 0;
 #pragma unroll
                 for (int x = 4; x < 32; x *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, x));
-                // After a move the largest weight is 2^-10 of the trigger.
-                const float land = static_cast<float>(static_cast<int>(__float_as_uint(trigger) >> 23) - 137);
+                // After a move the largest weight is 2^-6 of the trigger: room to grow, and far above what f16 rounds
+                // coarsely.
+                const float land = static_cast<float>(static_cast<int>(__float_as_uint(trigger) >> 23) - 133);
                 const float next = fminf(neg_m[n], land - ceilf(top));
                 by[n] = 1.0f;
                 if (moves && next < neg_m[n]) {

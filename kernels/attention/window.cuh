@@ -123,14 +123,7 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
                                          typename F::Carry& carry) {
     constexpr int D = F::D;
 
-    // P * scale is f16: P below 2^12 leaves room for V scales below 16. If that did not do, again with P below 1: a
-    // scale is at most 2 * 65504 / 15.
-#pragma unroll 1
-    for (float trigger = 0x1p12f; trigger >= 1.0f; trigger *= 0x1p-12f) {
-        softmax.clear(trigger);
-        carry.clear();
-#pragma unroll
-        for (int m = 0; m < D / 16; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
+    with_room<F>(softmax, o, carry, [&] {
         {
             uint32_t q[D / 16][2];
             load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
@@ -164,12 +157,7 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
                 carry, weights);
             window.values(token, span.first, span.end, weights, lane, o);
         }
-        float probe = 0.0f;
-#pragma unroll
-        for (int m = 0; m < D / 16; ++m) probe += (o[m][0] + o[m][1] + o[m][2] + o[m][3]) * 0.0f;
-        if (!__any_sync(0xffffffffu, probe != 0.0f)) break;
-        __syncwarp();
-    }
+    });
 }
 
 }  // namespace lowbit

@@ -70,6 +70,27 @@ __device__ __forceinline__ void load_halves(const char* part, int lane, uint32_t
     }
 }
 
+// COUNT words from `at` on, which is a multiple of their bytes, by the widest loads that keep to that.
+template <int COUNT>
+__device__ __forceinline__ void load_run(const char* at, uint32_t (&w)[COUNT]) {
+    if constexpr (COUNT % 4 == 0) {
+#pragma unroll
+        for (int x = 0; x < COUNT; x += 4) {
+            const uint4 quad = reinterpret_cast<const uint4*>(at)[x / 4];
+            w[x] = quad.x, w[x + 1] = quad.y, w[x + 2] = quad.z, w[x + 3] = quad.w;
+        }
+    } else if constexpr (COUNT % 2 == 0) {
+#pragma unroll
+        for (int x = 0; x < COUNT; x += 2) {
+            const uint2 pair = reinterpret_cast<const uint2*>(at)[x / 2];
+            w[x] = pair.x, w[x + 1] = pair.y;
+        }
+    } else {
+#pragma unroll
+        for (int x = 0; x < COUNT; ++x) w[x] = reinterpret_cast<const uint32_t*>(at)[x];
+    }
+}
+
 // BYTES bytes of zeros, a multiple of 16.
 template <int BYTES>
 __device__ __forceinline__ void clear_part(char* part, int lane) {

@@ -106,7 +106,7 @@ __device__ __noinline__ void code_key_tile(Stage& stage, uint8_t* record, int st
             stage.codes[0][token * Stage::STRIDE + c] = static_cast<uint8_t>(int4_code(x[token], group));
         }
         const int a = c / 32, t = c / 8 % 4, e = c / 4 % 2, u = c / 2 % 2, b = c % 2, base = 8 * (4 * a + t);
-        const bool whole = D % 32 == 0 || c < D / 32 * 32;  // else the channels' own order
+        constexpr bool whole = D % 32 == 0;  // else the channels' own order
         uint16_t* meta = reinterpret_cast<uint16_t*>(record + T::K_META);
         meta[whole ? base + 4 * u + 2 * b + e : c] = static_cast<uint16_t>(group.scale_bits);
         meta[D + (whole ? base + 4 * b + 2 * u + e : c)] = static_cast<uint16_t>(group.min_bits);

@@ -69,6 +69,7 @@ enum class Code {
     FLOAT,
     INT8,         // one f32 a token
     E4M3,         // the caller's f32 a head
+    E5M2,         // the same
     INT4,         // f16 scale and minimum per token and group of channels
     INT4_TOKENS,  // f16 scale and minimum per channel and 32 tokens: keys with a window
 };
@@ -77,7 +78,7 @@ enum class Code {
 template <Code C>
 constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS;
 template <Code C>
-constexpr bool HAS_HEAD_SCALE = C == Code::E4M3;
+constexpr bool HAS_HEAD_SCALE = C == Code::E4M3 || C == Code::E5M2;
 template <Code C>
 constexpr int CODE_BITS = C == Code::FLOAT ? 16
                           : IS_NIBBLE<C>   ? 4

@@ -13,7 +13,7 @@
 namespace lowbit {
 namespace kv {
 
-constexpr int larger(int a, int b) { return a > b ? a : b; }
+__host__ __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 // Staging of one tile. Keys with a window are coded by tiles: they take the values' place when these are stored.
 template <Code K, Code V, int D>
@@ -35,6 +35,26 @@ struct Stage {
 template <int TOKENS>
 __device__ __forceinline__ int token_scale_index(int token) {
     return TOKENS / 8 * (token % 8) + token / 8;
+}
+
+// Where scale and minimum of (token, group j of channels) are in a side's meta, as indices of f16; src/cache/tile.rs.
+struct GroupPlace {
+    int scale, min;
+};
+
+template <int SIDE, int D>
+__device__ __forceinline__ GroupPlace group_place(int token, int j) {
+    constexpr int GROUPS = D / CHANNEL_GROUP<D>, MINIMA = 32 * GROUPS, PAIRS = GROUPS / 2;
+    const int i = token / 16, h = token / 8 % 2;
+    if constexpr (SIDE == 0) {
+        const int g = token % 8, x = token / 8;
+        const bool last = j == 2 * PAIRS;  // an odd one
+        return {2 * ((8 * i + g) * GROUPS + j) + h,
+                MINIMA + (last ? 64 * PAIRS + 4 * g + x : 8 * (g * PAIRS + j / 2) + 2 * x + j % 2)};
+    } else {
+        const int t = token / 2 % 4, e = token % 2, base = 8 * (4 * j + t);
+        return {base + 4 * i + 2 * h + e, MINIMA + base + 4 * h + 2 * i + e};
+    }
 }
 
 // Codes a row that the lanes hold as pairs: codes and scales to the stage.
@@ -64,15 +84,15 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
             for (int e = 0; e < 2; ++e) code[p][e] = int8_code(x[p][e], scale);
         }
         if (lane == 0) reinterpret_cast<float*>(meta)[token_scale_index<Stage::TOKENS>(token)] = scale;
-    } else if constexpr (C == Code::E4M3) {
+    } else if constexpr (HAS_HEAD_SCALE<C>) {
+        constexpr Fp8Format FORMAT = C == Code::E4M3 ? Fp8Format::kE4m3 : Fp8Format::kE5m2;
         for (int p = 0; p < PAIRS; ++p) {
             for (int e = 0; e < 2; ++e) {
-                code[p][e] = Fp8<Fp8Format::kE4m3>::encode(fp8_quotient(x[p][e], head_scale, nan)) & 0xFF;
+                code[p][e] = Fp8<FORMAT>::encode(fp8_quotient(x[p][e], head_scale, nan)) & 0xFF;
             }
         }
     } else {
         constexpr int LANES = CHANNEL_GROUP<D> / 2;  // that share a group of channels
-        constexpr int MINIMA = 16 * D / LANES;       // after all scales
         for (int p = 0; p < PAIRS; ++p) {
             for (int e = 0; e < 2; ++e) x[p][e] = sanitize(x[p][e], nan);
             float low = fminf(x[p][0], x[p][1]), high = fmaxf(x[p][0], x[p][1]);
@@ -83,11 +103,10 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
             const Group group = make_group(low, high);
             for (int e = 0; e < 2; ++e) code[p][e] = int4_code(x[p][e], group);
             if (there[p] && lane % LANES == 0) {
-                const int i = token / 16, h = token / 8 % 2, t = token / 2 % 4, e = token % 2;
-                const int base = 8 * (4 * ((32 * p + lane) / LANES) + t);
+                const GroupPlace place = group_place<SIDE, D>(token, (32 * p + lane) / LANES);
                 uint16_t* halves = reinterpret_cast<uint16_t*>(meta);
-                halves[base + 4 * i + 2 * h + e] = static_cast<uint16_t>(group.scale_bits);
-                halves[MINIMA + base + 4 * h + 2 * i + e] = static_cast<uint16_t>(group.min_bits);
+                halves[place.scale] = static_cast<uint16_t>(group.scale_bits);
+                halves[place.min] = static_cast<uint16_t>(group.min_bits);
             }
         }
     }
@@ -119,22 +138,28 @@ __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_
     }
 }
 
-// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, f16 otherwise.
-template <Code C, int TOKENS, int D>
+// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, f16 otherwise. The inverse
+// of `token_scale_index` and `group_place`.
+template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ int meta_token(int index) {
+    constexpr int GROUPS = D / CHANNEL_GROUP<D>, MINIMA = 32 * GROUPS, PAIRS = GROUPS / 2;
     if constexpr (C == Code::INT8) {
         return index % (TOKENS / 8) * 8 + index / (TOKENS / 8);
+    } else if constexpr (SIDE == 0) {
+        if (index < MINIMA) return index / 2 / GROUPS / 8 * 16 + index % 2 * 8 + index / 2 / GROUPS % 8;
+        const int at = index - MINIMA;
+        if (at >= 64 * PAIRS) return at % 4 * 8 + (at - 64 * PAIRS) / 4;
+        return at / 2 % 4 * 8 + at / 8 / larger(PAIRS, 1);
     } else {
         // Low three bits of a scale: (i, h, e); of a minimum: (h, i, e); then t.
         const int k = index % 8, t = index / 8 % 4;
-        const bool scale = index < 32 * (D / CHANNEL_GROUP<D>);
-        const int i = scale ? k / 4 : k / 2 % 2, h = scale ? k / 2 % 2 : k / 4;
+        const int i = index < MINIMA ? k / 4 : k / 2 % 2, h = index < MINIMA ? k / 2 % 2 : k / 4;
         return 16 * i + 8 * h + 2 * t + k % 2;
     }
 }
 
 // Scales of the staged tokens to the record.
-template <Code C, int TOKENS, int D>
+template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, Span span) {
     constexpr int BYTES = META_BYTES<C, TOKENS, D>;
     if constexpr (BYTES > 0) {
@@ -144,7 +169,7 @@ __device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, S
             return;
         }
         for (int index = threadIdx.x; index < BYTES / static_cast<int>(sizeof(Element)); index += THREADS) {
-            if (span.has(meta_token<C, TOKENS, D>(index))) {
+            if (span.has(meta_token<C, SIDE, TOKENS, D>(index))) {
                 reinterpret_cast<Element*>(part)[index] = reinterpret_cast<const Element*>(meta)[index];
             }
         }
@@ -153,9 +178,14 @@ __device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, S
 
 template <Code C, class T, int D, class Stage>
 __device__ __forceinline__ void store_keys(uint8_t* record, const Stage& stage, Span span) {
-    constexpr int ROW_BYTES = C == Code::FLOAT ? 2 * D : D;
-    store_part<ROW_BYTES / 16, T::TOKENS / 8>(record + T::K_CODES, KeyBytes<ROW_BYTES>{stage.codes[0], span});
-    store_meta<C, T::TOKENS, D>(record + T::K_META, stage.meta[0], span);
+    uint8_t* codes = record + T::K_CODES;
+    if constexpr (IS_NIBBLE<C>) {
+        store_part<D / 16, 2>(codes, KeyNibbles<D>{stage.codes[0], span});
+    } else {
+        constexpr int ROW_BYTES = C == Code::FLOAT ? 2 * D : D;
+        store_part<ROW_BYTES / 16, T::TOKENS / 8>(codes, KeyBytes<ROW_BYTES>{stage.codes[0], span});
+    }
+    store_meta<C, 0, T::TOKENS, D>(record + T::K_META, stage.meta[0], span);
 }
 
 template <Code C, class T, int D, class Stage>
@@ -169,7 +199,7 @@ __device__ __forceinline__ void store_values(uint8_t* record, const Stage& stage
     } else {
         store_part<D / 16, T::TOKENS / 8>(codes, ValueBytes<D>{stage.codes[AT], span});
     }
-    store_meta<C, T::TOKENS, D>(record + T::V_META, stage.meta[AT], span);
+    store_meta<C, 1, T::TOKENS, D>(record + T::V_META, stage.meta[AT], span);
 }
 
 }  // namespace kv

@@ -12,6 +12,8 @@ pub enum KvCode {
     Int8,
     /// fp8 E4M3 (1-4-3, no infinity), the byte.
     E4m3,
+    /// fp8 E5M2 (1-5-2), the byte; never an infinity.
+    E5m2,
     /// Asymmetric 4-bit integer 0..=15; y = q * scale + min.
     Int4,
 }
@@ -21,7 +23,7 @@ impl KvCode {
     pub const fn bits(self) -> u32 {
         match self {
             Self::Float => 16,
-            Self::Int8 | Self::E4m3 => 8,
+            Self::Int8 | Self::E4m3 | Self::E5m2 => 8,
             Self::Int4 => 4,
         }
     }
@@ -92,6 +94,14 @@ impl KvFormat {
     pub const INT8: Self = both(KvCode::Int8, KvScale::Token);
     /// E4M3 with the caller's f32 scale per head (1.0 for a plain cast).
     pub const E4M3: Self = both(KvCode::E4m3, KvScale::Head);
+    /// E5M2, as [`KvFormat::E4M3`].
+    pub const E5M2: Self = both(KvCode::E5m2, KvScale::Head);
+    /// int4, f16 scale and minimum per token and 32 channels.
+    pub const INT4: Self = both(KvCode::Int4, KvScale::ChannelGroup(32));
+    /// Keys of [`KvFormat::INT8`], values of [`KvFormat::E4M3`].
+    pub const INT8_E4M3: Self = Self { v: Self::E4M3.v, ..Self::INT8 };
+    /// Keys of [`KvFormat::INT8`], values of [`KvFormat::INT4`].
+    pub const INT8_INT4: Self = Self { v: Self::INT4.v, ..Self::INT8 };
 
     /// KIVI with 4-bit keys per channel over 32 tokens, 4-bit values per token over 32 channels and a window of
     /// `residual` tokens (Liu et al. 2024, "KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", section 3).
@@ -108,17 +118,26 @@ impl KvFormat {
         ("float16", Self::FLOAT),
         ("int8", Self::INT8),
         ("e4m3", Self::E4M3),
+        ("e5m2", Self::E5M2),
+        ("int8/e4m3", Self::INT8_E4M3),
+        ("int8/int4", Self::INT8_INT4),
+        ("int4", Self::INT4),
         ("kivi4 R=128", Self::kivi4(128)),
         ("kivi4 R=32", Self::kivi4(32)),
     ];
 
     /// What has kernels, in words; the text of every "unsupported" error about a format.
-    pub const SUPPORTED: &str =
-        "float; int8 per token; e4m3 per head; kivi4 with a residual that is a multiple of 32 from 32 to 1024";
+    pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; int8 per token \
+         with e4m3 per head; int8 per token with int4 per 32 channels; kivi4 with a residual that is a multiple of 32 from \
+         32 to 1024";
+
+    /// The list of [`KvFormat::SUPPORTED`], but for KIVI.
+    const LIST: [Self; 7] =
+        [Self::FLOAT, Self::INT8, Self::E4M3, Self::E5M2, Self::INT4, Self::INT8_E4M3, Self::INT8_INT4];
 
     /// True if the format is in the closed list of [`KvFormat::SUPPORTED`].
     pub fn is_supported(&self) -> bool {
-        [Self::FLOAT, Self::INT8, Self::E4M3].contains(self)
+        Self::LIST.contains(self)
             || (*self == Self::kivi4(self.residual)
                 && self.residual.is_multiple_of(32)
                 && (32..=1024).contains(&self.residual))
@@ -126,7 +145,10 @@ impl KvFormat {
 
     /// Head dims that have kernels.
     pub fn head_dims(&self) -> &'static [usize] {
-        if *self == Self::FLOAT { &[64, 128] } else { &[64, 80, 96, 112, 128, 192, 256] }
+        match *self {
+            Self::FLOAT | Self::E5M2 | Self::INT8_E4M3 | Self::INT8_INT4 => &[64, 128],
+            _ => &[64, 80, 96, 112, 128, 192, 256],
+        }
     }
 
     /// True if the last tokens are kept in the model's dtype, so that the cache needs state slots.
@@ -146,6 +168,7 @@ impl fmt::Display for KvSide {
             KvCode::Float => "float",
             KvCode::Int8 => "int8",
             KvCode::E4m3 => "e4m3",
+            KvCode::E5m2 => "e5m2",
             KvCode::Int4 => "int4",
         };
         match self.scale {
@@ -174,7 +197,7 @@ mod tests {
         for (name, format) in KvFormat::PRESETS {
             assert!(format.is_supported(), "{name}: {format}");
         }
-        let mixed = KvFormat { v: KvFormat::E4M3.v, ..KvFormat::INT8 };
+        let mixed = KvFormat { v: KvFormat::INT8.v, ..KvFormat::E4M3 };
         let window = KvFormat { residual: 32, ..KvFormat::INT8 };
         for format in [mixed, window, KvFormat::kivi4(0), KvFormat::kivi4(48), KvFormat::kivi4(1056)] {
             assert!(!format.is_supported(), "{format}");

@@ -286,6 +286,10 @@ mod tests {
             (KvFormat::FLOAT, 512),
             (KvFormat::INT8, 264),
             (KvFormat::E4M3, 256),
+            (KvFormat::E5M2, 256),
+            (KvFormat::INT8_E4M3, 260),
+            (KvFormat::INT8_INT4, 132 + 80),
+            (KvFormat::INT4, 160),
             (KvFormat::kivi4(32), 160),
             (KvFormat::kivi4(128), 160),
         ] {
@@ -341,7 +345,8 @@ mod tests {
                 SHAPE,
                 KvFormat::kivi4(33),
                 "KvLayout::new: KV format (k: int4 per 32 tokens, v: int4 per 32 channels, residual 33) is not supported; \
-                 supported: float; int8 per token; e4m3 per head; kivi4 with a residual that is a multiple of 32 from 32 to 1024",
+                 supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; int8 per token with e4m3 per head; \
+                 int8 per token with int4 per 32 channels; kivi4 with a residual that is a multiple of 32 from 32 to 1024",
             ),
             (
                 KvShape { head_dim: 72, ..SHAPE },

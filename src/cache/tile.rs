@@ -18,8 +18,8 @@
 //! | V, 8 bits | x | D/16 | word m, byte 2r+e: token 8x+2t+e, channel (D/8)g+2m+r |
 //! | K, 16 bits | x | D/8 | bytes of the row of token 8x+g, two a channel |
 //! | V, 16 bits | one | D/4 | word 4m + 2b+r, half e: token 8b+2t+e, channel (D/8)g+2m+r |
-//! | K, 4 bits | i = token / 16 | D/16 | word w = h(D/32) + j, bits 4n: token 16i+8h+g, channel 32j+8t+n |
-//! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+b+4e: token 16i+8h+g, channel D-16+4t+2b+e |
+//! | K, 4 bits, D%32 = 0 | i = token / 16 | D/16 | word w = h(D/32) + j, bits 4n: token 16i+8h+g, channel 32j+8t+n |
+//! | K, 4 bits, D%32 = 16 | i | D/16 | word w, nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e |
 //! | V, 4 bits | i | D/16 | word w = h(D/32) + v, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
 //! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+r+4e: token 16i+8h+2t+e, channel D-16+2g+r |
 //!
@@ -27,10 +27,11 @@
 //! |---|---|
 //! | int8 K and V, X = tile / 8 | f32 `X g + x`: token 8x+g |
 //! | KIVI K, channel 32a+8t+2u+b+4e | half `8(4a+t) + 4u+2b+e` the scale, `D + 8(4a+t) + 4b+2u+e` the minimum |
-//! | where D%32 = 16, the last 16 channels c | half `c` the scale, `D + c` the minimum |
+//! | where D%32 = 16, channel c | half `c` the scale, `D + c` the minimum |
+//! | int4 K, token 16i+8h+g = 8x+g, group j of G, Q channels each | half `2((8i+g)G + j) + h` the scale; with F = G/2 `32G + 8(gF + j/2) + 2x + j%2` the minimum, of an odd last group `32G + 64F + 4g + x` |
 //! | int4 V, token 16i+8h+2t+e, group j of Q = gcd(32, D) channels | half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
-use super::{KvCode, KvScale, KvSide};
+use super::{KvCode, KvFormat, KvScale};
 
 /// Place of a code inside its part: byte offset, and bit in that byte for codes of less than 8 bits. A code of 16 bits
 /// starts at the byte.
@@ -100,10 +101,10 @@ const fn row_byte(row_bytes: usize, t: usize, w: usize, j: usize) -> usize {
 pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Place {
     if code.bits() == 4 {
         let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
-        let (t, w, nibble) = if channel < d / 32 * 32 {
+        let (t, w, nibble) = if d.is_multiple_of(32) {
             (channel / 8 % 4, h * (d / 32) + channel / 32, channel % 8)
         } else {
-            (channel / 4 % 4, d / 16 - 1, 2 * h + channel / 2 % 2 + 4 * (channel % 2))
+            (channel / 4 % 4, channel / 16, 2 * h + channel / 2 % 2 + 4 * (channel % 2))
         };
         return nibble_place(d, i, 4 * g + t, w, nibble);
     }
@@ -148,12 +149,12 @@ pub const fn k_element(code: KvCode, d: usize, place: Place) -> Element {
     if code.bits() == 4 {
         let (i, lane, w, nibble) = place_nibble(d, place);
         let (g, t) = (lane / 4, lane % 4);
-        return if w < d / 32 * 2 {
+        return if d.is_multiple_of(32) {
             let (h, j) = (w / (d / 32), w % (d / 32));
             Element { token: 16 * i + 8 * h + g, channel: 32 * j + 8 * t + nibble }
         } else {
             let (h, b, e) = (nibble % 4 / 2, nibble % 2, nibble / 4);
-            Element { token: 16 * i + 8 * h + g, channel: d - 16 + 4 * t + 2 * b + e }
+            Element { token: 16 * i + 8 * h + g, channel: 16 * w + 4 * t + 2 * b + e }
         };
     }
     let bytes = code.bits() as usize / 8;
@@ -190,45 +191,56 @@ pub const fn v_element(code: KvCode, d: usize, place: Place) -> Element {
 }
 
 /// Scale of a key: (token, channel) -> bytes in the K meta part.
-pub const fn k_meta(side: KvSide, d: usize, token: usize, channel: usize) -> MetaPlace {
-    match side.scale {
+pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -> MetaPlace {
+    let (x, g) = (token / 8, token % 8);
+    match format.k.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
-        KvScale::Token => MetaPlace::Scale32(4 * (2 * (token % 8) + token / 8)),
-        KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) if channel >= d / 32 * 32 => {
-            MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel))
-        }
-        KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
+        KvScale::Token => token_scale(format, token),
+        KvScale::TokenGroup(_) if !d.is_multiple_of(32) => MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel)),
+        KvScale::TokenGroup(_) => {
             let (a, t, e, u, b) = (channel / 32, channel / 8 % 4, channel / 4 % 2, channel / 2 % 2, channel % 2);
             let base = 8 * (4 * a + t);
             MetaPlace::ScaleMin16(2 * (base + 4 * u + 2 * b + e), 2 * (d + base + 4 * b + 2 * u + e))
+        }
+        KvScale::ChannelGroup(_) => {
+            let group = format.k.channel_group(d);
+            let (groups, j, pairs) = (d / group, channel / group, d / group / 2);
+            let (i, h) = (x / 2, x % 2);
+            let min = if j < 2 * pairs { 8 * (g * pairs + j / 2) + 2 * x + j % 2 } else { 64 * pairs + 4 * g + x };
+            MetaPlace::ScaleMin16(2 * (2 * ((8 * i + g) * groups + j) + h), 2 * (32 * groups + min))
         }
     }
 }
 
 /// Scale of a value: (token, channel) -> bytes in the V meta part.
-pub const fn v_meta(side: KvSide, d: usize, token: usize, channel: usize) -> MetaPlace {
-    match side.scale {
+pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -> MetaPlace {
+    match format.v.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
-        KvScale::Token => MetaPlace::Scale32(4 * (2 * (token % 8) + token / 8)),
+        KvScale::Token => token_scale(format, token),
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
             let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
-            let group = side.channel_group(d);
+            let group = format.v.channel_group(d);
             let (base, minima) = (8 * (4 * (channel / group) + t), 32 * (d / group));
             MetaPlace::ScaleMin16(2 * (base + 4 * i + 2 * h + e), 2 * (minima + base + 4 * h + 2 * i + e))
         }
     }
 }
 
+/// One f32 a token.
+const fn token_scale(format: &KvFormat, token: usize) -> MetaPlace {
+    MetaPlace::Scale32(4 * (format.tile_tokens() / 8 * (token % 8) + token / 8))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::KvFormat;
     use std::collections::HashSet;
 
     /// Formats and head dims, also those that the maps cover but no kernel does yet.
     fn cases() -> impl Iterator<Item = (KvFormat, usize)> {
-        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32)]
-            .into_iter()
+        KvFormat::PRESETS
+            .iter()
+            .map(|(_, format)| *format)
             .flat_map(|format| [64, 80, 96, 112, 128, 192, 256].map(|d| (format, d)))
     }
 
@@ -236,14 +248,14 @@ mod tests {
     fn places_fill_the_part_and_have_an_inverse() {
         for (format, d) in cases() {
             let tokens = format.tile_tokens();
-            let bits = format.k.code.bits() as usize;
+            let bits = [format.k.code.bits() as usize, format.v.code.bits() as usize];
             let (mut k, mut v) = (HashSet::new(), HashSet::new());
             for (token, channel) in (0..tokens).flat_map(|t| (0..d).map(move |c| (t, c))) {
                 let (pk, pv) = (k_place(format.k.code, d, token, channel), v_place(format.v.code, d, token, channel));
                 let element = Element { token, channel };
                 assert_eq!(k_element(format.k.code, d, pk), element, "K {format} D {d}");
                 assert_eq!(v_element(format.v.code, d, pv), element, "V {format} D {d}");
-                for (set, place) in [(&mut k, pk), (&mut v, pv)] {
+                for (set, place, bits) in [(&mut k, pk, bits[0]), (&mut v, pv, bits[1])] {
                     let first = 8 * place.byte + place.bit as usize;
                     assert_eq!(first % bits, 0);
                     assert!(first + bits <= tokens * d * bits);
@@ -257,12 +269,12 @@ mod tests {
     fn scales_fill_the_meta_parts() {
         for (format, d) in cases() {
             let tokens = format.tile_tokens();
-            for (meta, side) in [(k_meta as fn(KvSide, usize, usize, usize) -> MetaPlace, format.k), (v_meta, format.v)]
-            {
+            let metas = [(k_meta as fn(&KvFormat, usize, usize, usize) -> MetaPlace, format.k), (v_meta, format.v)];
+            for (meta, side) in metas {
                 // Place -> (token or channel group it serves); elements that share a place must share a group.
                 let mut owner = std::collections::HashMap::new();
                 for (token, channel) in (0..tokens).flat_map(|t| (0..d).map(move |c| (t, c))) {
-                    let (group, places) = match (side.scale, meta(side, d, token, channel)) {
+                    let (group, places) = match (side.scale, meta(&format, d, token, channel)) {
                         (KvScale::None | KvScale::Head, MetaPlace::None) => continue,
                         (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), vec![a, a + 2]),
                         (KvScale::TokenGroup(32), MetaPlace::ScaleMin16(a, b)) => ((0, channel), vec![a, b]),
@@ -318,7 +330,7 @@ mod tests {
                     int4,
                     Element { token: 16 + 8 * h + g, channel: 32 * (s >> 1) + 8 * t + 2 * (s & 1) + b + 4 * e }
                 );
-                let MetaPlace::ScaleMin16(scale, min) = k_meta(KvFormat::kivi4(32).k, d, int4.token, int4.channel)
+                let MetaPlace::ScaleMin16(scale, min) = k_meta(&KvFormat::kivi4(32), d, int4.token, int4.channel)
                 else {
                     panic!("KIVI keys have a scale and a minimum");
                 };

@@ -4,9 +4,13 @@
 //! | instance | head dims | K, V codes | dtype of q, out |
 //! |---|---|---|---|
 //! | `attend_f16`, `attend_bf16` | 64, 128 | the model's own | that |
-//! | `attend_int8` | 64, 80, 96, 112, 128, 192, 256 | int8 per token and head | f16, bf16 |
-//! | `attend_e4m3` | the same | E4M3 per head or tensor | f16, bf16 |
-//! | `attend_kivi4_f16`, `attend_kivi4_bf16` | the same | KIVI-4, window in the model's type | that |
+//! | `attend_int8` | seven: 64, 80, 96, 112, 128, 192, 256 | int8 per token and head | f16, bf16 |
+//! | `attend_e4m3` | the seven | E4M3 per head or tensor | f16, bf16 |
+//! | `attend_int4` | the seven | int4 per token and 32 channels | f16, bf16 |
+//! | `attend_e5m2` | 64, 128 | E5M2 per head or tensor | f16, bf16 |
+//! | `attend_int8_e4m3` | 64, 128 | K int8 per token and head, V E4M3 per head or tensor | f16, bf16 |
+//! | `attend_int8_int4` | 64, 128 | K int8 per token and head, V int4 per token and 32 channels | f16, bf16 |
+//! | `attend_kivi4_f16`, `attend_kivi4_bf16` | the seven | KIVI-4, window in the model's type | that |
 //!
 //! Any number of query heads per KV head, any `q_len`: a row of the call at position p sees keys up to p. K and V are
 //! read once for 8 columns (query heads of a KV head times query tokens).
@@ -136,6 +140,11 @@ const INT8: Instances<AttendParams> = instances!("attend_int8":
     "attention/int8" [64 128], "attention/int8_mid" [80 96 112], "attention/int8_wide" [192 256]);
 const E4M3: Instances<AttendParams> = instances!("attend_e4m3":
     "attention/e4m3" [64 128], "attention/e4m3_mid" [80 96 112], "attention/e4m3_wide" [192 256]);
+const E5M2: Instances<AttendParams> = instances!("attend_e5m2": "attention/e5m2" [64 128]);
+const INT8_E4M3: Instances<AttendParams> = instances!("attend_int8_e4m3": "attention/int8_e4m3" [64 128]);
+const INT8_INT4: Instances<AttendParams> = instances!("attend_int8_int4": "attention/int8_int4" [64 128]);
+const INT4: Instances<AttendParams> = instances!("attend_int4":
+    "attention/int4" [64 128], "attention/int4_mid" [80 96 112], "attention/int4_wide" [192 256]);
 const KIVI4_F16: Instances<AttendParams> = instances!("attend_kivi4_f16":
     "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
 const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
@@ -143,7 +152,7 @@ const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
 const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/merge" [64 80 96 112 128 192 256]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let tables = [F16, BF16, INT8, E4M3, KIVI4_F16, KIVI4_BF16, CHUNKS];
+    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, KIVI4_F16, KIVI4_BF16, CHUNKS];
     let tables = tables.into_iter().chain(prefill::INSTANCES);
     tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
 }
@@ -155,6 +164,10 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
         KvFormat::FLOAT => [F16, BF16][usize::from(bf16)],
         KvFormat::INT8 => INT8,
         KvFormat::E4M3 => E4M3,
+        KvFormat::E5M2 => E5M2,
+        KvFormat::INT8_E4M3 => INT8_E4M3,
+        KvFormat::INT8_INT4 => INT8_INT4,
+        KvFormat::INT4 => INT4,
         _ => [KIVI4_F16, KIVI4_BF16][usize::from(bf16)],
     };
     of_head_dim(table, layout)

@@ -15,7 +15,7 @@
 //! absent (bad page, bad slot, beyond the block table) are masked and reported in the status.
 
 use crate::cache::tile::{self, MetaPlace, Place};
-use crate::cache::{KvCode, KvLayout, KvSide, Part, Status, checked_params, window};
+use crate::cache::{KvCode, KvFormat, KvLayout, KvSide, Part, Status, checked_params, window};
 use crate::format::{Fp8, Half16, Rotation};
 use crate::{Error, Result};
 
@@ -378,7 +378,7 @@ struct Side<'a> {
     /// The caller's scale of this head.
     scale: f32,
     element: fn(KvCode, usize, Place) -> tile::Element,
-    meta_place: fn(KvSide, usize, usize, usize) -> MetaPlace,
+    meta_place: fn(&KvFormat, usize, usize, usize) -> MetaPlace,
 }
 
 impl<'a> Side<'a> {
@@ -423,9 +423,10 @@ impl<'a> Side<'a> {
                 }
                 KvCode::Int8 => f32::from(byte) - 128.0,
                 KvCode::E4m3 => Fp8::E4m3.decode(byte),
+                KvCode::E5m2 => Fp8::E5m2.decode(byte),
                 KvCode::Int4 => f32::from(byte >> place.bit & 15),
             };
-            let value = match (self.meta_place)(self.what, d, element.token, element.channel) {
+            let value = match (self.meta_place)(self.layout.format(), d, element.token, element.channel) {
                 MetaPlace::None => plain * self.scale,
                 MetaPlace::Scale32(at) => {
                     plain * f32::from_le_bytes(self.meta[at..at + 4].try_into().expect("4 bytes"))

@@ -6,8 +6,8 @@
 //! |---|---|
 //! | float | the 16 bits as given |
 //! | int8 per token | x: NaN -> 0, clamp to +-65504; scale = amax/127 over the head's channels; q = clamp(rne(x/scale), +-127); 0 if scale = 0 |
-//! | e4m3 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
-//! | int4 (KIVI) | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
+//! | e4m3, e5m2 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
+//! | int4 | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
 //!
 //! Before it is coded a row is turned by RoPE (keys) and rotated; see [`Rope`] and [`KvLayout::rotated`].
 //! Zeros among min and max count as +0, so that the stored bits do not depend on the order of the reduction. A NaN that
@@ -366,7 +366,7 @@ impl Writer<'_, '_> {
             for (token, &x) in column.iter().enumerate() {
                 put(record, tile.k_codes, tile::k_place(side.code, d, token, channel), 4, group.code(x));
             }
-            group.store(record, tile.k_meta, tile::k_meta(side, d, 0, channel));
+            group.store(record, tile.k_meta, tile::k_meta(layout.format(), d, 0, channel));
         }
         if nan {
             *self.cache.status |= Status::NAN;
@@ -389,8 +389,8 @@ impl Writer<'_, '_> {
             _ => tile::v_place(what.code, d, token, channel),
         };
         let meta_place = |channel| match side {
-            0 => tile::k_meta(what, d, token, channel),
-            _ => tile::v_meta(what, d, token, channel),
+            0 => tile::k_meta(layout.format(), d, token, channel),
+            _ => tile::v_meta(layout.format(), d, token, channel),
         };
         let mut nan = false;
         match what {
@@ -409,11 +409,11 @@ impl Writer<'_, '_> {
                 let MetaPlace::Scale32(at) = meta_place(0) else { unreachable!("int8 is scaled per token") };
                 record[meta.offset + at..][..4].copy_from_slice(&scale.to_le_bytes());
             }
-            KvSide { code: KvCode::E4m3, .. } => {
+            KvSide { code: KvCode::E4m3 | KvCode::E5m2, .. } => {
                 let scales = scales.expect("checked: a scale per head");
                 let scale = scales[if scales.len() == 1 { 0 } else { head }];
                 for (channel, &x) in row.iter().enumerate() {
-                    put(record, codes, place(channel), 8, u32::from(e4m3(to_f32(x, dtype), scale, &mut nan)));
+                    put(record, codes, place(channel), 8, u32::from(fp8(what.code, to_f32(x, dtype), scale, &mut nan)));
                 }
             }
             KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(_) } => {
@@ -468,11 +468,12 @@ fn sanitize(bits: u16, dtype: DType, nan: &mut bool) -> f32 {
     if x.is_nan() { 0.0 } else { x.clamp(-65504.0, 65504.0) }
 }
 
-fn e4m3(x: f32, scale: f32, nan: &mut bool) -> u8 {
+fn fp8(code: KvCode, x: f32, scale: f32, nan: &mut bool) -> u8 {
+    let format = if code == KvCode::E4m3 { Fp8::E4m3 } else { Fp8::E5m2 };
     // `clamp` keeps NaN.
     let quotient = if scale == 0.0 && !x.is_nan() { 0.0 } else { x.clamp(-65504.0, 65504.0) / scale };
     *nan |= quotient.is_nan();
-    if quotient.is_nan() { 0 } else { Fp8::E4m3.encode(quotient) }
+    if quotient.is_nan() { 0 } else { format.encode(quotient) }
 }
 
 /// Scale and minimum of a group of 4-bit codes.

@@ -211,7 +211,10 @@ pub fn noise(len: usize, seed: u64) -> Vec<f16> {
         .collect()
 }
 
-/// The formats of the closed list, with residuals that make the window short and long.
+/// Formats without a window beside those of [`formats`]: other codes and mixtures in the same places.
+pub const TOKEN_FORMATS: [KvFormat; 4] = [KvFormat::E5M2, KvFormat::INT8_E4M3, KvFormat::INT8_INT4, KvFormat::INT4];
+
+/// A format of every kind, with residuals that make the window short and long.
 pub fn formats() -> [KvFormat; 5] {
     [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32), KvFormat::kivi4(128)]
 }

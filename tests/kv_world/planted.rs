@@ -1,7 +1,7 @@
 //! Planted caches: every selection rule of attention, tested so that being off by one is a NaN or a wrong value.
 //!
 //! A case is a cache of n tokens whose bytes are all 0xFF except those that a call (n, m) must read. One token, the hot
-//! one, has a key that outweighs all others by e^120 or more, and a value of its own; all other keys are 0 and values 1.
+//! one, has a key that outweighs all others by e^112 or more, and a value of its own; all other keys are 0 and values 1.
 //! So the expected result is known in closed form: a row that sees the hot token gives its value and its logit, any
 //! other row gives 1 and the logarithm of the number of tokens it sees. What is read from the wrong source (code
 //! instead of window, a stale slot, a neighbour's row) is NaN; what is not read at all gives the other result.
@@ -17,7 +17,6 @@ use super::{Step, UNWRITTEN, World};
 const KV_HEADS: usize = 2;
 /// Query heads.
 pub const HEADS: usize = 6;
-const HOT_KEY: f32 = 15.0;
 const SOFTMAX_SCALE: f32 = 0.125;
 
 /// One planted cache and what attention over it must give.
@@ -50,6 +49,11 @@ impl Planted {
             assert!(good, "{}: LSE {i} is {found} instead of {expected}", self.name);
         }
     }
+}
+
+/// Key of the hot token; beside zeros exact in the format: 15 for codes 0..=15, what E5M2 has for it.
+fn hot_key(format: &KvFormat) -> f32 {
+    if *format == KvFormat::E5M2 { 14.0 } else { 15.0 }
 }
 
 /// Value of the hot token in a KV head; exact in every format.
@@ -110,12 +114,13 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
     };
     full.k_scale = per_head(layout.format().k.scale, 0.25);
     full.v_scale = per_head(layout.format().v.scale, 2.0);
-    let rows = |plain: f32, planted: fn(usize) -> f32| -> Vec<f16> {
+    let hot_key = hot_key(layout.format());
+    let rows = |plain: f32, planted: &dyn Fn(usize) -> f32| -> Vec<f16> {
         (0..n * KV_HEADS * d)
             .map(|i| f16::from_f32(if i / (KV_HEADS * d) == hot { planted(i / d % KV_HEADS) } else { plain }))
             .collect()
     };
-    let (k, v) = (rows(0.0, |_| HOT_KEY), rows(1.0, hot_value));
+    let (k, v) = (rows(0.0, &|_| hot_key), rows(1.0, &hot_value));
     let p0 = n - m;
     let row = full.row();
     if p0 > 0 {
@@ -133,7 +138,7 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
             let value = if sees_hot { hot_value(head / (HEADS / KV_HEADS)) } else { 1.0 };
             out.extend(std::iter::repeat_n(f64::from(value), d));
             let seen = (0..=p).filter(|&t| visible(t, p)).count();
-            let logit = f64::from(SOFTMAX_SCALE * HOT_KEY) * d as f64;
+            let logit = f64::from(SOFTMAX_SCALE * hot_key) * d as f64;
             lse.push(if sees_hot { logit } else { (seen as f64).ln() });
         }
     }
@@ -171,8 +176,14 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                 let (codes, meta) = [(record.k_codes, record.k_meta), (record.v_codes, record.v_meta)][side];
                 for channel in 0..d {
                     let (place, scale) = match side {
-                        0 => (tile::k_place(what.code, d, token, channel), tile::k_meta(what, d, token, channel)),
-                        _ => (tile::v_place(what.code, d, token, channel), tile::v_meta(what, d, token, channel)),
+                        0 => (
+                            tile::k_place(what.code, d, token, channel),
+                            tile::k_meta(layout.format(), d, token, channel),
+                        ),
+                        _ => (
+                            tile::v_place(what.code, d, token, channel),
+                            tile::v_meta(layout.format(), d, token, channel),
+                        ),
                     };
                     let mut copy = |at: usize, bytes: usize| {
                         world.pages[start + at..][..bytes].copy_from_slice(&full.pages[start + at..][..bytes]);

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use half::f16;
-use lowbit::cache::{Batch, Capacity, KvCacheMut, KvFormat, KvLayout, Plan, Rows, Status};
+use lowbit::cache::{Batch, Capacity, KvCacheMut, KvFormat, KvLayout, KvScale, KvSide, Plan, Rows, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaView};
 use lowbit::ops::{self, attend::Options};
 
@@ -111,8 +111,8 @@ impl LayerCache {
         let (row, kv_row) = (self.heads * shape.head_dim, shape.num_kv_heads * shape.head_dim);
         let end = self.tokens + rows;
         ensure!(end <= self.lengths.len(), "the cache holds {} tokens", self.lengths.len());
-        let per_head = matches!(self.layout.format().k.scale, lowbit::cache::KvScale::Head);
-        let scale = || per_head.then(|| self.unit_scale.as_view());
+        let format = *self.layout.format();
+        let scale_of = |side: KvSide| (side.scale == KvScale::Head).then(|| self.unit_scale.as_view());
         let batch = Batch {
             seq_lens: self.lengths.slice(end - 1..end),
             cu_q_lens: self.new_tokens.slice(2 * (rows - 1)..2 * rows),
@@ -128,8 +128,8 @@ impl LayerCache {
             pages: self.pages.as_view_mut(),
             state: self.state.slice_mut(..self.layout.state_bytes()),
             status: self.status.as_view_mut(),
-            k_scale: scale(),
-            v_scale: scale(),
+            k_scale: scale_of(format.k),
+            v_scale: scale_of(format.v),
         };
         let (k, v) = (Rows { data: k.slice(..), stride: kv_row }, Rows { data: v.slice(..), stride: kv_row });
         let q = Rows { data: q.slice(..), stride: row };

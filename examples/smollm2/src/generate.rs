@@ -31,7 +31,7 @@ pub struct Args {
     /// Most tokens to generate
     #[arg(long, default_value_t = 48, value_name = "N")]
     tokens: usize,
-    /// KV cache format: f16, int8, e4m3, kivi4-r128, kivi4-r32
+    /// KV cache format: f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, kivi4-r128, kivi4-r32
     #[arg(long, default_value = "kivi4-r32", value_name = "FORMAT")]
     kv: Format,
     /// Put the prompt into the ChatML template as a user's turn

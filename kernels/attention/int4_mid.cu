@@ -1,0 +1,17 @@
+// Instances of attend for the int4 cache.
+#include "attention/attend.cuh"
+#include "attention/format_int4.cuh"
+
+using lowbit::AttendParams;
+
+extern "C" __global__ void __launch_bounds__(128, 3) attend_int4_d80(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Int4<80>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) attend_int4_d96(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Int4<96>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) attend_int4_d112(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Int4<112>>(p);
+}

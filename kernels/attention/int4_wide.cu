@@ -1,0 +1,13 @@
+// Instances of attend for the int4 cache.
+#include "attention/attend.cuh"
+#include "attention/format_int4.cuh"
+
+using lowbit::AttendParams;
+
+extern "C" __global__ void __launch_bounds__(128, 2) attend_int4_d192(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Int4<192>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 2) attend_int4_d256(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Int4<256>>(p);
+}
