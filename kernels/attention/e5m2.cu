@@ -1,4 +1,5 @@
 // Instances of attend for the e5m2 cache.
+// targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_fp8.cuh"
 

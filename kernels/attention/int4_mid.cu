@@ -1,4 +1,5 @@
 // Instances of attend for the int4 cache.
+// targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_int4.cuh"
 

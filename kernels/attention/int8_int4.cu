@@ -1,4 +1,5 @@
 // Instances of attend for int8 keys and int4 values.
+// targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_int4.cuh"
 

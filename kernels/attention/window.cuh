@@ -69,8 +69,9 @@ struct Window {
     // are in the type of the window.
     __device__ __forceinline__ void values(int token, int from, int to, const uint32_t (&weights)[BF16 ? 2 : 1][2][2],
                                            int lane, float (&o)[D / 16][4]) const {
-        const char* base = v + static_cast<int64_t>(token % rows) * v_bytes;
         const int g = lane >> 2, t = lane & 3;
+        const char* base = v + static_cast<int64_t>(token % rows) * v_bytes + 4 * g;
+        asm volatile("" : "+l"(base));  // One address for all channels, the rest in the instructions.
 #pragma unroll
         for (int m = 0; m < D / 16; ++m) {
 #pragma unroll
@@ -84,8 +85,8 @@ struct Window {
                         const int at = 16 * i + 8 * h + 2 * t + e;
                         row[e] = 0;
                         if (token + at >= from && token + at < to) {
-                            row[e] = *reinterpret_cast<const uint32_t*>(base + static_cast<int64_t>(at) * v_bytes +
-                                                                        2 * (16 * m + 2 * g));
+                            row[e] =
+                                *reinterpret_cast<const uint32_t*>(base + static_cast<int64_t>(at) * v_bytes + 32 * m);
                         }
                     }
                     a[2 * h] = __byte_perm(row[0], row[1], 0x5410);

@@ -1,5 +1,6 @@
 // nvcc: -fmad=false
 // Instances of append for the int4 cache.
+// targets: lowest
 #include "kv/append.cuh"
 
 using lowbit::kv::append_kernel;

@@ -1,5 +1,6 @@
 // nvcc: -fmad=false
 // Instances of append for int8 keys and int4 values.
+// targets: lowest
 #include "kv/append.cuh"
 
 using lowbit::kv::append_kernel;

@@ -2,6 +2,7 @@
 // columns of x with outliers were more than the list holds (outlier_count[1]); else nothing is done, and w8a8_int8.cu
 // does it all. So which of them works is decided on the device. Contract and idea: act8.cuh, bytes.cuh. One by-value
 // Act8Params; 256 threads; grid (row tiles / (8 / k_warps), 1, rows / 32).
+// targets: lowest
 #include "matmul/bytes.cuh"
 #include "matmul/w8.cuh"
 

@@ -1,6 +1,7 @@
 // y = sx[m] * sum_k x[m][k] * w[n][k], x int8 with one scale a row, W 4-bit packed as for w4a16, symmetric zeros;
 // groups of 32, 64, 128, coarse (256 and more, or all of k). A block takes 32 rows. Contract and idea: act8.cuh,
 // w4a8.cuh. One by-value Act8Params; 256 threads; grid (row tiles / (8 / k_warps), splits of k, rows / 32).
+// targets: lowest
 #include "matmul/w4a8.cuh"
 
 using namespace lowbit;

@@ -2,6 +2,7 @@
 // Dequantize, any axis:   x = decode(codes) * scale[region] [+ min[region]], rounded to the output's type.
 //
 // Bounded by bytes: at most 1 in and 2 or 4 out per element.
+// targets: lowest
 #include "quantize/passes.cuh"
 
 namespace lowbit {

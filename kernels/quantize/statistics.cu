@@ -8,6 +8,7 @@
 //   quantize_finish_range  min[region] = f16(min), scale[region] = f16((f16(max) - min) / top)
 //
 // Bounded by bytes: 2 or 4 in per element.
+// targets: lowest
 #include "quantize/passes.cuh"
 
 namespace lowbit {

@@ -8,7 +8,7 @@ use std::io::Read;
 
 use crate::error::{Error, Result};
 
-/// The most memory that unpacking an image may take, KiB: its window is 1 MiB.
+/// The most memory that unpacking an image may take, KiB: its window is 4 MiB.
 const MEMORY_KIB: u32 = 16 << 10;
 
 /// One `.cu` file compiled for one target.

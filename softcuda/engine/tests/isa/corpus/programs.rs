@@ -69,12 +69,13 @@ pub fn kept(module: &str) -> Vec<Program> {
     vec![Program { name: format!("{module}.80, kept"), target: "80".into(), text }]
 }
 
-/// Without what depends on where and by which build it was made: positions, comments, debug sections, and the hash of the source's path
-/// that nvcc puts into the names of internal variables.
+/// Without what depends on where and by which build it was made: positions, comments, debug sections, and the hash of the path
+/// of the source that nvcc puts into the names of internal variables.
 fn plain(text: &str) -> String {
-    let code = text.split("\n.section").next().unwrap_or(text);
+    let sections = |line: &str| line.trim_start().starts_with(".section");
+    let code: String = text.split_inclusive('\n').take_while(|line| !sections(line)).collect();
     let hash = code.split_once("_INTERNAL_").and_then(|(_, name)| name.split_once('_')).map(|(hash, _)| hash);
-    let code = &hash.map_or(code.to_string(), |hash| code.replace(hash, "00000000"));
+    let code = hash.map_or(code.clone(), |hash| code.replace(hash, "00000000"));
     let position = |line: &&str| {
         let line = line.trim_start();
         !(line.is_empty() || line.starts_with("//") || line.starts_with(".loc\t") || line.starts_with(".file"))
