@@ -16,6 +16,17 @@ use rand::RngExt;
 
 const PAGE: usize = 32;
 
+/// A format of every kind of arithmetic.
+const MANY: [KvFormat; 7] = [
+    KvFormat::FLOAT,
+    KvFormat::INT8,
+    KvFormat::E4M3,
+    KvFormat::INT8_INT4,
+    KvFormat::INT4,
+    KvFormat::NVFP4,
+    KvFormat::kivi4(32),
+];
+
 fn layout(format: KvFormat, d: usize, kv_heads: usize, dtype: DType) -> KvLayout {
     let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens: PAGE, max_append: 4, dtype };
     KvLayout::new(shape, format).unwrap()
@@ -202,7 +213,9 @@ fn long(format: KvFormat) {
 
 #[test]
 fn long_sequences() {
-    for format in [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::kivi4(128)] {
+    for format in
+        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::kivi4(128)]
+    {
         long(format);
     }
 }
@@ -210,9 +223,7 @@ fn long_sequences() {
 #[test]
 fn every_numerics_mode_and_model() {
     let gpu = Gpu::new();
-    for format in
-        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::kivi4(32)]
-    {
+    for format in MANY {
         for (d, kv_heads, group) in [(64, 3, 3), (128, 2, 8)] {
             let case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &[(300, 1), (513, 2)], 1.0, 7);
             for mma in [MmaMode::Exact, MmaMode::Shuffle, MmaMode::Trunc] {
@@ -279,9 +290,7 @@ fn options_of_the_logits() {
 #[test]
 fn hard_data() {
     let gpu = Gpu::new();
-    for format in
-        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::kivi4(32)]
-    {
+    for format in MANY {
         let d = 64;
         let make = |name: &str, change: &dyn Fn(usize, usize, f32) -> (f32, f32, f32)| {
             // k, v, q of (token, channel, noise).
@@ -302,8 +311,9 @@ fn hard_data() {
                     }
                 }
             }
-            if format == KvFormat::E4M3 {
-                let amax = |x: &[f16]| x.iter().fold(1e-6f32, |a, x| a.max(x.to_f32().abs())) / 448.0;
+            if format.k.scale.is_per_head() {
+                let most = if format == KvFormat::NVFP4 { 6.0 * 448.0 } else { 448.0 };
+                let amax = |x: &[f16]| x.iter().fold(1e-6f32, |a, x| a.max(x.to_f32().abs())) / most;
                 (world.k_scale, world.v_scale) = (Some(vec![amax(&k)]), Some(vec![amax(&v)]));
             }
             let step = world.step(&[n - 1]);

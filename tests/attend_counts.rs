@@ -64,6 +64,7 @@ fn keys_and_values_are_read_once() {
         ("attend_int8_d128", KvFormat::INT8),
         ("attend_e4m3_d128", KvFormat::E4M3),
         ("attend_int4_d128", KvFormat::INT4),
+        ("attend_nvfp4_d128", KvFormat::NVFP4),
         ("attend_int8_int4_d128", KvFormat::INT8_INT4),
         ("attend_kivi4_f16_d128", KvFormat::kivi4(32)),
     ] {

@@ -10,7 +10,7 @@ mod kv_world;
 use attend_device::{Gpu, compare};
 use golden::Golden;
 use kv_world::World;
-use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, KvSide, Status};
+use lowbit::cache::{KvFormat, KvLayout, KvShape, KvSide, Status};
 use lowbit::format::DType;
 use lowbit::reference::attend::{Attention, Options};
 
@@ -47,8 +47,9 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
         // E4M3 values beside other keys have the scales of the cache that is all E4M3.
         let scales_of = if cache == "int8_k_e4m3_v" { "e4m3_head" } else { cache };
         let scale = |side: &str, of: KvSide| {
-            (of.scale == KvScale::Head).then(|| match scales_of {
+            of.scale.is_per_head().then(|| match scales_of {
                 "e4m3_head" => golden.f32(&format!("e4m3_head.{side}_scale")),
+                "nvfp4" => golden.f32(&format!("nvfp4.{side}_tensor_scale")),
                 _ => vec![1.0],
             })
         };
@@ -104,6 +105,11 @@ fn e4m3() {
 #[test]
 fn int4() {
     FILES.iter().chain(&OTHER_DIMS).for_each(|file| check(file, "int4_group", KvFormat::INT4, 64));
+}
+
+#[test]
+fn nvfp4() {
+    FILES.iter().chain(&OTHER_DIMS).for_each(|file| check(file, "nvfp4", KvFormat::NVFP4, 32));
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn every_format_and_head_dim() {
         serve_briefly::<f16>(&device, format, 64, 70);
         serve_briefly::<bf16>(&device, format, 128, 71);
     }
-    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::kivi4(32)] {
+    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::kivi4(32)] {
         for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
             if i % 2 == 0 {
                 serve_briefly::<f16>(&device, format, d, 80 + i as u64);
@@ -261,7 +261,7 @@ fn bad_indices_are_masked_and_reported() {
 #[test]
 fn degenerate_scales() {
     fn run<T: Half16>(device: &Device, tiny: f32) {
-        for format in formats() {
+        for format in formats().into_iter().chain([KvFormat::NVFP4]) {
             let mut world = World::new(layout::<T>(format, 5, 64, 32), 2, 300, 61);
             for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten() {
                 scale.copy_from_slice(&[0.0, -0.25, f32::INFINITY, f32::NAN, f32::from_bits(1)]);
@@ -290,7 +290,7 @@ fn degenerate_scales() {
     run::<bf16>(&device, 2f32.powi(-133));
 }
 
-/// Values half way between two codes, in tokens and in channels: 0, 0.5 .. 15 for 4 bits, and to 127 for 8.
+/// Values half way between two codes, in tokens and in channels: 0, 0.5 .. 15 for 4 bits, to 127 for 8, and to 6 for E2M1.
 #[test]
 fn ties_between_codes() {
     let device = Device::new();
@@ -300,6 +300,7 @@ fn ties_between_codes() {
         (KvFormat::INT8, 127),
         (KvFormat::E4M3, 15),
         (KvFormat::E5M2, 15),
+        (KvFormat::NVFP4, 6),
     ] {
         let mut world = World::new(layout::<f16>(format, 1, 64, 32), 1, 100, 71);
         for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten() {
@@ -309,6 +310,8 @@ fn ties_between_codes() {
         let step = world.step(&[70]);
         // Every 32 neighbours of a row or of a column hold both ends; of a row of int8 its first is the top.
         let value = |token: usize, channel: usize| match top {
+            6 if channel % 16 == 0 => 6.0,
+            6 => ((7 * channel + 3 * token) % 24) as f32 / 4.0,
             127 if channel == 0 => 127.0,
             127 => ((7 * channel + 3 * token) % 127) as f32 + 0.5,
             _ => ((token + channel) % 31) as f32 / 2.0,

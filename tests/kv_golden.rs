@@ -5,7 +5,7 @@ mod kv_world;
 
 use half::f16;
 use kv_world::World;
-use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, KvSide, Status};
+use lowbit::cache::{KvFormat, KvLayout, KvShape, KvSide, Status};
 use lowbit::format::DType;
 use lowbit::reference::attend::{Options, attend};
 use lowbit::reference::kv::Rows;
@@ -85,8 +85,9 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fi
     // E4M3 values beside other keys have the scales of the cache that is all E4M3.
     let scales_of = if cache == "int8_k_e4m3_v" { "e4m3_head" } else { cache };
     let scales = |side: &str, of: KvSide| -> Option<Vec<f32>> {
-        (of.scale == KvScale::Head)
-            .then(|| golden.get(&format!("{scales_of}.{side}_scale")).unwrap_or_else(|| vec![1.0]))
+        let given = |name: &str| golden.get(&format!("{scales_of}.{side}_{name}"));
+        let scale = || given("scale").or_else(|| given("tensor_scale"));
+        of.scale.is_per_head().then(|| scale().unwrap_or_else(|| vec![1.0]))
     };
     for (n, m, case, option) in golden.cases(cache) {
         let max_append = match fill {
@@ -146,6 +147,7 @@ fn other_head_dims() {
             ("e4m3_unit", KvFormat::E4M3),
             ("e4m3_head", KvFormat::E4M3),
             ("int4_group", KvFormat::INT4),
+            ("nvfp4", KvFormat::NVFP4),
             ("kivi_k4_v4_g32_r32", KvFormat::kivi4(32)),
         ] {
             check(file, cache, format, 32, Fill::Prefill);
@@ -161,12 +163,14 @@ fn other_codes_and_mixtures() {
             ("int8_k_e4m3_v", KvFormat::INT8_E4M3),
             ("int8_k_int4_v", KvFormat::INT8_INT4),
             ("int4_group", KvFormat::INT4),
+            ("nvfp4", KvFormat::NVFP4),
         ] {
             check(file, cache, format, 32, Fill::Prefill);
         }
     }
     check(FILES[0], "int4_group", KvFormat::INT4, 64, Fill::OneByOne);
     check(FILES[0], "int8_k_int4_v", KvFormat::INT8_INT4, 32, Fill::Chunks(7));
+    check(FILES[2], "nvfp4", KvFormat::NVFP4, 64, Fill::Chunks(5));
 }
 
 #[test]

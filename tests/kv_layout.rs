@@ -35,6 +35,7 @@ fn golden_pages() {
         ("int8_e4m3", KvFormat::INT8_E4M3),
         ("int8_int4", KvFormat::INT8_INT4),
         ("int4", KvFormat::INT4),
+        ("nvfp4", KvFormat::NVFP4),
         ("kivi4", KvFormat::kivi4(32)),
     ] {
         let tokens = format.tile_tokens();
@@ -97,14 +98,15 @@ impl Page<'_> {
         // Channels that share a scale of 4-bit codes of a token.
         let size = if d.is_multiple_of(32) { 32 } else { 16 };
         let sides = [self.format.k, self.format.v];
-        let tile = if sides.iter().any(|side| side.code == KvCode::Int4) { 32 } else { 16 };
+        let tile = if sides.iter().any(|side| matches!(side.code, KvCode::Int4 | KvCode::E2m1)) { 32 } else { 16 };
         let [k_codes, v_codes] = sides.map(|side| match side.code {
             KvCode::Float => 2 * tile * d,
-            KvCode::Int4 => tile * d / 2,
+            KvCode::Int4 | KvCode::E2m1 => tile * d / 2,
             _ => tile * d,
         });
         let [k_meta, v_meta] = sides.map(|side| match side.scale {
             KvScale::Token => 4 * tile,
+            KvScale::HeadBlock(_) => 2 * d,
             KvScale::ChannelGroup(_) => 128 * d / size,
             KvScale::TokenGroup(_) => 4 * d,
             _ => 0,
@@ -166,12 +168,13 @@ impl Page<'_> {
                         }
                     }
                     (_, 0) => {
-                        for (ih, j, n) in grid([4, if d.is_multiple_of(32) { d / 32 } else { 0 }, 8]) {
+                        let whole = d.is_multiple_of(32) && what.code == KvCode::Int4;
+                        for (ih, j, n) in grid([4, if whole { d / 32 } else { 0 }, 8]) {
                             let (i, h) = (ih / 2, ih % 2);
                             let byte = word(d / 16, i, h * (d / 32) + j);
                             place(16 * i + 8 * h + g, 32 * j + 8 * t + n, 8 * byte + 4 * n);
                         }
-                        for (ih, w, be) in grid([4, if d.is_multiple_of(32) { 0 } else { d / 16 }, 4]) {
+                        for (ih, w, be) in grid([4, if whole { 0 } else { d / 16 }, 4]) {
                             let (i, h, b, e) = (ih / 2, ih % 2, be / 2, be % 2);
                             let bit = 8 * word(d / 16, i, w) + 4 * (2 * h + b + 4 * e);
                             place(16 * i + 8 * h + g, 16 * w + 4 * t + 2 * b + e, bit);
@@ -204,6 +207,17 @@ impl Page<'_> {
                 let scale = meta_at + 4 * (tile / 8 * (token % 8) + token / 8);
                 let scale = f32::from_le_bytes(self.bytes[scale..scale + 4].try_into().unwrap());
                 (f32::from(self.bytes[codes_at + at]) - 128.0) * scale
+            }
+            KvCode::E2m1 => {
+                let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;
+                let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][usize::from(q & 7)];
+                let (i, h, j) = (token / 16, token % 16 / 8, channel / 16);
+                let block = match side {
+                    0 => 4 * (d / 16 * (token % 8) + j) + 2 * h + i,
+                    _ => 8 * (4 * j + token % 8 / 2) + 4 * i + 2 * (token % 2) + h,
+                };
+                let scale = Self::e4m3(self.bytes[meta_at + block]) * self.scales[side];
+                if q & 8 == 0 { magnitude * scale } else { -magnitude * scale }
             }
             _ => {
                 let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;

@@ -1,6 +1,6 @@
 //! Decode attention of one sequence of 4096 tokens: 2 KV heads of 128 channels, 1 and 8 query heads for each.
 
-use lowbit::cache::{Batch, Capacity, KvCacheRef, KvFormat, KvLayout, KvScale, KvShape, KvSide, Plan, Rows};
+use lowbit::cache::{Batch, Capacity, KvCacheRef, KvFormat, KvLayout, KvShape, KvSide, Plan, Rows};
 use lowbit::format::DType;
 use lowbit::half::f16;
 use lowbit::ops::attend::{Options, attend};
@@ -23,6 +23,7 @@ pub fn run(bench: &Bench) -> Outcome {
         ("attend_int8_e4m3_d128", KvFormat::INT8_E4M3),
         ("attend_int8_int4_d128", KvFormat::INT8_INT4),
         ("attend_int4_d128", KvFormat::INT4),
+        ("attend_nvfp4_d128", KvFormat::NVFP4),
         ("attend_kivi4_f16_d128", KvFormat::kivi4(RESIDUAL as u32)),
     ] {
         decode(bench, kernel, "decode, 1 query head", format, 1)?;
@@ -45,7 +46,7 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     let state = stream.alloc_zeros::<u8>(16 + layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
     let scale = stream.clone_htod(&[1.0f32])?;
-    let scale_of = |side: KvSide| (side.scale == KvScale::Head).then(|| scale.as_view());
+    let scale_of = |side: KvSide| side.scale.is_per_head().then(|| scale.as_view());
     let seq_lens = stream.clone_htod(&[TOKENS as i32])?;
     let cu_q_lens = stream.clone_htod(&[0, 1])?;
     // Pages in an order that is not that of memory.

@@ -1,6 +1,6 @@
 //! Appending a chunk of 256 tokens to the cache: 2 sequences, 4 KV heads of 128 channels.
 
-use lowbit::cache::{Batch, KvCacheMut, KvFormat, KvLayout, KvScale, KvShape, KvSide, Rows};
+use lowbit::cache::{Batch, KvCacheMut, KvFormat, KvLayout, KvShape, KvSide, Rows};
 use lowbit::format::DType;
 use lowbit::half::f16;
 use lowbit::ops::kv;
@@ -23,6 +23,7 @@ pub fn run(bench: &Bench) -> Outcome {
         ("append_int8_e4m3_d128", KvFormat::INT8_E4M3),
         ("append_int8_int4_d128", KvFormat::INT8_INT4),
         ("append_int4_d128", KvFormat::INT4),
+        ("append_nvfp4_d128", KvFormat::NVFP4),
         ("append_kivi4_d128", KvFormat::kivi4(residual)),
     ] {
         append(bench, kernel, format)?;
@@ -47,7 +48,7 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
     let mut state = stream.alloc_zeros::<u8>(16 + SEQS * layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
     let scale = stream.clone_htod(&[1.0f32])?;
-    let scale_of = |side: KvSide| (side.scale == KvScale::Head).then(|| scale.as_view());
+    let scale_of = |side: KvSide| side.scale.is_per_head().then(|| scale.as_view());
     let seq_lens = stream.clone_htod(&[TOKENS as i32; SEQS])?;
     let cu_q_lens = stream.clone_htod(&[0, TOKENS as i32, 2 * TOKENS as i32])?;
     // Pages in an order that is not that of memory.

@@ -112,7 +112,7 @@ __device__ __noinline__ void code_key_tile(Stage& stage, uint8_t* record, int st
         meta[D + (whole ? base + 4 * b + 2 * u + e : c)] = static_cast<uint16_t>(group.min_bits);
     }
     __syncthreads();
-    store_part<D / 16, 2>(record + T::K_CODES, KeyNibbles<D>{stage.codes[0], Span{0, 32}});
+    store_part<D / 16, 2>(record + T::K_CODES, KeyNibbles<D, D % 32 == 0>{stage.codes[0], Span{0, 32}});
 }
 
 // Stores the rows [first, end) of the chunk in the ring, none if end <= first.

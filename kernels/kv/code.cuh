@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "common/fp4.cuh"
 #include "common/fp8.cuh"
 #include "kv/layout.cuh"
 
@@ -45,6 +46,24 @@ __device__ __forceinline__ float fp8_quotient(float x, float scale, bool& nan) {
     if (x == x) return x;
     nan = true;
     return 0.0f;
+}
+
+// The E4M3 scale of a block of E2M1 codes as stored, and with the head's.
+struct Block {
+    uint8_t bits;
+    float scale;
+};
+
+__device__ __forceinline__ Block make_block(float amax, float head_scale) {
+    using E4m3 = Fp8<Fp8Format::kE4m3>;
+    const float quotient = __fdiv_rn(__fdiv_rn(amax, 6.0f), head_scale);
+    const uint32_t bits = quotient > 0.0f ? E4m3::encode(quotient) & 0xFF : 0;
+    return {static_cast<uint8_t>(bits), __fmul_rn(E4m3::decode(bits), head_scale)};
+}
+
+__device__ __forceinline__ uint32_t e2m1_code(float x, const Block& block) {
+    if (block.bits == 0 || block.scale == 0.0f) return 0;
+    return E2m1::encode(__fdiv_rn(x, block.scale));
 }
 
 // Scale and minimum of a group of 4-bit codes, as stored.

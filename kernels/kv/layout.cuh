@@ -71,14 +71,17 @@ enum class Code {
     E4M3,         // the caller's f32 a head
     E5M2,         // the same
     INT4,         // f16 scale and minimum per token and group of channels
+    E2M1,         // E4M3 scale per token and 16 channels, over it the caller's f32 a head
     INT4_TOKENS,  // f16 scale and minimum per channel and 32 tokens: keys with a window
 };
 
 // What kernels ask of a code.
 template <Code C>
-constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS;
+constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS || C == Code::E2M1;
 template <Code C>
-constexpr bool HAS_HEAD_SCALE = C == Code::E4M3 || C == Code::E5M2;
+constexpr bool IS_FP8 = C == Code::E4M3 || C == Code::E5M2;
+template <Code C>
+constexpr bool HAS_HEAD_SCALE = IS_FP8<C> || C == Code::E2M1;
 template <Code C>
 constexpr int CODE_BITS = C == Code::FLOAT ? 16
                           : IS_NIBBLE<C>   ? 4
@@ -92,6 +95,7 @@ constexpr int CHANNEL_GROUP = D % 32 == 0 ? 32 : 16;
 template <Code C, int TOKENS, int D>
 constexpr int META_BYTES = C == Code::INT8          ? 4 * TOKENS
                            : C == Code::INT4        ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
+                           : C == Code::E2M1        ? TOKENS * D / 16
                            : C == Code::INT4_TOKENS ? 4 * D * TOKENS / 32
                                                     : 0;
 

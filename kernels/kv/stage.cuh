@@ -57,6 +57,14 @@ __device__ __forceinline__ GroupPlace group_place(int token, int j) {
     }
 }
 
+// Where the scale of (token, block j of 16 channels) is in a side's meta, in bytes.
+template <int SIDE, int D>
+__device__ __forceinline__ int block_place(int token, int j) {
+    const int i = token / 16, h = token / 8 % 2;
+    if constexpr (SIDE == 0) return 4 * (D / 16 * (token % 8) + j) + 2 * h + i;
+    return 8 * (4 * j + token / 2 % 4) + 4 * i + 2 * (token % 2) + h;
+}
+
 // Codes a row that the lanes hold as pairs: codes and scales to the stage.
 template <Code C, int SIDE, int D, class Stage, int PAIRS>
 __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint32_t (&word)[PAIRS],
@@ -84,12 +92,21 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
             for (int e = 0; e < 2; ++e) code[p][e] = int8_code(x[p][e], scale);
         }
         if (lane == 0) reinterpret_cast<float*>(meta)[token_scale_index<Stage::TOKENS>(token)] = scale;
-    } else if constexpr (HAS_HEAD_SCALE<C>) {
+    } else if constexpr (IS_FP8<C>) {
         constexpr Fp8Format FORMAT = C == Code::E4M3 ? Fp8Format::kE4m3 : Fp8Format::kE5m2;
         for (int p = 0; p < PAIRS; ++p) {
             for (int e = 0; e < 2; ++e) {
                 code[p][e] = Fp8<FORMAT>::encode(fp8_quotient(x[p][e], head_scale, nan)) & 0xFF;
             }
+        }
+    } else if constexpr (C == Code::E2M1) {
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) x[p][e] = sanitize(x[p][e], nan);
+            float amax = fmaxf(fabsf(x[p][0]), fabsf(x[p][1]));
+            for (int offset = 4; offset > 0; offset /= 2) amax = fmaxf(amax, __shfl_xor_sync(~0u, amax, offset));
+            const Block block = make_block(amax, head_scale);
+            for (int e = 0; e < 2; ++e) code[p][e] = e2m1_code(x[p][e], block);
+            if (there[p] && lane % 8 == 0) meta[block_place<SIDE, D>(token, (32 * p + lane) / 8)] = block.bits;
         }
     } else {
         constexpr int LANES = CHANNEL_GROUP<D> / 2;  // that share a group of channels
@@ -138,13 +155,17 @@ __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_
     }
 }
 
-// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, f16 otherwise. The inverse
-// of `token_scale_index` and `group_place`.
+// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, bytes for E2M1, f16
+// otherwise. The inverse of `token_scale_index`, `block_place` and `group_place`.
 template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ int meta_token(int index) {
     constexpr int GROUPS = D / CHANNEL_GROUP<D>, MINIMA = 32 * GROUPS, PAIRS = GROUPS / 2;
     if constexpr (C == Code::INT8) {
         return index % (TOKENS / 8) * 8 + index / (TOKENS / 8);
+    } else if constexpr (C == Code::E2M1 && SIDE == 0) {
+        return index % 2 * 16 + index / 2 % 2 * 8 + index / 4 / (D / 16);
+    } else if constexpr (C == Code::E2M1) {
+        return index / 4 % 2 * 16 + index % 2 * 8 + index / 8 % 4 * 2 + index / 2 % 2;
     } else if constexpr (SIDE == 0) {
         if (index < MINIMA) return index / 2 / GROUPS / 8 * 16 + index % 2 * 8 + index / 2 / GROUPS % 8;
         const int at = index - MINIMA;
@@ -163,7 +184,8 @@ template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, Span span) {
     constexpr int BYTES = META_BYTES<C, TOKENS, D>;
     if constexpr (BYTES > 0) {
-        using Element = std::conditional_t<C == Code::INT8, uint32_t, uint16_t>;
+        using Element =
+            std::conditional_t<C == Code::INT8, uint32_t, std::conditional_t<C == Code::E2M1, uint8_t, uint16_t>>;
         if (span.hi - span.lo == TOKENS) {
             store_bytes(part, meta, BYTES);
             return;
@@ -180,7 +202,7 @@ template <Code C, class T, int D, class Stage>
 __device__ __forceinline__ void store_keys(uint8_t* record, const Stage& stage, Span span) {
     uint8_t* codes = record + T::K_CODES;
     if constexpr (IS_NIBBLE<C>) {
-        store_part<D / 16, 2>(codes, KeyNibbles<D>{stage.codes[0], span});
+        store_part<D / 16, 2>(codes, KeyNibbles < D, C != Code::E2M1 && D % 32 == 0 > {stage.codes[0], span});
     } else {
         constexpr int ROW_BYTES = C == Code::FLOAT ? 2 * D : D;
         store_part<ROW_BYTES / 16, T::TOKENS / 8>(codes, KeyBytes<ROW_BYTES>{stage.codes[0], span});

@@ -153,9 +153,9 @@ __device__ __forceinline__ uint32_t pack_nibbles(uint2 bytes) {
     return __byte_perm(a, b, 0x6420);
 }
 
-// Keys of 4 bits, regions i of 16 tokens: word h(D/32) + j is channels 32j + 8t .. +7 of token 16i + 8h + g. Where D%32
-// is 16, nibble 2h + b + 4e of word w is channel 16w + 4t + 2b + e.
-template <int D>
+// Keys of 4 bits, regions i of 16 tokens. WHOLE: word h(D/32) + j is channels 32j + 8t .. +7 of token 16i + 8h + g;
+// else nibble 2h + b + 4e of word w is channel 16w + 4t + 2b + e.
+template <int D, bool WHOLE>
 struct KeyNibbles {
     static constexpr int STRIDE = ROW_STRIDE<D>, V = D / 32;
     const uint8_t* codes;
@@ -168,7 +168,7 @@ struct KeyNibbles {
         for (int k = 0; k < COUNT; ++k) {
             const int w = first + k, g = lane / 4, t = lane % 4;
             words.of[k] = 0;
-            if (D % 32 != 0) {
+            if (!WHOLE) {
                 const uint8_t* from = codes + (16 * i + g) * STRIDE + 16 * w + 4 * t;
                 // Byte c of a token's four is nibble 2h + c/2 + 4 (c%2): (0, 2) and (1, 3) become a byte each.
                 for (int h = 0; h < 2; ++h) {

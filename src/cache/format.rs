@@ -16,6 +16,8 @@ pub enum KvCode {
     E5m2,
     /// Asymmetric 4-bit integer 0..=15; y = q * scale + min.
     Int4,
+    /// fp4 E2M1 (1-2-1): 0, 0.5, 1, 1.5, 2, 3, 4, 6 and a sign.
+    E2m1,
 }
 
 impl KvCode {
@@ -24,7 +26,7 @@ impl KvCode {
         match self {
             Self::Float => 16,
             Self::Int8 | Self::E4m3 | Self::E5m2 => 8,
-            Self::Int4 => 4,
+            Self::Int4 | Self::E2m1 => 4,
         }
     }
 }
@@ -37,6 +39,8 @@ pub enum KvScale {
     None,
     /// One f32 per KV head, given by the caller on the device (`[1]` means the same for all heads).
     Head,
+    /// One E4M3 per this many consecutive channels of one token, times the f32 of [`KvScale::Head`].
+    HeadBlock(u32),
     /// One f32 per token and head: `amax / 127`.
     Token,
     /// f16 scale and f16 minimum per this many consecutive channels of one token; where the head dim is no multiple of
@@ -45,6 +49,13 @@ pub enum KvScale {
     /// f16 scale and f16 minimum per this many consecutive tokens of one channel (KIVI keys). The tokens of a group are
     /// coded together when the group leaves the window.
     TokenGroup(u32),
+}
+
+impl KvScale {
+    /// True if the caller gives an f32 per KV head.
+    pub const fn is_per_head(self) -> bool {
+        matches!(self, Self::Head | Self::HeadBlock(_))
+    }
 }
 
 /// Code and scale of one side, K or V.
@@ -98,6 +109,8 @@ impl KvFormat {
     pub const E5M2: Self = both(KvCode::E5m2, KvScale::Head);
     /// int4, f16 scale and minimum per token and 32 channels.
     pub const INT4: Self = both(KvCode::Int4, KvScale::ChannelGroup(32));
+    /// NVFP4: E2M1, an E4M3 scale per token and 16 channels, over it the caller's f32 scale per head.
+    pub const NVFP4: Self = both(KvCode::E2m1, KvScale::HeadBlock(16));
     /// Keys of [`KvFormat::INT8`], values of [`KvFormat::E4M3`].
     pub const INT8_E4M3: Self = Self { v: Self::E4M3.v, ..Self::INT8 };
     /// Keys of [`KvFormat::INT8`], values of [`KvFormat::INT4`].
@@ -122,18 +135,19 @@ impl KvFormat {
         ("int8/e4m3", Self::INT8_E4M3),
         ("int8/int4", Self::INT8_INT4),
         ("int4", Self::INT4),
+        ("nvfp4", Self::NVFP4),
         ("kivi4 R=128", Self::kivi4(128)),
         ("kivi4 R=32", Self::kivi4(32)),
     ];
 
     /// What has kernels, in words; the text of every "unsupported" error about a format.
-    pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; int8 per token \
+    pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token \
          with e4m3 per head; int8 per token with int4 per 32 channels; kivi4 with a residual that is a multiple of 32 from \
          32 to 1024";
 
     /// The list of [`KvFormat::SUPPORTED`], but for KIVI.
-    const LIST: [Self; 7] =
-        [Self::FLOAT, Self::INT8, Self::E4M3, Self::E5M2, Self::INT4, Self::INT8_E4M3, Self::INT8_INT4];
+    const LIST: [Self; 8] =
+        [Self::FLOAT, Self::INT8, Self::E4M3, Self::E5M2, Self::INT4, Self::NVFP4, Self::INT8_E4M3, Self::INT8_INT4];
 
     /// True if the format is in the closed list of [`KvFormat::SUPPORTED`].
     pub fn is_supported(&self) -> bool {
@@ -170,10 +184,12 @@ impl fmt::Display for KvSide {
             KvCode::E4m3 => "e4m3",
             KvCode::E5m2 => "e5m2",
             KvCode::Int4 => "int4",
+            KvCode::E2m1 => "e2m1",
         };
         match self.scale {
             KvScale::None => write!(f, "{code}"),
             KvScale::Head => write!(f, "{code} per head"),
+            KvScale::HeadBlock(g) => write!(f, "{code} per head and {g} channels"),
             KvScale::Token => write!(f, "{code} per token"),
             KvScale::ChannelGroup(g) => write!(f, "{code} per {g} channels"),
             KvScale::TokenGroup(g) => write!(f, "{code} per {g} tokens"),

@@ -96,6 +96,7 @@ fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
     match side.scale {
         KvScale::None | KvScale::Head => 0,
         KvScale::Token => 4 * tokens,
+        KvScale::HeadBlock(channels) => tokens * head_dim / channels as usize,
         KvScale::ChannelGroup(_) => 4 * tokens * head_dim / side.channel_group(head_dim),
         KvScale::TokenGroup(group) => 4 * head_dim * tokens / group as usize,
     }
@@ -290,6 +291,7 @@ mod tests {
             (KvFormat::INT8_E4M3, 260),
             (KvFormat::INT8_INT4, 132 + 80),
             (KvFormat::INT4, 160),
+            (KvFormat::NVFP4, 128 + 16),
             (KvFormat::kivi4(32), 160),
             (KvFormat::kivi4(128), 160),
         ] {
@@ -345,7 +347,7 @@ mod tests {
                 SHAPE,
                 KvFormat::kivi4(33),
                 "KvLayout::new: KV format (k: int4 per 32 tokens, v: int4 per 32 channels, residual 33) is not supported; \
-                 supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; int8 per token with e4m3 per head; \
+                 supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token with e4m3 per head; \
                  int8 per token with int4 per 32 channels; kivi4 with a residual that is a multiple of 32 from 32 to 1024",
             ),
             (

@@ -18,8 +18,8 @@
 //! | V, 8 bits | x | D/16 | word m, byte 2r+e: token 8x+2t+e, channel (D/8)g+2m+r |
 //! | K, 16 bits | x | D/8 | bytes of the row of token 8x+g, two a channel |
 //! | V, 16 bits | one | D/4 | word 4m + 2b+r, half e: token 8b+2t+e, channel (D/8)g+2m+r |
-//! | K, 4 bits, D%32 = 0 | i = token / 16 | D/16 | word w = h(D/32) + j, bits 4n: token 16i+8h+g, channel 32j+8t+n |
-//! | K, 4 bits, D%32 = 16 | i | D/16 | word w, nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e |
+//! | K, int4, D%32 = 0 | i = token / 16 | D/16 | word w = h(D/32) + j, bits 4n: token 16i+8h+g, channel 32j+8t+n |
+//! | K, int4, D%32 = 16, and e2m1 | i | D/16 | word w, nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e |
 //! | V, 4 bits | i | D/16 | word w = h(D/32) + v, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
 //! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+r+4e: token 16i+8h+2t+e, channel D-16+2g+r |
 //!
@@ -29,6 +29,8 @@
 //! | KIVI K, channel 32a+8t+2u+b+4e | half `8(4a+t) + 4u+2b+e` the scale, `D + 8(4a+t) + 4b+2u+e` the minimum |
 //! | where D%32 = 16, channel c | half `c` the scale, `D + c` the minimum |
 //! | int4 K, token 16i+8h+g = 8x+g, group j of G, Q channels each | half `2((8i+g)G + j) + h` the scale; with F = G/2 `32G + 8(gF + j/2) + 2x + j%2` the minimum, of an odd last group `32G + 64F + 4g + x` |
+//! | e2m1 K, token 16i+8h+g, block j of 16 channels | byte `4(D/16 g + j) + 2h+i` |
+//! | e2m1 V, token 16i+8h+2t+e | byte `8(4j+t) + 4i+2e+h` |
 //! | int4 V, token 16i+8h+2t+e, group j of Q = gcd(32, D) channels | half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
 use super::{KvCode, KvFormat, KvScale};
@@ -59,6 +61,8 @@ pub enum MetaPlace {
     None,
     /// An f32 scale.
     Scale32(usize),
+    /// An E4M3 scale, one byte.
+    Scale8(usize),
     /// An f16 scale and an f16 minimum.
     ScaleMin16(usize, usize),
 }
@@ -97,11 +101,16 @@ const fn row_byte(row_bytes: usize, t: usize, w: usize, j: usize) -> usize {
     if w < row_bytes / 64 * 4 { w / 4 * 64 + 16 * t + w % 4 * 4 + j } else { 16 * w + 4 * t + j }
 }
 
+/// True where a word of 4-bit keys is 8 channels of a token; else it is 4 of each of two.
+const fn whole_words(code: KvCode, d: usize) -> bool {
+    matches!(code, KvCode::Int4) && d.is_multiple_of(32)
+}
+
 /// Key code: (token, channel) -> (byte, bit).
 pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Place {
     if code.bits() == 4 {
         let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
-        let (t, w, nibble) = if d.is_multiple_of(32) {
+        let (t, w, nibble) = if whole_words(code, d) {
             (channel / 8 % 4, h * (d / 32) + channel / 32, channel % 8)
         } else {
             (channel / 4 % 4, channel / 16, 2 * h + channel / 2 % 2 + 4 * (channel % 2))
@@ -149,7 +158,7 @@ pub const fn k_element(code: KvCode, d: usize, place: Place) -> Element {
     if code.bits() == 4 {
         let (i, lane, w, nibble) = place_nibble(d, place);
         let (g, t) = (lane / 4, lane % 4);
-        return if d.is_multiple_of(32) {
+        return if whole_words(code, d) {
             let (h, j) = (w / (d / 32), w % (d / 32));
             Element { token: 16 * i + 8 * h + g, channel: 32 * j + 8 * t + nibble }
         } else {
@@ -196,6 +205,10 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
     match format.k.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
         KvScale::Token => token_scale(format, token),
+        KvScale::HeadBlock(size) => {
+            let size = size as usize;
+            MetaPlace::Scale8(4 * (d / size * g + channel / size) + 2 * (x % 2) + x / 2)
+        }
         KvScale::TokenGroup(_) if !d.is_multiple_of(32) => MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel)),
         KvScale::TokenGroup(_) => {
             let (a, t, e, u, b) = (channel / 32, channel / 8 % 4, channel / 4 % 2, channel / 2 % 2, channel % 2);
@@ -217,6 +230,10 @@ pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
     match format.v.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
         KvScale::Token => token_scale(format, token),
+        KvScale::HeadBlock(size) => {
+            let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
+            MetaPlace::Scale8(8 * (4 * (channel / size as usize) + t) + 4 * i + 2 * e + h)
+        }
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
             let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
             let group = format.v.channel_group(d);
@@ -276,10 +293,13 @@ mod tests {
                 for (token, channel) in (0..tokens).flat_map(|t| (0..d).map(move |c| (t, c))) {
                     let (group, places) = match (side.scale, meta(&format, d, token, channel)) {
                         (KvScale::None | KvScale::Head, MetaPlace::None) => continue,
-                        (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), vec![a, a + 2]),
-                        (KvScale::TokenGroup(32), MetaPlace::ScaleMin16(a, b)) => ((0, channel), vec![a, b]),
+                        (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), (a..a + 4).collect()),
+                        (KvScale::HeadBlock(16), MetaPlace::Scale8(a)) => ((token, channel / 16), vec![a]),
+                        (KvScale::TokenGroup(32), MetaPlace::ScaleMin16(a, b)) => {
+                            ((0, channel), vec![a, a + 1, b, b + 1])
+                        }
                         (KvScale::ChannelGroup(_), MetaPlace::ScaleMin16(a, b)) => {
-                            ((token, channel / side.channel_group(d)), vec![a, b])
+                            ((token, channel / side.channel_group(d)), vec![a, a + 1, b, b + 1])
                         }
                         other => panic!("{other:?}"),
                     };
@@ -290,11 +310,12 @@ mod tests {
                 let bytes = match side.scale {
                     KvScale::None | KvScale::Head => 0,
                     KvScale::Token => 4 * tokens,
+                    KvScale::HeadBlock(_) => tokens * d / 16,
                     KvScale::ChannelGroup(_) => 4 * tokens * d / side.channel_group(d),
                     KvScale::TokenGroup(_) => 4 * d,
                 };
-                assert_eq!(owner.len() * 2, bytes, "{format} D {d}");
-                assert!(owner.keys().all(|&place| place + 2 <= bytes));
+                assert_eq!(owner.len(), bytes, "{format} D {d}");
+                assert!(owner.keys().all(|&place| place < bytes));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop};
 
 use super::params::{BatchParams, KvParams};
-use super::{KvFormat, KvLayout, KvScale};
+use super::{KvFormat, KvLayout};
 use crate::{Error, Result};
 
 /// Guards of the buffers behind a parameter struct: alive until the launch is queued.
@@ -82,8 +82,8 @@ pub(crate) fn checked_params(
     let mut strides = [0, 0];
     for (((argument, side), length), stride) in sides.into_iter().zip(scales).zip(&mut strides) {
         match (side.scale, length) {
-            (KvScale::Head, Some(n)) if n == 1 || n == heads => *stride = u32::from(n != 1),
-            (KvScale::Head, found) => {
+            (scale, Some(n)) if scale.is_per_head() && (n == 1 || n == heads) => *stride = u32::from(n != 1),
+            (scale, found) if scale.is_per_head() => {
                 let found = found.map_or("none".to_string(), |n| format!("{n} elements"));
                 return Err(Error::argument(op, argument, format!("1 or {heads} elements"), found));
             }

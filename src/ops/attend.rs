@@ -7,6 +7,7 @@
 //! | `attend_int8` | seven: 64, 80, 96, 112, 128, 192, 256 | int8 per token and head | f16, bf16 |
 //! | `attend_e4m3` | the seven | E4M3 per head or tensor | f16, bf16 |
 //! | `attend_int4` | the seven | int4 per token and 32 channels | f16, bf16 |
+//! | `attend_nvfp4` | the seven | E2M1 with E4M3 per 16 channels and f32 per head or tensor | f16, bf16 |
 //! | `attend_e5m2` | 64, 128 | E5M2 per head or tensor | f16, bf16 |
 //! | `attend_int8_e4m3` | 64, 128 | K int8 per token and head, V E4M3 per head or tensor | f16, bf16 |
 //! | `attend_int8_int4` | 64, 128 | K int8 per token and head, V int4 per token and 32 channels | f16, bf16 |
@@ -145,6 +146,8 @@ const INT8_E4M3: Instances<AttendParams> = instances!("attend_int8_e4m3": "atten
 const INT8_INT4: Instances<AttendParams> = instances!("attend_int8_int4": "attention/int8_int4" [64 128]);
 const INT4: Instances<AttendParams> = instances!("attend_int4":
     "attention/int4" [64 128], "attention/int4_mid" [80 96 112], "attention/int4_wide" [192 256]);
+const NVFP4: Instances<AttendParams> = instances!("attend_nvfp4":
+    "attention/nvfp4" [64 128], "attention/nvfp4_mid" [80 96 112], "attention/nvfp4_wide" [192 256]);
 const KIVI4_F16: Instances<AttendParams> = instances!("attend_kivi4_f16":
     "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
 const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
@@ -152,7 +155,7 @@ const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
 const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/merge" [64 80 96 112 128 192 256]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, KIVI4_F16, KIVI4_BF16, CHUNKS];
+    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, KIVI4_F16, KIVI4_BF16, CHUNKS];
     let tables = tables.into_iter().chain(prefill::INSTANCES);
     tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
 }
@@ -168,6 +171,7 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
         KvFormat::INT8_E4M3 => INT8_E4M3,
         KvFormat::INT8_INT4 => INT8_INT4,
         KvFormat::INT4 => INT4,
+        KvFormat::NVFP4 => NVFP4,
         _ => [KIVI4_F16, KIVI4_BF16][usize::from(bf16)],
     };
     of_head_dim(table, layout)

@@ -77,10 +77,11 @@ const E5M2: Instances = instances!("e5m2" [64 128]);
 const INT8_E4M3: Instances = instances!("int8_e4m3" [64 128]);
 const INT8_INT4: Instances = instances!("int8_int4" [64 128]);
 const INT4: Instances = instances!("int4" [64 80 96 112 128 192 256]);
+const NVFP4: Instances = instances!("nvfp4" [64 80 96 112 128 192 256]);
 const KIVI4: Instances = instances!("kivi4" [64 80 96 112 128 192 256]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, KIVI4].into_iter().flatten();
+    let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, KIVI4].into_iter().flatten();
     append.map(|(_, entry)| entry.row()).chain(copy::entries()).collect()
 }
 
@@ -94,6 +95,7 @@ fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
         KvFormat::INT8_E4M3 => INT8_E4M3,
         KvFormat::INT8_INT4 => INT8_INT4,
         KvFormat::INT4 => INT4,
+        KvFormat::NVFP4 => NVFP4,
         _ => KIVI4,
     };
     let d = layout.shape().head_dim;

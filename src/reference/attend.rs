@@ -16,7 +16,7 @@
 
 use crate::cache::tile::{self, MetaPlace, Place};
 use crate::cache::{KvCode, KvFormat, KvLayout, KvSide, Part, Status, checked_params, window};
-use crate::format::{Fp8, Half16, Rotation};
+use crate::format::{Fp8, Half16, Rotation, decode_e2m1};
 use crate::{Error, Result};
 
 use super::kv::{Batch, Rows, Sequence, check_rows, ring_range, to_f32};
@@ -425,9 +425,11 @@ impl<'a> Side<'a> {
                 KvCode::E4m3 => Fp8::E4m3.decode(byte),
                 KvCode::E5m2 => Fp8::E5m2.decode(byte),
                 KvCode::Int4 => f32::from(byte >> place.bit & 15),
+                KvCode::E2m1 => decode_e2m1(byte >> place.bit & 15),
             };
             let value = match (self.meta_place)(self.layout.format(), d, element.token, element.channel) {
                 MetaPlace::None => plain * self.scale,
+                MetaPlace::Scale8(at) => plain * (Fp8::E4m3.decode(self.meta[at]) * self.scale),
                 MetaPlace::Scale32(at) => {
                     plain * f32::from_le_bytes(self.meta[at..at + 4].try_into().expect("4 bytes"))
                 }

@@ -7,6 +7,7 @@
 //! | float | the 16 bits as given |
 //! | int8 per token | x: NaN -> 0, clamp to +-65504; scale = amax/127 over the head's channels; q = clamp(rne(x/scale), +-127); 0 if scale = 0 |
 //! | e4m3, e5m2 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
+//! | nvfp4 | x: NaN -> 0, clamp; block = E4M3 of (amax/6)/head_scale over 16 channels, 0 unless that is above 0; scale = block * head_scale; q = E2M1 of x/scale, nearest even, up to +-6, sign of zero kept; 0 if block or scale is 0 |
 //! | int4 | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
 //!
 //! Before it is coded a row is turned by RoPE (keys) and rotated; see [`Rope`] and [`KvLayout::rotated`].
@@ -21,7 +22,7 @@ use half::{bf16, f16};
 use crate::cache::params::BatchParams;
 use crate::cache::tile::{self, MetaPlace, Place};
 use crate::cache::{KvCode, KvLayout, KvScale, KvSide, Part, Status, checked_batch, checked_params, window};
-use crate::format::{DType, Fp8, Half16};
+use crate::format::{DType, Fp8, Half16, encode_e2m1};
 use crate::{Error, Result};
 
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
@@ -414,6 +415,23 @@ impl Writer<'_, '_> {
                 let scale = scales[if scales.len() == 1 { 0 } else { head }];
                 for (channel, &x) in row.iter().enumerate() {
                     put(record, codes, place(channel), 8, u32::from(fp8(what.code, to_f32(x, dtype), scale, &mut nan)));
+                }
+            }
+            KvSide { code: KvCode::E2m1, scale } => {
+                let KvScale::HeadBlock(size) = scale else { unreachable!("nvfp4 has blocks") };
+                let scales = scales.expect("checked: a scale per head");
+                let head_scale = scales[if scales.len() == 1 { 0 } else { head }];
+                for (j, block) in row.chunks(size as usize).enumerate() {
+                    let x: Vec<f32> = block.iter().map(|&x| sanitize(x, dtype, &mut nan)).collect();
+                    let quotient = x.iter().fold(0f32, |amax, x| amax.max(x.abs())) / 6.0 / head_scale;
+                    let stored = if quotient > 0.0 { Fp8::E4m3.encode(quotient) } else { 0 };
+                    let scale = Fp8::E4m3.decode(stored) * head_scale;
+                    for (c, &x) in x.iter().enumerate() {
+                        let q = if stored == 0 || scale == 0.0 { 0 } else { encode_e2m1(x / scale) };
+                        put(record, codes, place(j * size as usize + c), 4, u32::from(q));
+                    }
+                    let MetaPlace::Scale8(at) = meta_place(j * size as usize) else { unreachable!("a byte a block") };
+                    record[meta.offset + at] = stored;
                 }
             }
             KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(_) } => {

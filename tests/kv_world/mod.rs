@@ -7,7 +7,7 @@ pub mod device;
 pub mod planted;
 
 use half::f16;
-use lowbit::cache::{KvFormat, KvLayout, KvScale, Status};
+use lowbit::cache::{KvFormat, KvLayout, Status};
 use lowbit::format::RopeStyle;
 use lowbit::reference::attend::CacheRef;
 use lowbit::reference::kv::{self, Batch, CacheMut, Rows};
@@ -78,8 +78,8 @@ impl World {
             pages: vec![UNWRITTEN; num_pages * layout.page_bytes()],
             state: vec![UNWRITTEN; num_slots * layout.state_bytes()],
             status: Status::OK,
-            k_scale: per_head(layout.format().k.scale == KvScale::Head, 0.031),
-            v_scale: per_head(layout.format().v.scale == KvScale::Head, 0.017),
+            k_scale: per_head(layout.format().k.scale.is_per_head(), 0.031),
+            v_scale: per_head(layout.format().v.scale.is_per_head(), 0.017),
             table,
             max_blocks,
             slots,
@@ -212,7 +212,8 @@ pub fn noise(len: usize, seed: u64) -> Vec<f16> {
 }
 
 /// Formats without a window beside those of [`formats`]: other codes and mixtures in the same places.
-pub const TOKEN_FORMATS: [KvFormat; 4] = [KvFormat::E5M2, KvFormat::INT8_E4M3, KvFormat::INT8_INT4, KvFormat::INT4];
+pub const TOKEN_FORMATS: [KvFormat; 5] =
+    [KvFormat::E5M2, KvFormat::INT8_E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::NVFP4];
 
 /// A format of every kind, with residuals that make the window short and long.
 pub fn formats() -> [KvFormat; 5] {

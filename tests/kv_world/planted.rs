@@ -109,11 +109,13 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
         layout.shape().page_tokens
     );
     let mut full = World::new(layout, 1, n, (n * 31 + hot) as u64);
-    let per_head = |side, first: f32| {
-        (side == KvScale::Head).then(|| (0..KV_HEADS).map(|h| first * 2f32.powi(h as i32)).collect())
+    let per_head = |side: KvScale, first: f32| {
+        side.is_per_head().then(|| (0..KV_HEADS).map(|h| first * 2f32.powi(h as i32)).collect())
     };
     full.k_scale = per_head(layout.format().k.scale, 0.25);
-    full.v_scale = per_head(layout.format().v.scale, 2.0);
+    // Blocks of E2M1 hold 1 if a code of 6 is.
+    let v_scale = if *layout.format() == KvFormat::NVFP4 { 1.0 / 6.0 } else { 2.0 };
+    full.v_scale = per_head(layout.format().v.scale, v_scale);
     let hot_key = hot_key(layout.format());
     let rows = |plain: f32, planted: &dyn Fn(usize) -> f32| -> Vec<f16> {
         (0..n * KV_HEADS * d)
@@ -192,6 +194,7 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                     copy(codes.offset + place.byte, (what.code.bits() as usize).div_ceil(8));
                     match scale {
                         MetaPlace::None => {}
+                        MetaPlace::Scale8(at) => copy(meta.offset + at, 1),
                         MetaPlace::Scale32(at) => copy(meta.offset + at, 4),
                         MetaPlace::ScaleMin16(scale, min) => {
                             copy(meta.offset + scale, 2);

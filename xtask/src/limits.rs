@@ -19,6 +19,7 @@ const LIMITS: &[Limit] = &[
     Limit { format: "int8-e4m3", dnll: 0.02, kl: 0.02 },
     Limit { format: "int8-int4", dnll: 0.015, kl: 0.02 },
     Limit { format: "int4-g32", dnll: 0.085, kl: 0.08 },
+    Limit { format: "nvfp4", dnll: 0.12, kl: 0.12 },
     Limit { format: "kivi4-r128", dnll: 0.01, kl: 0.006 },
     Limit { format: "kivi4-r32", dnll: 0.013, kl: 0.009 },
 ];

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use half::f16;
-use lowbit::cache::{Batch, Capacity, KvCacheMut, KvFormat, KvLayout, KvScale, KvSide, Plan, Rows, Status};
+use lowbit::cache::{Batch, Capacity, KvCacheMut, KvFormat, KvLayout, KvSide, Plan, Rows, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaView};
 use lowbit::ops::{self, attend::Options};
 
@@ -112,7 +112,7 @@ impl LayerCache {
         let end = self.tokens + rows;
         ensure!(end <= self.lengths.len(), "the cache holds {} tokens", self.lengths.len());
         let format = *self.layout.format();
-        let scale_of = |side: KvSide| (side.scale == KvScale::Head).then(|| self.unit_scale.as_view());
+        let scale_of = |side: KvSide| side.scale.is_per_head().then(|| self.unit_scale.as_view());
         let batch = Batch {
             seq_lens: self.lengths.slice(end - 1..end),
             cu_q_lens: self.new_tokens.slice(2 * (rows - 1)..2 * rows),

@@ -17,7 +17,7 @@ pub struct Format {
 }
 
 /// Every format, the f32 baseline first.
-pub const ALL: [Format; 10] = [
+pub const ALL: [Format; 11] = [
     Format { name: "f32", kv: None },
     Format { name: "f16", kv: Some(KvFormat::FLOAT) },
     Format { name: "int8", kv: Some(KvFormat::INT8) },
@@ -26,6 +26,7 @@ pub const ALL: [Format; 10] = [
     Format { name: "int8-e4m3", kv: Some(KvFormat::INT8_E4M3) },
     Format { name: "int8-int4", kv: Some(KvFormat::INT8_INT4) },
     Format { name: "int4-g32", kv: Some(KvFormat::INT4) },
+    Format { name: "nvfp4", kv: Some(KvFormat::NVFP4) },
     Format { name: "kivi4-r128", kv: Some(KvFormat::kivi4(128)) },
     Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) },
 ];

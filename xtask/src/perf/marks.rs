@@ -157,6 +157,7 @@ pub const CASES: &[Case] = &[
     append("append_int8_e4m3_d128"),
     append("append_int8_int4_d128"),
     append("append_int4_d128"),
+    append("append_nvfp4_d128"),
     // W4A16 and W8A16.
     matmul("w4a16_f16_sym_g32", 64, Mark::everywhere(15.0)),
     matmul("w4a16_f16_sym_g128", 64, Mark::everywhere(13.0)),
@@ -194,6 +195,8 @@ pub const CASES: &[Case] = &[
     // 3.2 is met on sm_80 and sm_89; for sm_90 ptxas adds moves, 3.27.
     attend("attend_int4_d128", 8, 5120, Mark::PerUnit { below_sm_89: 3.2, from_sm_89: 3.3 }),
     attend("attend_int4_d128", 1, 5120, Mark::PerUnit { below_sm_89: 3.2, from_sm_89: 3.3 }),
+    attend("attend_nvfp4_d128", 8, 4608, Mark::None),
+    attend("attend_nvfp4_d128", 1, 4608, Mark::None),
     attend("attend_e5m2_d128", 8, 4096, Mark::None),
     attend("attend_e5m2_d128", 1, 4096, Mark::None),
     attend("attend_int8_e4m3_d128", 8, 4096 + 64, Mark::None),
