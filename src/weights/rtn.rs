@@ -75,33 +75,48 @@ pub fn quantize_rtn(w: &[f32], n: usize, k: usize, group: usize, zeros: RtnZeros
 /// The values that a group's codes stand for.
 #[derive(Clone, Copy)]
 struct Grid {
+    /// As stored.
     scale: f16,
+    /// The same in f32.
+    step: f32,
     zero: f32,
 }
 
 impl Grid {
     fn new(low: f32, high: f32, zeros: RtnZeros) -> Self {
-        match zeros {
-            RtnZeros::Symmetric => Self { scale: f16::from_f32(2.0 * high.max(-low) / 15.0), zero: 8.0 },
-            RtnZeros::Asymmetric => {
-                let scale = f16::from_f32((high - low) / 15.0);
-                let zero = (-low / scale.to_f32()).round_ties_even();
-                // A scale that rounds to 0 makes no zero point.
-                Self { scale, zero: if scale == f16::ZERO { 0.0 } else { zero.clamp(0.0, 15.0) } }
-            }
-        }
+        let range = match zeros {
+            RtnZeros::Symmetric => 2.0 * high.max(-low),
+            RtnZeros::Asymmetric => high - low,
+        };
+        let scale = f16::from_f32(range / 15.0);
+        let step = scale.to_f32();
+        let zero = match zeros {
+            RtnZeros::Symmetric => 8.0,
+            // A scale that rounds to 0 makes no zero point.
+            RtnZeros::Asymmetric if step == 0.0 => 0.0,
+            RtnZeros::Asymmetric => (-low / step).round_ties_even().clamp(0.0, 15.0),
+        };
+        Self { scale, step, zero }
     }
 
     fn code(&self, value: f32) -> f32 {
-        if self.scale == f16::ZERO {
+        if self.step == 0.0 {
             return self.zero;
         }
-        ((value / self.scale.to_f32()).round_ties_even() + self.zero).clamp(0.0, 15.0)
+        ((value / self.step).round_ties_even() + self.zero).clamp(0.0, 15.0)
     }
 
-    fn squared_error(&self, values: &[f32]) -> f64 {
-        let error = |&value: &f32| f64::from((self.code(value) - self.zero) * self.scale.to_f32()) - f64::from(value);
-        values.iter().map(error).map(|e| e * e).sum()
+    /// The squared error over the values, or of the first of them that reach `most`.
+    fn squared_error(&self, values: &[f32], most: f64) -> f64 {
+        let mut sum = 0.0;
+        for &value in values {
+            let error = f64::from((self.code(value) - self.zero) * self.step) - f64::from(value);
+            sum += error * error;
+            if sum >= most {
+                break;
+            }
+        }
+        sum
     }
 }
 
@@ -110,11 +125,11 @@ fn choose(values: &[f32], zeros: RtnZeros, clip: Clip) -> Grid {
     let high = values.iter().copied().fold(0f32, f32::max);
     let mut best = Grid::new(low, high, zeros);
     if clip == Clip::Mse {
-        let mut least = best.squared_error(values);
+        let mut least = best.squared_error(values, f64::INFINITY);
         for percent in 1..=50 {
             let part = 1.0 - percent as f32 / 100.0;
             let grid = Grid::new(low * part, high * part, zeros);
-            let error = grid.squared_error(values);
+            let error = grid.squared_error(values, least);
             if error < least {
                 (best, least) = (grid, error);
             }

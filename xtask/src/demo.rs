@@ -21,12 +21,12 @@ pub fn demo() -> Result<(), String> {
     Ok(())
 }
 
-/// `smollm2 accuracy` with the caller's arguments, on the default model unless they name another.
-pub fn accuracy(arguments: &[String]) -> Result<(), String> {
+/// A subcommand of `smollm2` with the caller's arguments, on the default model unless they name another.
+pub fn evaluate(subcommand: &str, arguments: &[String]) -> Result<(), String> {
     toolchain::compiler_folder()?;
     let mut command = match arguments.iter().any(|a| a == "--model" || a.starts_with("--model=")) {
-        true => example("accuracy"),
-        false => smollm2("accuracy", &model::fetch()?),
+        true => example(subcommand),
+        false => smollm2(subcommand, &model::fetch()?),
     };
     run(command.args(arguments))
 }

@@ -26,6 +26,7 @@ cargo xtask COMMAND
                        then its accuracy with each cache format is measured
   test                 everything: format, lints, docs, unit, golden, property and kernel tests, end to end
   accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..)
+  deploy [ARGS]        bytes and accuracy of whole deployments; ARGS as of `smollm2 deploy` (memory-first, --tokens N, ..)
   perf [ARGS]          instructions, registers, sectors of every kernel against their marks; see `perf --help`
   mutants [ARGS]       wrong edits of the kernels, one at a time: do the tests notice? see `mutants --help`
   profile [ARGS] -- COMMAND
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("demo") => no_arguments(rest).and_then(|()| demo::demo()),
         Some("test") => no_arguments(rest).and_then(|()| test::test()),
-        Some("accuracy") => demo::accuracy(rest),
+        Some(command @ ("accuracy" | "deploy")) => demo::evaluate(command, rest),
         Some("perf") => perf::perf(rest),
         Some("mutants") => mutants::mutants(rest),
         Some("profile") => profile::profile(rest),

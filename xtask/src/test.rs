@@ -57,7 +57,12 @@ pub fn test() -> Result<(), String> {
     eprintln!("\n== tests");
     cargo_test(&mut sums)?;
     sums.step("foreign programs on softcuda: cuda-bindings, numba", foreign::run_all);
-    sums.step("end to end: accuracy of the model on 256 tokens", || accuracy(&model));
+    sums.step("end to end: accuracy of the model on 256 tokens", || {
+        within(&model, "accuracy", &["--tokens", "256"], limits::caches)
+    });
+    sums.step("end to end: deployments of the model on 64 tokens", || {
+        within(&model, "deploy", &["--tokens", "64"], limits::deployments)
+    });
 
     for failure in &sums.failures {
         eprintln!("failed: {failure}");
@@ -148,16 +153,22 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn accuracy(model: &PathBuf) -> Result<(), String> {
-    let mut command = demo::smollm2("accuracy", model);
-    command.args(["--json", "--tokens", "256"]).stdout(Stdio::piped());
+/// The example's JSON lines, held to their limits.
+fn within(
+    model: &PathBuf,
+    subcommand: &str,
+    arguments: &[&str],
+    limits: impl Fn(&str) -> Result<Vec<String>, String>,
+) -> Result<(), String> {
+    let mut command = demo::smollm2(subcommand, model);
+    command.arg("--json").args(arguments).stdout(Stdio::piped());
     eprintln!("+ {}", show(&command));
     let child = command.spawn().map_err(|error| format!("cargo could not be started: {error}"))?;
     let output = child.wait_with_output().map_err(|error| format!("waiting for the example: {error}"))?;
     if !output.status.success() {
         return Err(format!("the example failed ({})", output.status));
     }
-    for line in limits::check(&String::from_utf8_lossy(&output.stdout))? {
+    for line in limits(&String::from_utf8_lossy(&output.stdout))? {
         println!("{line}");
     }
     Ok(())

@@ -192,6 +192,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Weights of all blocks' matrices.
+    pub fn block_weights(&self) -> usize {
+        let of_blocks = |(name, rows, _): &(String, usize, usize)| name.starts_with("blk.") && *rows > 1;
+        self.tensors(true).iter().filter(|t| of_blocks(t)).map(|(_, rows, columns)| rows * columns).sum()
+    }
+
     /// Name, rows and columns of every tensor of the architecture; a vector has one row.
     fn tensors(&self, tied: bool) -> Vec<(String, usize, usize)> {
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);

@@ -43,6 +43,19 @@ pub struct Heads {
     pub v: Vec<f32>,
 }
 
+/// What reads a row: the linear layers of a block, by their input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// Queries, keys and values, behind the norm.
+    Attention,
+    /// The projection of what attention mixed.
+    Output,
+    /// Gate and up, behind the norm.
+    FeedForward,
+    /// Down, behind the gate.
+    Down,
+}
+
 impl HostModel {
     /// Reads and dequantizes every weight.
     pub fn load(model: &mut Model) -> Result<HostModel> {
@@ -76,26 +89,36 @@ impl HostModel {
 
     /// Logits `[tokens, vocab]` of `ids`. `attention(layer, heads)` returns `[tokens, heads, head_dim]`, query t having read
     /// positions up to t.
-    pub fn forward(
+    pub fn forward(&self, ids: &[u32], attention: impl FnMut(usize, &Heads) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+        self.observed(ids, attention, |_, _, _| Ok(()))
+    }
+
+    /// As [`Self::forward`]; `observe(layer, site, rows)` sees what each linear layer of a block reads.
+    pub fn observed(
         &self,
         ids: &[u32],
         mut attention: impl FnMut(usize, &Heads) -> Result<Vec<f32>>,
+        mut observe: impl FnMut(usize, Site, &[f32]) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let c = &self.config;
         let rope = Rope::new(c.rotary_dim, c.rope_base);
         let index = Tensor::new(ids, &Device::Cpu)?;
         let mut x: Vec<f32> = self.embedding.index_select(&index, 0)?.flatten_all()?.to_vec1()?;
         for (number, layer) in self.layers.iter().enumerate() {
-            let h = rows(rms_norm(&x, &layer.attn_norm, c.norm_eps), ids.len())?;
+            let mut seen = |site, x: Vec<f32>| {
+                observe(number, site, &x)?;
+                rows(x, ids.len())
+            };
+            let h = seen(Site::Attention, rms_norm(&x, &layer.attn_norm, c.norm_eps))?;
             let mut heads = Heads { q: linear(&h, &layer.q)?, k: linear(&h, &layer.k)?, v: linear(&h, &layer.v)? };
             rope.apply(&mut heads.q, c.heads, c.head_dim, 0);
             rope.apply(&mut heads.k, c.kv_heads, c.head_dim, 0);
-            let mixed = rows(attention(number, &heads)?, ids.len())?;
+            let mixed = seen(Site::Output, attention(number, &heads)?)?;
             add(&mut x, &linear(&mixed, &layer.output)?);
-            let h = rows(rms_norm(&x, &layer.ffn_norm, c.norm_eps), ids.len())?;
+            let h = seen(Site::FeedForward, rms_norm(&x, &layer.ffn_norm, c.norm_eps))?;
             let mut gate = linear(&h, &layer.gate)?;
             silu_mul(&mut gate, &linear(&h, &layer.up)?);
-            add(&mut x, &linear(&rows(gate, ids.len())?, &layer.down)?);
+            add(&mut x, &linear(&seen(Site::Down, gate)?, &layer.down)?);
         }
         let h = rows(rms_norm(&x, &self.output_norm, c.norm_eps), ids.len())?;
         linear(&h, self.output.as_ref().unwrap_or(&self.embedding))

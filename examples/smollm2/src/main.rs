@@ -1,11 +1,12 @@
-//! A llama-architecture language model on quantized kernels: `generate` text with INT4 weights and a quantized KV cache, or
-//! measure the `accuracy` that a cache format costs.
+//! A llama-architecture language model on quantized kernels: `generate` text with INT4 weights and a quantized KV cache,
+//! measure the `accuracy` that a cache format costs, or `deploy` it as a whole.
 //!
 //! Runs on a GPU when there is one and otherwise on the software device, with the same kernels.
 
 mod accuracy;
 mod cache;
 mod corpus;
+mod deploy;
 mod device;
 mod formats;
 mod generate;
@@ -36,6 +37,8 @@ enum Command {
     Generate(generate::Args),
     /// Perplexity, NLL and KL of KV cache formats against the f32 run, teacher-forced in decode order.
     Accuracy(accuracy::Args),
+    /// Bytes and accuracy of whole deployments: weights, activations and KV cache by the kernels.
+    Deploy(deploy::Args),
 }
 
 /// Where the model is.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let result = interrupt::install().and_then(|()| match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
         Command::Accuracy(args) => accuracy::run(&args),
+        Command::Deploy(args) => deploy::run(&args),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! A weight matrix on the device in the packed layout of the W4A16 and W8A16 kernels.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::{GgmlDType, QTensor};
 use lowbit::cudarc::driver::CudaSlice;
 use lowbit::ops::matmul::{self, Operands, Residual, SkinnyConfig};
@@ -17,25 +17,9 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Packs and uploads a tensor of the file: Q4_0 and Q4_1 as 4-bit, Q8_0 as 8-bit weights, bit for bit. F16 and F32 matrices
-    /// are first quantized to Q8_0.
+    /// [Packs](pack) and uploads a tensor of the file.
     pub fn load(device: &Device, model: &mut Model, name: &str) -> Result<Matrix> {
-        let tensor = model.tensor(name)?;
-        Matrix::from_tensor(device, tensor).with_context(|| format!("tensor {name}"))
-    }
-
-    fn from_tensor(device: &Device, mut tensor: QTensor) -> Result<Matrix> {
-        if matches!(tensor.dtype(), GgmlDType::F16 | GgmlDType::F32) {
-            tensor = QTensor::quantize(&tensor.dequantize(&candle_core::Device::Cpu)?, GgmlDType::Q8_0)?;
-        }
-        let kind = match tensor.dtype() {
-            GgmlDType::Q4_0 => GgmlType::Q4_0,
-            GgmlDType::Q4_1 => GgmlType::Q4_1,
-            GgmlDType::Q8_0 => GgmlType::Q8_0,
-            other => bail!("type {other:?} has no kernel"),
-        };
-        let (n, k) = tensor.shape().dims2()?;
-        let packed = Packed::from_ggml(kind, n, k, &tensor.data()?)?;
+        let packed = pack(model, &[name.to_string()])?;
         let layout = *packed.layout();
         let bytes = device.stream.clone_htod(packed.bytes())?;
         let workspace = match matmul::workspace_bytes(&device.kernels, &layout, matmul::MAX_ROWS) {
@@ -74,4 +58,35 @@ impl Matrix {
         )?;
         Ok(device.stream.clone_dtoh(&out)?)
     }
+}
+
+/// Packs tensors of the file, one below the other: Q4_0 and Q4_1 as 4-bit, Q8_0 as 8-bit weights, bit for bit. F16 and F32
+/// matrices are first quantized to Q8_0.
+pub fn pack(model: &mut Model, names: &[String]) -> Result<Packed> {
+    let context = || format!("tensor {}", names.join(", "));
+    let tensors = names.iter().map(|name| model.tensor(name)).collect::<Result<Vec<_>>>()?;
+    below_each_other(tensors).with_context(context)
+}
+
+fn below_each_other(tensors: Vec<QTensor>) -> Result<Packed> {
+    let (mut blocks, mut outputs, mut of_all) = (Vec::new(), 0, None);
+    for mut tensor in tensors {
+        if matches!(tensor.dtype(), GgmlDType::F16 | GgmlDType::F32) {
+            tensor = QTensor::quantize(&tensor.dequantize(&candle_core::Device::Cpu)?, GgmlDType::Q8_0)?;
+        }
+        let (n, k) = tensor.shape().dims2()?;
+        let own = (tensor.dtype(), k);
+        let (dtype, k) = *of_all.get_or_insert(own);
+        ensure!(own == (dtype, k), "one is {:?} of {} columns, another {dtype:?} of {k}", own.0, own.1);
+        blocks.extend_from_slice(&tensor.data()?);
+        outputs += n;
+    }
+    let (dtype, k) = of_all.context("no tensor")?;
+    let kind = match dtype {
+        GgmlDType::Q4_0 => GgmlType::Q4_0,
+        GgmlDType::Q4_1 => GgmlType::Q4_1,
+        GgmlDType::Q8_0 => GgmlType::Q8_0,
+        other => bail!("type {other:?} has no kernel"),
+    };
+    Ok(Packed::from_ggml(kind, outputs, k, &blocks)?)
 }

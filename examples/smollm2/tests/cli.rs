@@ -237,3 +237,53 @@ fn accuracy_prints_one_object_a_line_and_nothing_else() {
     assert_eq!((number(1, "bits"), number(2, "bits"), number(3, "bits")), (16.0, 8.5, 5.0));
     assert_eq!(number(1, "bytes_per_token"), (LAYERS * 2 * HEAD_DIM * 2) as f64);
 }
+
+/// Every matrix of the blocks in Q4_1, as queries, keys and values that are one matrix must be of one type.
+fn uniform() -> Vec<u8> {
+    model(|_, tensors| {
+        for (name, tensor) in tensors {
+            if name.starts_with("blk.") && tensor.shape().rank() == 2 {
+                let values = tensor.dequantize(&Device::Cpu).unwrap();
+                *tensor = QTensor::quantize(&values, GgmlDType::Q4_1).unwrap();
+            }
+        }
+    })
+}
+
+#[test]
+fn every_deployment_goes_through_the_kernels_and_loses_what_its_bits_are_worth() {
+    if !kernels_built() {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.file("tiny.gguf", &uniform());
+    let text = folder.file("text.txt", "the heat of the hearth, then the other three. ".repeat(5).as_bytes());
+    let arguments = ["deploy", "--json", "--tokens", "40", "--offset", "60", "--calibration", "50", "--text"];
+    let output = run(&path, &[&arguments[..], &[text.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<serde_json::Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let number = |name: &str, key: &str| {
+        let line = lines.iter().find(|line| line["deployment"] == name).unwrap_or_else(|| panic!("no {name}: {out}"));
+        line[key].as_f64().unwrap()
+    };
+    // The file's weights lose nothing but f16 and the cache; 8 bits lose little, E4M3 more, 4 bits rounded anew most.
+    let kl = |name| number(name, "kl");
+    assert!(kl("memory-first") < 2e-5 && kl("balanced") < 2e-5, "{out}");
+    assert!(kl("w8a8") < 1e-4 && kl("w8a8-smooth") < 1e-4 && kl("speed-first") < 5e-4, "{out}");
+    assert!(kl("w8a8-smooth") < kl("speed-first") && kl("speed-first") < kl("speed-first-fp8"), "{out}");
+    assert!(kl("speed-first-fp8") < kl("memory-first-rtn") && kl("memory-first-rtn") < 0.01, "{out}");
+    assert!(kl("balanced-rtn") < 0.01 && kl("balanced-rtn") > 10.0 * kl("balanced"), "{out}");
+    assert!((4.5..5.0).contains(&number("memory-first-rtn", "bits_per_weight")), "{out}");
+    assert!((8.0..9.0).contains(&number("speed-first", "bits_per_weight")), "{out}");
+    let mixed = folder.file("mixed.gguf", &model(|_, _| {}));
+    let line = complaint(&run(&mixed, &[&arguments[..], &[text.to_str().unwrap(), "balanced"]].concat()));
+    assert!(line.contains("blk.0.attn_q.weight, blk.0.attn_k.weight") && line.contains("Q4_1"), "{line}");
+    let overlapping =
+        ["deploy", "--offset", "20", "--calibration", "21", "--tokens", "9", "--text", text.to_str().unwrap()];
+    let line = complaint(&run(&path, &overlapping));
+    assert!(line.contains("--calibration: expected 1 to 20, the tokens before --offset, found 21"), "{line}");
+    let output = run(&path, &["deploy", "fastest"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("memory-first, balanced"), "names are listed");
+}
