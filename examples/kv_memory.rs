@@ -118,7 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn table(entries: &[Entry], args: &Args) {
     let budget = (args.budget * GIB) as u64;
     println!(
-        "{:<14} {:>6} {:>9} {:>10} {:>10} {:>10} {:>7} {:>12}",
+        "{:<20} {:>6} {:>9} {:>10} {:>10} {:>10} {:>7} {:>12}",
         "format",
         "bits",
         "B/token",
@@ -133,7 +133,7 @@ fn table(entries: &[Entry], args: &Args) {
         let cache = match &entry.cache {
             Ok(cache) => cache,
             Err(why) => {
-                println!("{:<14} {why}", entry.name);
+                println!("{:<20} {why}", entry.name);
                 continue;
             }
         };
@@ -141,7 +141,7 @@ fn table(entries: &[Entry], args: &Args) {
         let shape = cache.layout.shape();
         let elements = cache.layers * 2 * (shape.num_kv_heads * shape.head_dim) as u64;
         println!(
-            "{:<14} {:>6.2} {:>9} {:>10.3} {:>10.3} {:>10.3} {:>6.1}% {:>12}",
+            "{:<20} {:>6.2} {:>9} {:>10.3} {:>10.3} {:>10.3} {:>6.1}% {:>12}",
             entry.name,
             8.0 * cache.bytes_per_token() as f64 / elements as f64,
             cache.bytes_per_token(),

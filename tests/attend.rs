@@ -17,7 +17,7 @@ use rand::RngExt;
 const PAGE: usize = 32;
 
 /// A format of every kind of arithmetic.
-const MANY: [KvFormat; 7] = [
+const MANY: [KvFormat; 9] = [
     KvFormat::FLOAT,
     KvFormat::INT8,
     KvFormat::E4M3,
@@ -25,10 +25,13 @@ const MANY: [KvFormat; 7] = [
     KvFormat::INT4,
     KvFormat::NVFP4,
     KvFormat::kivi4(32),
+    KvFormat::kivi2(32),
+    KvFormat::kivi8_2(32),
 ];
 
 fn layout(format: KvFormat, d: usize, kv_heads: usize, dtype: DType) -> KvLayout {
-    let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens: PAGE, max_append: 4, dtype };
+    let page_tokens = format.tile_tokens().max(PAGE);
+    let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens, max_append: 4, dtype };
     KvLayout::new(shape, format).unwrap()
 }
 
@@ -134,7 +137,7 @@ fn ragged<T: Half16>(format: KvFormat, dtype: DType) {
 /// Head dims beside 64 and 128, and formats that no test below has: all columns in use and more than one pass.
 fn other_head_dims(format: KvFormat) {
     let gpu = Gpu::new();
-    let new = kv_world::TOKEN_FORMATS.contains(&format);
+    let new = kv_world::TOKEN_FORMATS.contains(&format) || kv_world::KIVI_FORMATS.contains(&format);
     for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| new || ![64, 128].contains(*d)) {
         let (kv_heads, group, m) = [(2, 3, 1), (1, 8, 1), (2, 4, 3)][i % 3];
         let case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &boundaries(format, m), 1.0, 300);
@@ -148,6 +151,11 @@ fn other_head_dims(format: KvFormat) {
 #[test]
 fn other_codes_and_mixtures() {
     kv_world::TOKEN_FORMATS.into_iter().for_each(other_head_dims);
+}
+
+#[test]
+fn other_kivi() {
+    kv_world::KIVI_FORMATS.into_iter().for_each(other_head_dims);
 }
 
 #[test]
@@ -213,9 +221,9 @@ fn long(format: KvFormat) {
 
 #[test]
 fn long_sequences() {
-    for format in
-        [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::kivi4(128)]
-    {
+    let kivi = [KvFormat::kivi4(128), KvFormat::kivi2(128), KvFormat::kivi8_2(64).with_token_group(64)];
+    let others = [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4];
+    for format in others.into_iter().chain(kivi) {
         long(format);
     }
 }
@@ -346,6 +354,8 @@ fn hard_data() {
         make("an outlier channel of 100", &|_, c, x| {
             (if c == 5 { 100.0 + x } else { x }, if c == 9 { -100.0 + x } else { x }, 0.3 * x)
         });
+        // A query of any size times the largest scale: 2 * 60000 / 3.
+        make("keys at both ends of f16", &|_, c, x| (if c == 7 { 60_000.0f32.copysign(x) } else { x }, x, 1e-4 * x));
         make("all keys equal", &|_, _, x| (0.5, x, x));
         make("all zero", &|_, _, _| (0.0, 0.0, 0.0));
         make("positive values", &|_, _, x| (x, 3.0 + x, x));

@@ -43,9 +43,13 @@ fn sectors(kernel: &str, format: KvFormat, heads: usize, rows: usize) -> (u64, u
     let stats = client::counters_of(kernel).stats;
     assert_eq!(stats.shared_wavefronts, stats.shared_ideal_wavefronts, "{kernel}: bank conflicts");
     assert_eq!(stats.local_requests, 0, "{kernel}: local memory");
-    // With one row F_k = 4064, F_v = 4063: a tile of codes of which V is read to its last token but one, and the window.
-    let coded = if format.has_window() { 4064 } else { TOKENS };
-    let window = if format.has_window() { (TOKENS - 4064 + TOKENS - 4063) * D * 2 } else { 0 };
+    // With one row and R = 32 F_k = 4064, F_v = 4063: a tile of codes of which V is read to its last token but one, and
+    // the window.
+    let (keys, values) = match layout.residual() {
+        0 => (TOKENS, TOKENS),
+        r => ((TOKENS - 1) / r * r, TOKENS - 1 - r),
+    };
+    let (coded, window) = (keys, (2 * TOKENS - keys - values) * D * 2);
     let ideal = (coded * layout.bytes_per_token() + window) / 32;
     // The query's rows, in every chunk; they come from cache but for the first.
     let query = (CHUNKS * rows * heads * D * 2) / 32;
@@ -66,7 +70,9 @@ fn keys_and_values_are_read_once() {
         ("attend_int4_d128", KvFormat::INT4),
         ("attend_nvfp4_d128", KvFormat::NVFP4),
         ("attend_int8_int4_d128", KvFormat::INT8_INT4),
-        ("attend_kivi4_f16_d128", KvFormat::kivi4(32)),
+        ("attend_kivi4_d128", KvFormat::kivi4(32)),
+        ("attend_kivi2_d128", KvFormat::kivi2(32)),
+        ("attend_kivi2_g64_d128", KvFormat::kivi2(64).with_token_group(64)),
     ] {
         let (one, ideal) = sectors(kernel, format, 1, 1);
         let (eight, _) = sectors(kernel, format, 8, 1);

@@ -122,6 +122,16 @@ fn other_codes_and_mixtures() {
 }
 
 #[test]
+fn kivi_with_2_bits() {
+    for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"]) {
+        check(file, "kivi_k2_v2_g32_r128", KvFormat::kivi2(128), 64);
+        if !file.contains("_d256_") {
+            check(file, "kivi_k8_v2_g32_r32", KvFormat::kivi8_2(32), 32);
+        }
+    }
+}
+
+#[test]
 fn kivi4() {
     for file in OTHER_DIMS {
         check(file, "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 64);

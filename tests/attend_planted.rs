@@ -5,7 +5,7 @@ mod attend_device;
 mod kv_world;
 
 use attend_device::Gpu;
-use kv_world::{TOKEN_FORMATS, planted};
+use kv_world::{KIVI_FORMATS, TOKEN_FORMATS, formats, planted};
 use lowbit::cache::{KvFormat, Status};
 
 /// Values are integers up to 128 and weights 1 or next to nothing; int8 scales are rounded f32, and f16 outputs hold
@@ -15,10 +15,11 @@ const TOLERANCE: f64 = 1e-3;
 fn check(format: KvFormat) {
     let gpu = Gpu::new();
     let dims = [(64, 32), (128, 64), (80, 32), (96, 64), (112, 32), (192, 64), (256, 32)];
+    let dims = dims.map(|(d, page_tokens)| (d, format.tile_tokens().max(page_tokens)));
     for (i, (d, page_tokens)) in dims.into_iter().filter(|(d, _)| format.head_dims().contains(d)).enumerate() {
         let mut cases = planted::cases(format, d, page_tokens);
         assert!(cases.len() > 50);
-        if i >= 2 || TOKEN_FORMATS.contains(&format) {
+        if i >= 2 || !formats().contains(&format) {
             // Another head dim has other maps, and the same rules of what is read: a few cases of each.
             let step = cases.len() / 7;
             cases = cases.into_iter().step_by(step).collect();
@@ -51,6 +52,11 @@ fn e4m3() {
 #[test]
 fn other_codes_and_mixtures() {
     TOKEN_FORMATS.into_iter().for_each(check);
+}
+
+#[test]
+fn other_kivi() {
+    KIVI_FORMATS.into_iter().for_each(check);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod kv_world;
 
 use half::{bf16, f16};
 use kv_world::device::{Device, NewRows};
-use kv_world::{Step, TOKEN_FORMATS, World, formats, noise, rng};
+use kv_world::{KIVI_FORMATS, Step, TOKEN_FORMATS, World, formats, noise, rng};
 use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
 use lowbit::format::Half16;
 use proptest::prelude::*;
@@ -117,6 +117,8 @@ fn kivi_batches() {
     serve::<f16>(&device, KvFormat::kivi4(32), 128, 64, 10);
     serve::<f16>(&device, KvFormat::kivi4(128), 128, 32, 11);
     serve::<bf16>(&device, KvFormat::kivi4(96), 64, 64, 12);
+    serve::<f16>(&device, KvFormat::kivi2(32), 64, 64, 13);
+    serve::<bf16>(&device, KvFormat::kivi8_2(64).with_token_group(64), 128, 64, 14);
 }
 
 /// Every format without a window and every head dim: words left over after the quads, and groups of 16 channels.
@@ -127,7 +129,12 @@ fn every_format_and_head_dim() {
         serve_briefly::<f16>(&device, format, 64, 70);
         serve_briefly::<bf16>(&device, format, 128, 71);
     }
-    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::kivi4(32)] {
+    for format in KIVI_FORMATS {
+        serve_briefly::<f16>(&device, format, 64, 72);
+        serve_briefly::<bf16>(&device, format, 128, 73);
+    }
+    let dims = [KvFormat::kivi4(32), KvFormat::kivi2(32), KvFormat::kivi8_2(32)];
+    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4].into_iter().chain(dims) {
         for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
             if i % 2 == 0 {
                 serve_briefly::<f16>(&device, format, d, 80 + i as u64);
@@ -140,9 +147,10 @@ fn every_format_and_head_dim() {
 
 /// Whole tiles, parts of tiles, single tokens, and a flush.
 fn serve_briefly<T: Half16>(device: &Device, format: KvFormat, d: usize, seed: u64) {
-    let mut world = World::new(layout::<T>(format, 1, d, 32), 2, 110, seed);
+    let mut world = World::new(layout::<T>(format, 1, d, format.tile_tokens().max(32)), 2, 220, seed);
     let row = world.row();
-    for (new, prefill) in [([62, 35], true), ([1, 0], false), ([5, 3], false)] {
+    let first = if format.tile_tokens() == 64 { [126, 67] } else { [62, 35] };
+    for (new, prefill) in [(first, true), ([1, 0], false), ([5, 3], false)] {
         let step = world.step(&new);
         let (k, v) = (hostile::<T>(step.total_q * row, seed), hostile::<T>(step.total_q * row, seed + 1));
         both(device, &mut world, &step, &k, &v, prefill, &format!("{format} D {d} {}: {new:?} new", T::DTYPE));
@@ -290,12 +298,14 @@ fn degenerate_scales() {
     run::<bf16>(&device, 2f32.powi(-133));
 }
 
-/// Values half way between two codes, in tokens and in channels: 0, 0.5 .. 15 for 4 bits, to 127 for 8, and to 6 for E2M1.
+/// Values half way between two codes, in tokens and in channels: 0, 0.5 .. 15 for 4 bits, to 3 for 2, to 127 for 8, and to 6 for
+/// E2M1.
 #[test]
 fn ties_between_codes() {
     let device = Device::new();
     for (format, top) in [
         (KvFormat::kivi4(32), 15),
+        (KvFormat::kivi2(32), 3),
         (KvFormat::INT4, 15),
         (KvFormat::INT8, 127),
         (KvFormat::E4M3, 15),
@@ -310,10 +320,11 @@ fn ties_between_codes() {
         let step = world.step(&[70]);
         // Every 32 neighbours of a row or of a column hold both ends; of a row of int8 its first is the top.
         let value = |token: usize, channel: usize| match top {
-            6 if channel % 16 == 0 => 6.0,
+            6 if channel.is_multiple_of(16) => 6.0,
             6 => ((7 * channel + 3 * token) % 24) as f32 / 4.0,
             127 if channel == 0 => 127.0,
             127 => ((7 * channel + 3 * token) % 127) as f32 + 0.5,
+            3 => ((token + channel) % 7) as f32 / 2.0,
             _ => ((token + channel) % 31) as f32 / 2.0,
         };
         let tokens: Vec<f16> = (0..70 * row).map(|at| f16::from_f32(value(at / row, at % row))).collect();

@@ -52,6 +52,13 @@ fn check<T: Half16>(golden: &Golden, prefix: &str, x: &[T], heads: usize, d: usi
     let (kivi, _) = coded(KvFormat::kivi4(32), heads, d, x, None);
     same_bits(&kivi.k, &y("kivi_k4_g32"), &format!("{prefix} KIVI keys"));
     same_bits(&kivi.v, &y("int4_group32"), &format!("{prefix} KIVI values"));
+    if golden.names().iter().any(|name| *name == format!("{prefix}kivi_k2_g32.y")) {
+        let (kivi, _) = coded(KvFormat::kivi2(32), heads, d, x, None);
+        same_bits(&kivi.k, &y("kivi_k2_g32"), &format!("{prefix} 2-bit KIVI keys"));
+        same_bits(&kivi.v, &y("int2_group32"), &format!("{prefix} 2-bit KIVI values"));
+        let (kivi, _) = coded(KvFormat::kivi8_2(32), heads, d, x, None);
+        same_bits(&kivi.k, &y("kivi_k8_g32"), &format!("{prefix} 8-bit KIVI keys"));
+    }
 }
 
 #[test]

@@ -195,6 +195,12 @@ fn kivi_caches() {
         check(file, "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 32, Fill::Prefill);
         check(file, "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 64, Fill::Prefill);
     }
+    for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200"]) {
+        check(file, "kivi_k2_v2_g32_r128", KvFormat::kivi2(128), 64, Fill::Prefill);
+        check(file, "kivi_k8_v2_g32_r32", KvFormat::kivi8_2(32), 32, Fill::Prefill);
+    }
+    check(FILES[0], "kivi_k2_v2_g32_r128", KvFormat::kivi2(128), 32, Fill::Chunks(7));
+    check(FILES[2], "kivi_k8_v2_g32_r32", KvFormat::kivi8_2(32), 64, Fill::OneByOne);
     check(FILES[0], "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 64, Fill::OneByOne);
     check(FILES[0], "kivi_k4_v4_g32_r128", KvFormat::kivi4(128), 128, Fill::OneByOne);
     check(FILES[0], "kivi_k4_v4_g32_r32", KvFormat::kivi4(32), 32, Fill::Chunks(7));

@@ -4,7 +4,7 @@
 mod kv_world;
 
 use half::{bf16, f16};
-use kv_world::{TOKEN_FORMATS, World, formats, noise, rng};
+use kv_world::{KIVI_FORMATS, TOKEN_FORMATS, World, formats, noise, rng};
 use lowbit::cache::{KvCode, KvFormat, KvLayout, KvScale, KvShape};
 use lowbit::format::{DType, Half16};
 use lowbit::reference::attend::dequantize;
@@ -37,6 +37,10 @@ fn golden_pages() {
         ("int4", KvFormat::INT4),
         ("nvfp4", KvFormat::NVFP4),
         ("kivi4", KvFormat::kivi4(32)),
+        ("kivi4_g64", KvFormat::kivi4(64).with_token_group(64)),
+        ("kivi2", KvFormat::kivi2(32)),
+        ("kivi2_g64", KvFormat::kivi2(64).with_token_group(64)),
+        ("kivi8_2", KvFormat::kivi8_2(32)),
     ] {
         let tokens = format.tile_tokens();
         let mut world = World::new(layout(format, 1, 64, tokens, DType::F16), 1, 2 * tokens, 1);
@@ -98,16 +102,21 @@ impl Page<'_> {
         // Channels that share a scale of 4-bit codes of a token.
         let size = if d.is_multiple_of(32) { 32 } else { 16 };
         let sides = [self.format.k, self.format.v];
-        let tile = if sides.iter().any(|side| matches!(side.code, KvCode::Int4 | KvCode::E2m1)) { 32 } else { 16 };
+        let tile = match self.format.k.scale {
+            KvScale::TokenGroup(tokens) => tokens as usize,
+            _ if sides.iter().any(|side| matches!(side.code, KvCode::Int4 | KvCode::E2m1)) => 32,
+            _ => 16,
+        };
         let [k_codes, v_codes] = sides.map(|side| match side.code {
             KvCode::Float => 2 * tile * d,
             KvCode::Int4 | KvCode::E2m1 => tile * d / 2,
+            KvCode::Int2 => tile * d / 4,
             _ => tile * d,
         });
         let [k_meta, v_meta] = sides.map(|side| match side.scale {
             KvScale::Token => 4 * tile,
             KvScale::HeadBlock(_) => 2 * d,
-            KvScale::ChannelGroup(_) => 128 * d / size,
+            KvScale::ChannelGroup(_) => 4 * tile * d / size,
             KvScale::TokenGroup(_) => 4 * d,
             _ => 0,
         });
@@ -156,7 +165,21 @@ impl Page<'_> {
                             place(8 * b + 2 * t + e, d / 8 * g + 2 * m + r, 2 * half);
                         }
                     }
-                    (KvCode::Int8 | KvCode::E4m3 | KvCode::E5m2, 0) => {
+                    (KvCode::Int2, 0) => {
+                        for (x, w, n) in grid([tile / 32, d / 16, 16]) {
+                            let (i, h, b, e) = (n % 4 / 2, n % 2, n / 4 % 2, n / 8);
+                            let token = 32 * x + 16 * i + 8 * h + g;
+                            place(token, 16 * w + 4 * t + 2 * b + e, 8 * word(d / 16, x, w) + 2 * n);
+                        }
+                    }
+                    (KvCode::Int2, _) => {
+                        for (x, w, n) in grid([tile / 32, d / 16, 16]) {
+                            let (v, i, u, r, h, e) = (w / 2, w % 2, n % 4 / 2, n % 2, n / 4 % 2, n / 8);
+                            let token = 32 * x + 16 * i + 8 * h + 2 * t + e;
+                            place(token, 32 * v + 16 * u + 2 * g + r, 8 * word(d / 16, x, w) + 2 * n);
+                        }
+                    }
+                    (KvCode::Int8 | KvCode::E4m3 | KvCode::E5m2 | KvCode::Uint8, 0) => {
                         for (x, w, j) in grid([tile / 8, d / 16, 4]) {
                             place(8 * x + g, row(d / 16, w, j), word(d / 16, x, w) + j);
                         }
@@ -169,7 +192,7 @@ impl Page<'_> {
                     }
                     (_, 0) => {
                         let whole = d.is_multiple_of(32) && what.code == KvCode::Int4;
-                        for (ih, j, n) in grid([4, if whole { d / 32 } else { 0 }, 8]) {
+                        for (ih, j, n) in grid([tile / 8, if whole { d / 32 } else { 0 }, 8]) {
                             let (i, h) = (ih / 2, ih % 2);
                             let byte = word(d / 16, i, h * (d / 32) + j);
                             place(16 * i + 8 * h + g, 32 * j + 8 * t + n, 8 * byte + 4 * n);
@@ -181,7 +204,7 @@ impl Page<'_> {
                         }
                     }
                     _ => {
-                        for (ih, v, ef) in grid([4, d / 32, 8]) {
+                        for (ih, v, ef) in grid([tile / 8, d / 32, 8]) {
                             let (i, h, e, f) = (ih / 2, ih % 2, ef / 4, ef % 4);
                             let byte = word(d / 16, i, h * (d / 32) + v);
                             let channel = 32 * v + 16 * (f / 2) + 2 * g + f % 2;
@@ -220,7 +243,11 @@ impl Page<'_> {
                 if q & 8 == 0 { magnitude * scale } else { -magnitude * scale }
             }
             _ => {
-                let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;
+                let q = match what.code {
+                    KvCode::Int4 => self.bytes[codes_at + at / 8] >> (at % 8) & 15,
+                    KvCode::Int2 => self.bytes[codes_at + at / 8] >> (at % 8) & 3,
+                    _ => self.bytes[codes_at + at],
+                };
                 let (scale, min) = if let (0, KvScale::ChannelGroup(_)) = (side, what.scale) {
                     let (i, h, g, x) = (token / 16, token % 16 / 8, token % 8, token / 8);
                     let (groups, j) = (d / size, channel / size);
@@ -228,16 +255,16 @@ impl Page<'_> {
                     let min =
                         if j == 2 * pairs { 64 * pairs + 4 * g + x } else { 8 * (pairs * g + j / 2) + 2 * x + j % 2 };
                     (2 * ((8 * i + g) * groups + j) + h, 32 * groups + min)
-                } else if side == 0 && !d.is_multiple_of(32) {
+                } else if side == 0 && (what.code != KvCode::Int4 || !d.is_multiple_of(32)) {
                     (channel, d + channel)
                 } else if side == 0 {
                     let (a, t, e, u, b) =
                         (channel / 32, channel % 32 / 8, channel % 8 / 4, channel % 4 / 2, channel % 2);
                     (8 * (4 * a + t) + 4 * u + 2 * b + e, d + 8 * (4 * a + t) + 4 * b + 2 * u + e)
                 } else {
-                    let (i, h, t, e) = (token / 16, token % 16 / 8, token % 8 / 2, token % 2);
-                    let j = channel / size;
-                    (8 * (4 * j + t) + 4 * i + 2 * h + e, 32 * d / size + 8 * (4 * j + t) + 4 * h + 2 * i + e)
+                    let (x, i, h, t, e) = (token / 32, token % 32 / 16, token % 16 / 8, token % 8 / 2, token % 2);
+                    let (at, j) = (64 * x * d / size, channel / size);
+                    (at + 8 * (4 * j + t) + 4 * i + 2 * h + e, at + 32 * d / size + 8 * (4 * j + t) + 4 * h + 2 * i + e)
                 };
                 f32::from(q) * self.f16(meta_at + 2 * scale) + self.f16(meta_at + 2 * min)
             }
@@ -286,7 +313,7 @@ fn agree<T: Half16>(format: KvFormat, d: usize, page_tokens: usize, seed: u64) {
             bf16: T::DTYPE == DType::Bf16,
             scales: [scale(&world.k_scale), scale(&world.v_scale)],
         };
-        let rows = (residual + 2 * 3 - 1).div_ceil(32) * 32;
+        let rows = (residual + 2 * 3 - 1).div_ceil(format.tile_tokens()) * format.tile_tokens();
         for (side, read, coded) in [(0, &read.k, keys), (1, &read.v, values)] {
             let expected = if t < coded {
                 page.value(side, head, t % page_tokens, channel)
@@ -304,13 +331,14 @@ fn agree<T: Half16>(format: KvFormat, d: usize, page_tokens: usize, seed: u64) {
 
 #[test]
 fn a_second_decoder_reads_the_same() {
-    for (i, format) in formats().into_iter().chain(TOKEN_FORMATS).enumerate() {
+    for (i, format) in formats().into_iter().chain(TOKEN_FORMATS).chain(KIVI_FORMATS).enumerate() {
         for &d in format.head_dims() {
             let sizes = [16, 32, 64, 128].into_iter().filter(|&p| p >= format.tile_tokens());
-            for page_tokens in sizes.filter(|p| *p == 32 || [64, 128].contains(&d)) {
+            let least = format.tile_tokens().max(32);
+            for page_tokens in sizes.filter(|p| *p == least || [64, 128].contains(&d)) {
                 agree::<f16>(format, d, page_tokens, 100 * i as u64 + d as u64);
             }
-            agree::<bf16>(format, d, 32, 7000 + i as u64);
+            agree::<bf16>(format, d, least, 7000 + i as u64);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod kv_world;
 
-use kv_world::{TOKEN_FORMATS, formats, planted};
+use kv_world::{KIVI_FORMATS, TOKEN_FORMATS, formats, planted};
 use lowbit::reference::attend::attend;
 use lowbit::reference::kv::Rows;
 
@@ -11,12 +11,13 @@ const TOLERANCE: f64 = 3e-7;
 
 #[test]
 fn the_reference_reads_the_read_set_alone() {
-    for format in formats().into_iter().chain(TOKEN_FORMATS) {
+    for format in formats().into_iter().chain(TOKEN_FORMATS).chain(KIVI_FORMATS) {
         let dims = [(64, 32), (128, 64), (80, 32), (96, 64), (112, 32), (192, 32), (256, 64)];
+        let dims = dims.map(|(d, page_tokens)| (d, format.tile_tokens().max(page_tokens)));
         for (i, (d, page_tokens)) in dims.into_iter().filter(|(d, _)| format.head_dims().contains(d)).enumerate() {
             let mut cases = planted::cases(format, d, page_tokens);
             assert!(cases.len() > 50);
-            if i >= 2 || TOKEN_FORMATS.contains(&format) {
+            if i >= 2 || !formats().contains(&format) {
                 // Another head dim has other maps, and the same rules of what is read: a few cases of each.
                 let step = cases.len() / 7;
                 cases = cases.into_iter().step_by(step).collect();

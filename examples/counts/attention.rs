@@ -12,7 +12,6 @@ const DIM: usize = 128;
 const TOKENS: usize = 4096;
 const CHUNKS: usize = 16;
 const PAGE: usize = 64;
-const RESIDUAL: usize = 32;
 
 pub fn run(bench: &Bench) -> Outcome {
     for (kernel, format) in [
@@ -24,7 +23,12 @@ pub fn run(bench: &Bench) -> Outcome {
         ("attend_int8_int4_d128", KvFormat::INT8_INT4),
         ("attend_int4_d128", KvFormat::INT4),
         ("attend_nvfp4_d128", KvFormat::NVFP4),
-        ("attend_kivi4_f16_d128", KvFormat::kivi4(RESIDUAL as u32)),
+        ("attend_kivi4_d128", KvFormat::kivi4(32)),
+        ("attend_kivi4_g64_d128", KvFormat::kivi4(64).with_token_group(64)),
+        ("attend_kivi2_d128", KvFormat::kivi2(32)),
+        ("attend_kivi2_g64_d128", KvFormat::kivi2(64).with_token_group(64)),
+        ("attend_kivi8_2_d128", KvFormat::kivi8_2(32)),
+        ("attend_kivi8_2_g64_d128", KvFormat::kivi8_2(64).with_token_group(64)),
     ] {
         decode(bench, kernel, "decode, 1 query head", format, 1)?;
         decode(bench, kernel, "decode, 8 query heads", format, 8)?;
@@ -95,10 +99,11 @@ fn kv_bytes(layout: &KvLayout) -> usize {
     if !layout.format().has_window() {
         return TOKENS * layout.bytes_per_token();
     }
-    let before = TOKENS - 1;
-    let coded_keys = before / RESIDUAL * RESIDUAL;
-    let coded_values = before - RESIDUAL;
+    let (before, residual, tile) = (TOKENS - 1, layout.residual(), layout.tile());
+    let coded_keys = before / residual * residual;
+    let coded_values = before - residual;
     let row = KV_HEADS * DIM * 2;
-    // Keys and values of this format take the same bytes.
-    (coded_keys + coded_values) * layout.bytes_per_token() / 2 + (2 * TOKENS - coded_keys - coded_values) * row
+    let [key, value] = [tile.k_codes.bytes + tile.k_meta.bytes, tile.v_codes.bytes + tile.v_meta.bytes];
+    let coded = KV_HEADS * (coded_keys * key + coded_values * value) / tile.tokens;
+    coded + (2 * TOKENS - coded_keys - coded_values) * row
 }

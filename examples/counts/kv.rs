@@ -14,7 +14,6 @@ const TOKENS: usize = 256;
 const PAGE: usize = 64;
 
 pub fn run(bench: &Bench) -> Outcome {
-    let residual = 32;
     for (kernel, format) in [
         ("append_float_d128", KvFormat::FLOAT),
         ("append_int8_d128", KvFormat::INT8),
@@ -24,7 +23,12 @@ pub fn run(bench: &Bench) -> Outcome {
         ("append_int8_int4_d128", KvFormat::INT8_INT4),
         ("append_int4_d128", KvFormat::INT4),
         ("append_nvfp4_d128", KvFormat::NVFP4),
-        ("append_kivi4_d128", KvFormat::kivi4(residual)),
+        ("append_kivi4_d128", KvFormat::kivi4(32)),
+        ("append_kivi4_g64_d128", KvFormat::kivi4(64).with_token_group(64)),
+        ("append_kivi2_d128", KvFormat::kivi2(32)),
+        ("append_kivi2_g64_d128", KvFormat::kivi2(64).with_token_group(64)),
+        ("append_kivi8_2_d128", KvFormat::kivi8_2(32)),
+        ("append_kivi8_2_g64_d128", KvFormat::kivi8_2(64).with_token_group(64)),
     ] {
         append(bench, kernel, format)?;
     }

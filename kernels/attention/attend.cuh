@@ -136,12 +136,16 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
         }
 #pragma unroll
         for (int x = 0; x < N; ++x) most = fmaxf(most, fmaxf(fabsf(q[x].x), fabsf(q[x].y)));
-        // A power of two a column brings |q| below 4: f16 holds a bf16 query, and a query times any f16 scale.
+        // A power of two a column brings |q| below 4 or what the keys ask for: f16 holds a bf16 query, and a query
+        // times any f16 scale.
         int exponent = 0;
         if constexpr (F::NORMALIZE_Q) {
 #pragma unroll
             for (int x = 1; x < 32; x *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, x));
-            if (most > 0.0f) exponent = max(-100, min(100, static_cast<int>(__float_as_uint(most) >> 23) - 128));
+            if (most > 0.0f) {
+                exponent = static_cast<int>(__float_as_uint(most) >> 23) - 126 - F::Keys::Q_EXPONENT;
+                exponent = max(-100, min(100, exponent));
+            }
         }
         if (lane == 0) factor[g] = p.softmax_scale * LOG2_E * exp2_int(exponent);
 #pragma unroll

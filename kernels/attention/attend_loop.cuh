@@ -179,18 +179,28 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         if (edge) {
             const bool present = here();
             const int from = job.span.first, to = min(job.span.end, job.source.k_coded);
-            F::erase(stage, lane, present ? token_bits(token, from, to) : 0,
-                     present ? token_bits(token, from, min(to, job.source.v_coded)) : 0);
+            uint32_t keep_k[F::STEPS], keep_v[F::STEPS];
+#pragma unroll
+            for (int step = 0; step < F::STEPS; ++step) {
+                const int first = token + 32 * step;
+                keep_k[step] = present ? token_bits(first, from, to) : 0;
+                keep_v[step] = present ? token_bits(first, from, min(to, job.source.v_coded)) : 0;
+            }
+            F::erase(stage, lane, keep_k, keep_v);
             __syncwarp();
         }
-        float c[F::HALVES][4] = {}, bias[2] = {};
-        uint32_t weights[F::PARTS][F::HALVES][2];
-        format.scores(stage, lane, query, q, c, bias);
-        softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(p, c, F::k_scales(stage, lane >> 2),
-                                                               F::v_scales(stage, lane >> 2), bias, factor, edge, here,
-                                                               token, visible, lane, o, carry, weights);
-        format.values(stage, lane, weights, o, carry);
-        if (F::WINDOW && edge) rest(token, weights);
+#pragma unroll
+        for (int step = 0; step < F::STEPS; ++step) {
+            const int first = token + 32 * step;
+            float c[F::HALVES][4] = {}, bias[2] = {};
+            uint32_t weights[F::PARTS][F::HALVES][2];
+            format.scores(stage, step, lane, query, q, c, bias);
+            softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(p, c, F::k_scales(stage, lane >> 2),
+                                                                   F::v_scales(stage, lane >> 2), bias, factor, edge,
+                                                                   here, first, visible, lane, o, carry, weights);
+            format.values(stage, step, lane, weights, o, carry);
+            if (F::WINDOW && edge) rest(first, weights);
+        }
     }
 }
 
@@ -215,7 +225,7 @@ __device__ __forceinline__ void place_columns(const AttendParams& p, const kv::S
 }
 
 // Scales of groups times P are f16: P below 2^12 leaves room for scales below 16. If that did not do, `run` runs again
-// with P below 1: a scale is at most 2 * 65504 / 15.
+// with P below 1: a scale is at most 2 * 65504 / 3.
 template <class F, class Run>
 __device__ __forceinline__ void with_room(Softmax& softmax, float (&o)[F::D / 16][4], typename F::Carry& carry,
                                           const Run& run) {
@@ -306,6 +316,11 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
             for (int m = 0; m < TILES; ++m) o[m][0] = o[m][1] = o[m][2] = o[m][3] = 0.0f;
             run();
         }
+    }
+#pragma unroll
+    for (int m = 0; m < TILES; ++m) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) o[m][e] *= F::Values::out_unit(m, e / 2);
     }
     carry.finish(o, lane);
     join_warps<F>(p, shared, softmax, o);

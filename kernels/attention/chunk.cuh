@@ -68,7 +68,7 @@ __device__ __forceinline__ void attend_chunk(const AttendParams& p) {
         softmax.step<false, false, BF16>(
             p, c, TokenScales<2>::ones(), TokenScales<2>::ones(), bias, factor, edge, [] { return true; }, token,
             visible, lane, o, carry, weights);
-        rows.values(token, span.first, span.end, weights, lane, o);
+        rows.template values<Side<D, 2>>(token, span.first, span.end, weights, lane, o);
     }
     join_warps<F>(p, shared, softmax, o);
 }

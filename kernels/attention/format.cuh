@@ -10,6 +10,10 @@
 //           scales, erase       as of keys; erased values are 0 or finite, their weights are 0
 //           place_out           where a lane finds the outputs
 //   UNIT    what the codes as decoded must be multiplied by
+//   values: out_unit            the same, of tile m and row r of the accumulators, where it depends on these
+//
+// A record may hold STEPS * HALVES * 16 tokens, whose keys share their scales: codes, and scales of values, come step
+// by step.
 #pragma once
 #include "attention/softmax.cuh"
 #include "attention/words.cuh"
@@ -19,19 +23,20 @@
 namespace lowbit {
 
 // A format of two sides. The tile record is [K codes][V codes][K meta][V meta].
-template <class K, class V, bool HAS_WINDOW = false, bool IS_WINDOW_BF16 = false>
+template <class K, class V, bool HAS_WINDOW = false, int RECORD_STEPS = 1>
 struct Format {
     static_assert(K::D == V::D && K::HALVES == V::HALVES, "both sides of one tile");
+    static_assert(RECORD_STEPS == 1 || K::COLUMN_BIAS, "a scale of the keys for all tokens of the record");
     using Keys = K;
     using Values = V;
     using Carry = typename V::Carry;
-    static constexpr int D = K::D, HALVES = K::HALVES, TILE = 16 * HALVES, STAGES = 2, PARTS = V::PARTS;
-    static constexpr int V_CODES = K::CODES, K_META = V_CODES + V::CODES, V_META = K_META + K::META;
-    static constexpr int RECORD = V_META + V::META;
+    static constexpr int D = K::D, HALVES = K::HALVES, STEPS = RECORD_STEPS, TILE = 16 * HALVES * STEPS;
+    static constexpr int STAGES = 2, PARTS = V::PARTS;
+    static constexpr int V_CODES = STEPS * K::CODES, K_META = V_CODES + STEPS * V::CODES, V_META = K_META + K::META;
+    static constexpr int RECORD = V_META + STEPS * V::META;
     static constexpr bool TOKEN_SCALES = K::TOKEN_SCALES || V::TOKEN_SCALES, COLUMN_BIAS = K::COLUMN_BIAS;
     static constexpr bool NORMALIZE_Q = K::NORMALIZE_Q, RAW_Q = HAS_WINDOW, BF16 = V::BF16;
-    static constexpr bool ROTATES = true, GROUP_SCALES = V::GROUP_SCALES, WINDOW = HAS_WINDOW,
-                          WINDOW_BF16 = IS_WINDOW_BF16;
+    static constexpr bool ROTATES = true, GROUP_SCALES = V::GROUP_SCALES, WINDOW = HAS_WINDOW;
 
     __device__ __forceinline__ explicit Format(uint32_t zero) : keys(zero), value(zero, keys.code) {}
 
@@ -40,14 +45,15 @@ struct Format {
     __device__ __forceinline__ typename K::Query prepare(const uint32_t (&q)[D / 16][2], int lane) const {
         return keys.prepare(q, lane);
     }
-    __device__ __forceinline__ void scores(const char* tile, int lane, const typename K::Query& query,
+    __device__ __forceinline__ void scores(const char* tile, int step, int lane, const typename K::Query& query,
                                            const uint32_t (&q)[D / 16][2], float (&c)[HALVES][4],
                                            float (&bias)[2]) const {
-        keys.scores(tile, tile + K_META, lane, query, q, c, bias);
+        keys.scores(tile + step * K::CODES, tile + K_META, lane, query, q, c, bias);
     }
-    __device__ __forceinline__ void values(const char* tile, int lane, const uint32_t (&weights)[PARTS][HALVES][2],
-                                           float (&o)[D / 16][4], Carry& carry) const {
-        value.values(tile + V_CODES, tile + V_META, lane, weights, o, carry);
+    __device__ __forceinline__ void values(const char* tile, int step, int lane,
+                                           const uint32_t (&weights)[PARTS][HALVES][2], float (&o)[D / 16][4],
+                                           Carry& carry) const {
+        value.values(tile + V_CODES + step * V::CODES, tile + V_META + step * V::META, lane, weights, o, carry);
     }
     static __device__ __forceinline__ TokenScales<HALVES> k_scales(const char* tile, int g) {
         return K::scales(tile + K_META, g);
@@ -55,9 +61,18 @@ struct Format {
     static __device__ __forceinline__ TokenScales<HALVES> v_scales(const char* tile, int g) {
         return V::scales(tile + V_META, g);
     }
-    static __device__ __forceinline__ void erase(char* tile, int lane, uint32_t keep_k, uint32_t keep_v) {
-        K::erase(tile, tile + K_META, lane, keep_k);
-        V::erase(tile + V_CODES, tile + V_META, lane, keep_v);
+    // Tokens of each step whose bits are 0.
+    static __device__ __forceinline__ void erase(char* tile, int lane, const uint32_t (&keep_k)[STEPS],
+                                                 const uint32_t (&keep_v)[STEPS]) {
+        uint32_t any = 0;
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step) {
+            any |= keep_k[step];
+            K::erase(tile + step * K::CODES, tile + K_META, lane, keep_k[step]);
+            V::erase(tile + V_CODES + step * V::CODES, tile + V_META + step * V::META, lane, keep_v[step]);
+        }
+        // Keys that share the scales of their channels are there or absent together.
+        if (K::COLUMN_BIAS && any == 0) clear_part<K::META>(tile + K_META, lane);
     }
 
   private:
@@ -73,11 +88,14 @@ struct Side {
     static constexpr bool GROUP_SCALES = false, BF16 = false;
     static constexpr int PARTS = 1;
     static constexpr float UNIT = 1.0f;
+    // Normalised queries are below 2^Q_EXPONENT: times any scale that goes into them they are f16.
+    static constexpr int Q_EXPONENT = 2;
     using Carry = NoCarry;
     struct Query {};
 
     static __device__ __forceinline__ Query prepare(const uint32_t (&)[HEAD_DIM / 16][2], int) { return {}; }
     static __device__ __forceinline__ uint32_t pair_up(uint32_t word, int, int) { return word; }
+    static __device__ __forceinline__ constexpr float out_unit(int, int) { return 1.0f; }
     static __device__ __forceinline__ TokenScales<HALVES> scales(const char*, int) {
         return TokenScales<HALVES>::ones();
     }

@@ -1,5 +1,5 @@
-// KIVI, 4 bits: keys per channel over 32 tokens, values per token over 32 channels, f16 scale and minimum (Liu et al.
-// 2024, "KIVI: a tuning-free asymmetric 2bit quantization for KV cache", section 3.2). The newest tokens are in the
+// KIVI, 4 bits: keys per channel over 32 or 64 tokens, values per token over 32 channels, f16 scale and minimum (Liu et
+// al. 2024, "KIVI: a tuning-free asymmetric 2bit quantization for KV cache", section 3.2). The newest tokens are in the
 // model's type in the window (window.cuh). Values: format_nibbles.cuh.
 //
 // Keys of a tile of 32 tokens (halves i of 16), V = D/32:
@@ -8,7 +8,7 @@
 //   meta, halves: 8(4a+t) + 4u+2b+e the scale of channel 32a+8t+2u+b+4e, D + 8(4a+t) + 4b+2u+e its minimum;
 //          ch the scale, D + ch the minimum of channel ch where D%32 is 16
 //
-// 1. Scales go into the query, once per 32 tokens: q*scale = hi + lo in f16, two mma. hi alone would miss the
+// 1. Scales go into the query, for each 32 tokens: q*scale = hi + lo in f16, two mma. hi alone would miss the
 // tolerance.
 // 2. Minima: sum over channels of q*min is one number a column, done as an mma whose A holds the minima in every row.
 //    One 16-byte load is an A operand with steps 2a (rows g) and 2a+1 (rows 8+g); each serves one product, the other
@@ -99,15 +99,14 @@ struct NibbleChannelKeys : Side<HEAD_DIM, 2> {
         bias[1] = even[1] + odd[3];
     }
 
-    // Keys share their group's scales, so they are kept or absent together.
-    static __device__ __forceinline__ void erase(char* codes, char* meta, int lane, uint32_t keep) {
-        if (keep != 0) return;
-        clear_part<CODES>(codes, lane);
-        clear_part<META>(meta, lane);
+    // Codes are finite whatever they are; scales and minima are the whole group's.
+    static __device__ __forceinline__ void erase(char* codes, char*, int lane, uint32_t keep) {
+        if (keep == 0) clear_part<CODES>(codes, lane);
     }
 };
 
-template <int D, bool MODEL_BF16>
-using Kivi4 = Format<NibbleChannelKeys<D>, NibbleValues<D>, true, MODEL_BF16>;
+// `GROUP` tokens share the scales of a key's channel: 32, or 64 in records of two steps.
+template <int D, int GROUP = 32>
+using Kivi4 = Format<NibbleChannelKeys<D>, NibbleValues<D>, true, GROUP / 32>;
 
 }  // namespace lowbit

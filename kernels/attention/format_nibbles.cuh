@@ -86,35 +86,70 @@ __device__ __forceinline__ uint32_t pair_mask(uint32_t keep, int i, int h, int t
     return (pair & 1 ? 0x0000ffffu : 0) | (pair & 2 ? 0xffff0000u : 0);
 }
 
+// What values with a scale and a minimum per token and group of channels share, whatever their codes.
 template <int HEAD_DIM>
-struct NibbleValues : Side<HEAD_DIM, 2> {
-    using Code = NibbleCode;
-    static constexpr int D = HEAD_DIM, N = D / 16, V = D / 32, GROUP = D % 32 == 0 ? 32 : 16, GROUPS = D / GROUP;
-    static constexpr int CODES = 16 * D, MIN_META = 64 * GROUPS, META = 2 * MIN_META;
+struct GroupValues : Side<HEAD_DIM, 2> {
+    static constexpr int D = HEAD_DIM, GROUP = D % 32 == 0 ? 32 : 16, GROUPS = D / GROUP;
+    static constexpr int MIN_META = 64 * GROUPS, META = 2 * MIN_META;
     static constexpr bool GROUP_SCALES = true;
     static_assert(GROUPS <= 8, "a row of an mma for each group");
     using Carry = MinCarry<GROUP>;
-    const Code code;
-
-    __device__ __forceinline__ NibbleValues(uint32_t, const Code& same) : code(same) {}
-    template <class Other>
-    __device__ __forceinline__ NibbleValues(uint32_t zero, const Other&) : code(zero) {}
 
     // Channel 16m+2g+r: item i is tile m = i.
     static __device__ __forceinline__ OutPlace place_out(int lane, int item) {
         return {item, lane & 1, (lane & 15) >> 1, lane >> 4, 16 * item + (lane & 15)};
     }
 
+    static __device__ __forceinline__ void add_minima(const char* meta, int lane, const uint32_t (&p)[2][2],
+                                                      Carry& carry) {
+        const int t = lane & 3, row = (lane >> 2) % GROUPS;
+        const uint4 mins = *reinterpret_cast<const uint4*>(meta + MIN_META + (4 * row + t) * 16);
+        mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
+        mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
+    }
+
+    // Weights p of tile half i times the scales of a group.
+    static __device__ __forceinline__ void scaled(const uint4& scales, int i, const uint32_t (&p)[2], uint32_t (&hi)[2],
+                                                  uint32_t (&lo)[2]) {
+        multiply_exactly(p[0], i == 0 ? scales.x : scales.z, hi[0], lo[0]);
+        multiply_exactly(p[1], i == 0 ? scales.y : scales.w, hi[1], lo[1]);
+    }
+    static __device__ __forceinline__ uint4 scales_of(const char* meta, int group, int t) {
+        return *reinterpret_cast<const uint4*>(meta + (4 * group + t) * 16);
+    }
+
+    // Scales and minima of tokens whose bit is 0 become 0.
+    static __device__ __forceinline__ void erase_meta(char* meta, int lane, uint32_t keep) {
+        for (int quad = lane; quad < META / 16; quad += 32) {
+            uint4* at = reinterpret_cast<uint4*>(meta) + quad;
+            const bool minimum = quad >= META / 32;
+            const int t = quad & 3;
+            uint32_t mask[4];
+#pragma unroll
+            for (int y = 0; y < 4; ++y) {
+                mask[y] = minimum ? pair_mask(keep, y & 1, y >> 1, t) : pair_mask(keep, y >> 1, y & 1, t);
+            }
+            *at = make_uint4(at->x & mask[0], at->y & mask[1], at->z & mask[2], at->w & mask[3]);
+        }
+    }
+};
+
+template <int HEAD_DIM>
+struct NibbleValues : GroupValues<HEAD_DIM> {
+    using Code = NibbleCode;
+    using Group = GroupValues<HEAD_DIM>;
+    static constexpr int D = HEAD_DIM, N = D / 16, V = D / 32, CODES = 16 * D, GROUP = Group::GROUP;
+    const Code code;
+
+    __device__ __forceinline__ NibbleValues(uint32_t, const Code& same) : code(same) {}
+    template <class Other>
+    __device__ __forceinline__ NibbleValues(uint32_t zero, const Other&) : code(zero) {}
+
     __device__ __forceinline__ void values(const char* codes, const char* meta, int lane,
                                            const uint32_t (&weights)[1][2][2], float (&o)[D / 16][4],
-                                           Carry& carry) const {
-        const int t = lane & 3, row = (lane >> 2) % GROUPS;
+                                           typename Group::Carry& carry) const {
         const uint32_t (&p)[2][2] = weights[0];
-        {
-            const uint4 mins = *reinterpret_cast<const uint4*>(meta + MIN_META + (4 * row + t) * 16);
-            mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
-            mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
-        }
+        Group::add_minima(meta, lane, p, carry);
         uint32_t words[2][(N + 3) / 4][4];
         load_halves<N>(codes, lane, words);
 #pragma unroll
@@ -123,8 +158,7 @@ struct NibbleValues : Side<HEAD_DIM, 2> {
 #pragma unroll
             for (int x = 0; x < 32 / GROUP; ++x) {
                 if (32 * v + GROUP * x < D) {
-                    const int group = 32 / GROUP * v + x;
-                    scales[x] = *reinterpret_cast<const uint4*>(meta + (4 * group + t) * 16);
+                    scales[x] = Group::scales_of(meta, 32 / GROUP * v + x, lane & 3);
                 }
             }
 #pragma unroll
@@ -133,8 +167,7 @@ struct NibbleValues : Side<HEAD_DIM, 2> {
 #pragma unroll
                 for (int x = 0; x < 32 / GROUP; ++x) {
                     if (32 * v + GROUP * x >= D) continue;
-                    multiply_exactly(p[i][0], i == 0 ? scales[x].x : scales[x].z, hi[x][0], lo[x][0]);
-                    multiply_exactly(p[i][1], i == 0 ? scales[x].y : scales[x].w, hi[x][1], lo[x][1]);
+                    Group::scaled(scales[x], i, p[i], hi[x], lo[x]);
                 }
                 constexpr int OTHER = GROUP == 32 ? 0 : 1;  // The second tile's scales.
                 if (v < V) {
@@ -160,20 +193,10 @@ struct NibbleValues : Side<HEAD_DIM, 2> {
         }
     }
 
-    // Codes are finite whatever they are; scales and minima of tokens whose bit is 0 become 0.
+    // Codes are finite whatever they are.
     static __device__ __forceinline__ void erase(char* codes, char* meta, int lane, uint32_t keep) {
         if (keep == 0) clear_part<CODES>(codes, lane);
-        for (int quad = lane; quad < META / 16; quad += 32) {
-            uint4* at = reinterpret_cast<uint4*>(meta) + quad;
-            const bool minimum = quad >= META / 32;
-            const int t = quad & 3;
-            uint32_t mask[4];
-#pragma unroll
-            for (int y = 0; y < 4; ++y) {
-                mask[y] = minimum ? pair_mask(keep, y & 1, y >> 1, t) : pair_mask(keep, y >> 1, y & 1, t);
-            }
-            *at = make_uint4(at->x & mask[0], at->y & mask[1], at->z & mask[2], at->w & mask[3]);
-        }
+        Group::erase_meta(meta, lane, keep);
     }
 };
 

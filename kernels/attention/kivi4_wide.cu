@@ -1,22 +1,14 @@
-// Instances of attend for the KIVI cache of 4 bits; the window is f16 or bf16.
+// Instances of attend for the KIVI cache of 4 bits.
 // targets: lowest
 #include "attention/attend.cuh"
 #include "attention/format_kivi4.cuh"
 
 using lowbit::AttendParams;
 
-extern "C" __global__ void __launch_bounds__(128, 2) attend_kivi4_f16_d192(const __grid_constant__ AttendParams p) {
-    lowbit::attend<lowbit::Kivi4<192, false>>(p);
+extern "C" __global__ void __launch_bounds__(128, 2) attend_kivi4_d192(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Kivi4<192>>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 2) attend_kivi4_bf16_d192(const __grid_constant__ AttendParams p) {
-    lowbit::attend<lowbit::Kivi4<192, true>>(p);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 2) attend_kivi4_f16_d256(const __grid_constant__ AttendParams p) {
-    lowbit::attend<lowbit::Kivi4<256, false>>(p);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 2) attend_kivi4_bf16_d256(const __grid_constant__ AttendParams p) {
-    lowbit::attend<lowbit::Kivi4<256, true>>(p);
+extern "C" __global__ void __launch_bounds__(128, 2) attend_kivi4_d256(const __grid_constant__ AttendParams p) {
+    lowbit::attend<lowbit::Kivi4<256>>(p);
 }

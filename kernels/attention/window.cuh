@@ -66,7 +66,8 @@ struct Window {
     }
 
     // o += weights * values of tokens token .. token+31; those outside [from, to) count as 0 and are not read. Weights
-    // are in the type of the window.
+    // are in the type of the window. Accumulators are in the units of `Unit`: a value side, or Side for 1.
+    template <class Unit>
     __device__ __forceinline__ void values(int token, int from, int to, const uint32_t (&weights)[BF16 ? 2 : 1][2][2],
                                            int lane, float (&o)[D / 16][4]) const {
         const int g = lane >> 2, t = lane & 3;
@@ -74,6 +75,8 @@ struct Window {
         asm volatile("" : "+l"(base));  // One address for all channels, the rest in the instructions.
 #pragma unroll
         for (int m = 0; m < D / 16; ++m) {
+            constexpr bool plain = Unit::out_unit(0, 0) == 1.0f;
+            float sum[4] = {};
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 uint32_t a[4];
@@ -93,7 +96,13 @@ struct Window {
                     a[2 * h + 1] = __byte_perm(row[0], row[1], 0x7632);
                 }
 #pragma unroll
-                for (int part = 0; part < (BF16 ? 2 : 1); ++part) mma_16<BF16>(o[m], a, weights[part][i]);
+                for (int part = 0; part < (BF16 ? 2 : 1); ++part) {
+                    mma_16<BF16>(plain ? o[m] : sum, a, weights[part][i]);
+                }
+            }
+            if constexpr (!plain) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) o[m][e] = fmaf(sum[e], 1.0f / Unit::out_unit(m, e / 2), o[m][e]);
             }
         }
     }
@@ -116,6 +125,44 @@ __device__ __forceinline__ void window_weights(const uint32_t (&p)[2][2], uint32
     }
 }
 
+// Values of a tile whose keys are codes, from `v_coded` on: `coded` are the weights.
+template <class F, bool BF16>
+__device__ __forceinline__ void window_values(const AttendParams& p, const Job& job, int token,
+                                              const uint32_t (&coded)[1][2][2], int lane, float (&o)[F::D / 16][4]) {
+    const int from = max(job.source.v_coded, job.span.first), to = job.span.end;
+    if (token + 32 <= from || from >= to) return;
+    uint32_t weights[BF16 ? 2 : 1][2][2];
+    window_weights<BF16>(coded[0], weights);
+    const Window<F::D, BF16> window(p, job);
+    window.template values<typename F::Values>(token, from, to, weights, lane, o);
+}
+
+// The warp's tiles of 32 tokens of the window from F_k on, every fourth of the chunk's.
+template <class F, bool BF16>
+__device__ __forceinline__ void window_tiles(const AttendParams& p, const Job& job, const char* shared,
+                                             const Visible* visible, int warp, int lane, Softmax& softmax,
+                                             float (&o)[F::D / 16][4], typename F::Carry& carry) {
+    constexpr int TILE = 32;
+    const Span span = job.span;
+    const int first = span.first / TILE + warp;
+    const int behind = max(0, job.source.k_coded / TILE - first);
+    const Window<F::D, BF16> window(p, job);
+    const uint32_t* raw_query = reinterpret_cast<const uint32_t*>(shared + Shared<F>::RAW);
+    const float raw_factor[2] = {p.softmax_scale * LOG2_E, p.softmax_scale * LOG2_E};
+#pragma unroll 1
+    for (int token = (first + (behind + WARPS - 1) / WARPS * WARPS) * TILE; token < span.end; token += WARPS * TILE) {
+        float c[2][4] = {};
+        const float bias[2] = {};
+        uint32_t weights[BF16 ? 2 : 1][2][2];
+        window.scores(token, span.first, span.end, raw_query, lane, c);
+        const bool edge = token < span.all_first || token + TILE > min(span.all_end, span.end);
+        softmax.step<false, false, BF16>(
+            p, c, {1.0f, 1.0f}, {1.0f, 1.0f}, bias, raw_factor, edge, [] { return true; }, token, visible, lane, o,
+            carry, weights);
+        window.template values<typename F::Values>(token, span.first, span.end, weights, lane, o);
+    }
+}
+
 // Codes, then window. Needs no registers for the window while it reads codes: its place is computed when it is read.
 template <class F>
 __device__ __forceinline__ void windowed(const AttendParams& p, const F& format, const Job& job, char* shared,
@@ -129,34 +176,18 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
             uint32_t q[D / 16][2];
             load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
             const auto rest = [&](int token, const uint32_t (&weights)[1][2][2]) {
-                const int from = max(job.source.v_coded, job.span.first), to = job.span.end;
-                if (token + F::TILE <= from || from >= to) return;
-                uint32_t w[F::WINDOW_BF16 ? 2 : 1][2][2];
-                window_weights<F::WINDOW_BF16>(weights[0], w);
-                const Window<D, F::WINDOW_BF16> window(p, job);
-                window.values(token, from, to, w, lane, o);
+                if (p.kv.dtype == kv::DTYPE_BF16) {
+                    window_values<F, true>(p, job, token, weights, lane, o);
+                } else {
+                    window_values<F, false>(p, job, token, weights, lane, o);
+                }
             };
             coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, rest);
         }
-        // The warp's next tile from F_k on, every fourth of the chunk's.
-        const Span span = job.span;
-        const int first = span.first / F::TILE + warp;
-        const int behind = max(0, job.source.k_coded / F::TILE - first);
-        const Window<D, F::WINDOW_BF16> window(p, job);
-        const uint32_t* raw_query = reinterpret_cast<const uint32_t*>(shared + Shared<F>::RAW);
-        const float raw_factor[2] = {p.softmax_scale * LOG2_E, p.softmax_scale * LOG2_E};
-#pragma unroll 1
-        for (int token = (first + (behind + WARPS - 1) / WARPS * WARPS) * F::TILE; token < span.end;
-             token += WARPS * F::TILE) {
-            float c[2][4] = {};
-            const float bias[2] = {};
-            uint32_t weights[F::WINDOW_BF16 ? 2 : 1][2][2];
-            window.scores(token, span.first, span.end, raw_query, lane, c);
-            const bool edge = token < span.all_first || token + F::TILE > min(span.all_end, span.end);
-            softmax.step<false, false, F::WINDOW_BF16>(
-                p, c, {1.0f, 1.0f}, {1.0f, 1.0f}, bias, raw_factor, edge, [] { return true; }, token, visible, lane, o,
-                carry, weights);
-            window.values(token, span.first, span.end, weights, lane, o);
+        if (p.kv.dtype == kv::DTYPE_BF16) {
+            window_tiles<F, true>(p, job, shared, visible, warp, lane, softmax, o, carry);
+        } else {
+            window_tiles<F, false>(p, job, shared, visible, warp, lane, softmax, o, carry);
         }
     });
 }

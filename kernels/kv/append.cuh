@@ -6,8 +6,8 @@
 //   window: every key group of R tokens that ends in (p0 - max_append, end] is coded from the ring (and, in a prefill,
 //       from the chunk) into its page slots;  end = p0, or n in a prefill
 //
-// Grid (units, kv heads, sequences), 128 threads. A unit is a tile that the new tokens touch, 16 or 32 tokens of one
-// head, K and V; formats with a window have one unit more (unit 0), which does everything that reads or writes the
+// Grid (units, kv heads, sequences), 128 threads. A unit is a tile that the new tokens touch, 16, 32 or 64 tokens of
+// one head, K and V; formats with a window have one unit more (unit 0), which does everything that reads or writes the
 // ring: first the key groups that need it, then the new rows. In one block, because a long chunk may overwrite ring
 // rows that a group still needs.
 //
@@ -75,44 +75,48 @@ __device__ __forceinline__ void stage_rows(Stage& stage, Chunk chunk, int start,
     }
 }
 
-// Codes 32 keys of a head per channel, a channel a thread. Rows below p0 come from the ring.
-template <class T, int D, class Stage>
+// Codes a tile's keys of a head per channel, a channel a thread. Rows below p0 come from the ring.
+template <Code C, class T, int D, class Stage>
 __device__ __noinline__ void code_key_tile(Stage& stage, uint8_t* record, int start, Ring ring, Chunk chunk,
                                            uint32_t dtype, bool& nan) {
-    __syncthreads();  // The stage may still be read for the tile before.
+    constexpr int TOKENS = T::TOKENS, PIECES = D / 8;  // 16 bytes each
+    __syncthreads();                                   // The stage may still be read for the tile before.
     const bool transformed = chunk.transform.any();
+    const int from_chunk = min(max(chunk.p0 - start, 0), TOKENS);
+    // A tile is contiguous in the ring: it starts at a multiple of its tokens, and so does the ring end.
+    const uint16_t* ring_row = ring.row<D>(start);
+    for (int i = threadIdx.x; i < (transformed ? from_chunk : TOKENS) * PIECES; i += THREADS) {
+        const int token = i / PIECES;
+        const uint16_t* from = token < from_chunk ? ring_row + token * D : chunk.row(start + token);
+        reinterpret_cast<uint4*>(stage.keys[token])[i % PIECES] = reinterpret_cast<const uint4*>(from)[i % PIECES];
+    }
     if (transformed) {
-        for (int token = max(chunk.p0 - start, 0) + threadIdx.x / 32; token < T::TOKENS; token += THREADS / 32) {
+        for (int token = from_chunk + threadIdx.x / 32; token < TOKENS; token += THREADS / 32) {
             transform_row<D>(chunk.transform, chunk.row(start + token), start + token, dtype, stage.keys[token]);
         }
-        __syncthreads();
     }
+    __syncthreads();
     for (int c = threadIdx.x; c < D; c += THREADS) {
-        float x[32], low = 65504.0f, high = -65504.0f;
-        // A tile is contiguous in the ring: it starts at a multiple of 32, and so does the ring end.
-        const uint16_t* from_ring = ring.row<D>(start) + c;
-        const uint16_t* from_chunk = chunk.row(start) + c;
-#pragma unroll
-        for (int token = 0; token < 32; ++token) {
-            const uint16_t* from = start + token < chunk.p0 ? from_ring + token * D
-                                   : transformed            ? &stage.keys[token][c]
-                                                            : from_chunk + token * chunk.stride;
-            x[token] = sanitize(to_f32(*from, dtype), nan);
-            low = fminf(low, x[token]), high = fmaxf(high, x[token]);
+        float low = 65504.0f, high = -65504.0f;
+#pragma unroll 8
+        for (int token = 0; token < TOKENS; ++token) {
+            const float x = sanitize(to_f32(stage.keys[token][c], dtype), nan);
+            low = fminf(low, x), high = fmaxf(high, x);
         }
-        const Group group = make_group(low, high);
-#pragma unroll
-        for (int token = 0; token < 32; ++token) {
-            stage.codes[0][token * Stage::STRIDE + c] = static_cast<uint8_t>(int4_code(x[token], group));
+        const Group group = make_group<TOP<C>>(low, high);
+#pragma unroll 4
+        for (int token = 0; token < TOKENS; ++token) {
+            const float x = sanitize(to_f32(stage.keys[token][c], dtype), nan);
+            stage.codes[0][token * Stage::STRIDE + c] = static_cast<uint8_t>(group_code<TOP<C>>(x, group));
         }
         const int a = c / 32, t = c / 8 % 4, e = c / 4 % 2, u = c / 2 % 2, b = c % 2, base = 8 * (4 * a + t);
-        constexpr bool whole = D % 32 == 0;  // else the channels' own order
+        constexpr bool whole = IS_NIBBLE<C> && D % 32 == 0;  // else the channels' own order
         uint16_t* meta = reinterpret_cast<uint16_t*>(record + T::K_META);
         meta[whole ? base + 4 * u + 2 * b + e : c] = static_cast<uint16_t>(group.scale_bits);
         meta[D + (whole ? base + 4 * b + 2 * u + e : c)] = static_cast<uint16_t>(group.min_bits);
     }
     __syncthreads();
-    store_part<D / 16, 2>(record + T::K_CODES, KeyNibbles<D, D % 32 == 0>{stage.codes[0], Span{0, 32}});
+    store_channel_keys<C, T, D>(record + T::K_CODES, stage.codes[0]);
 }
 
 // Stores the rows [first, end) of the chunk in the ring, none if end <= first.
@@ -134,10 +138,10 @@ __device__ __forceinline__ void store_ring(Ring ring, Chunk chunk, int first, in
 }
 
 // One block's unit. Returns status bits, the same in all threads but for NaN.
-template <Code K, Code V, int D>
-__device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, V, D>& stage) {
-    using T = Tile<K, V, D>;
-    constexpr bool WINDOW = K == Code::INT4_TOKENS;
+template <Code K, Code V, int D, int TILE>
+__device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, V, D, TILE>& stage) {
+    using T = Tile<K, V, D, TILE>;
+    constexpr bool WINDOW = IS_PER_CHANNEL<K>;
     const int head = blockIdx.y, seq = blockIdx.z;
     const Sequence s = load_sequence(p.kv, p.batch, seq);
     uint32_t status = s.status;
@@ -164,7 +168,8 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, 
             for (int start = flush_first; start < min(flush_end, s.p0); start += T::TOKENS) {
                 uint8_t* page = load_page(p.kv, p.batch, seq, start, status);
                 if (page == nullptr) continue;
-                code_key_tile<T, D>(stage, tile_in_page<T>(p.kv, page, head, start), start, k_ring, k, p.kv.dtype, nan);
+                code_key_tile<K, T, D>(stage, tile_in_page<T>(p.kv, page, head, start), start, k_ring, k, p.kv.dtype,
+                                       nan);
             }
             __syncthreads();  // All ring rows are read before any is replaced.
             const int residual = p.kv.residual;
@@ -192,16 +197,17 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, 
     if constexpr (!WINDOW) store_keys<K, T, D>(record, stage, span);
     if constexpr (WINDOW) {
         if (start >= s.p0 && start + T::TOKENS <= flush_end) {
-            code_key_tile<T, D>(stage, record, start, Ring{nullptr, 1}, k, p.kv.dtype, nan);
+            code_key_tile<K, T, D>(stage, record, start, Ring{nullptr, 1}, k, p.kv.dtype, nan);
         }
     }
     return status | (nan ? STATUS_NAN : 0);
 }
 
-template <Code K, Code V, int D>
+// `TILE`: tokens of a tile, where keys that share scales make it longer.
+template <Code K, Code V, int D, int TILE = TILE_TOKENS<K, V>>
 __device__ __forceinline__ void append_kernel(const AppendParams& p) {
-    __shared__ Stage<K, V, D> stage;
-    const uint32_t status = __reduce_or_sync(~0u, append_unit<K, V, D>(p, stage));
+    __shared__ Stage<K, V, D, TILE> stage;
+    const uint32_t status = __reduce_or_sync(~0u, append_unit<K, V, D, TILE>(p, stage));
     if (status != 0 && threadIdx.x % 32 == 0) atomicOr(reinterpret_cast<uint32_t*>(p.kv.status), status);
 }
 

@@ -66,7 +66,7 @@ __device__ __forceinline__ uint32_t e2m1_code(float x, const Block& block) {
     return E2m1::encode(__fdiv_rn(x, block.scale));
 }
 
-// Scale and minimum of a group of 4-bit codes, as stored.
+// Scale and minimum of a group of codes 0 .. TOP, as stored.
 struct Group {
     uint32_t scale_bits;
     uint32_t min_bits;
@@ -74,20 +74,26 @@ struct Group {
     float min;
 };
 
+// The largest code.
+template <Code C>
+constexpr int TOP = (1 << CODE_BITS<C>)-1;
+
 // From the group's extremes. Zeros count as +0: the sum with +0.0 turns -0 into +0.
+template <int TOP>
 __device__ __forceinline__ Group make_group(float low, float high) {
     Group group;
     group.min_bits = half_bits(__fadd_rn(low, 0.0f));
     group.min = __half2float(__ushort_as_half(static_cast<unsigned short>(group.min_bits)));
     const float top = __half2float(__float2half_rn(__fadd_rn(high, 0.0f)));
-    group.scale_bits = half_bits(__fdiv_rn(__fsub_rn(top, group.min), 15.0f));
+    group.scale_bits = half_bits(__fdiv_rn(__fsub_rn(top, group.min), static_cast<float>(TOP)));
     group.scale = __half2float(__ushort_as_half(static_cast<unsigned short>(group.scale_bits)));
     return group;
 }
 
-__device__ __forceinline__ uint32_t int4_code(float x, const Group& group) {
+template <int TOP>
+__device__ __forceinline__ uint32_t group_code(float x, const Group& group) {
     if (group.scale == 0.0f) return 0;
-    return min(max(__float2int_rn(__fdiv_rn(__fsub_rn(x, group.min), group.scale)), 0), 15);
+    return min(max(__float2int_rn(__fdiv_rn(__fsub_rn(x, group.min), group.scale)), 0), TOP);
 }
 
 }  // namespace kv

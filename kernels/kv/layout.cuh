@@ -25,7 +25,7 @@ struct KvParams {
     uint32_t num_kv_heads;
     uint32_t residual;         // R, or 0
     uint32_t max_append;       // most rows of a sequence in one append
-    uint32_t ring_rows;        // row = position mod ring_rows; a multiple of 32
+    uint32_t ring_rows;        // row = position mod ring_rows; a multiple of the tile
     uint32_t ring_head_bytes;  // from one head to the next in a ring
     uint32_t ring_v_offset;    // values in a slot; keys start at 0
     uint32_t k_scale_stride;   // elements from one head to the next: 0 or 1
@@ -71,13 +71,20 @@ enum class Code {
     E4M3,         // the caller's f32 a head
     E5M2,         // the same
     INT4,         // f16 scale and minimum per token and group of channels
+    INT2,         // the same
     E2M1,         // E4M3 scale per token and 16 channels, over it the caller's f32 a head
-    INT4_TOKENS,  // f16 scale and minimum per channel and 32 tokens: keys with a window
+    INT2_TOKENS,  // f16 scale and minimum per channel and group of tokens, which is a tile: keys with a window
+    INT4_TOKENS,
+    UINT8_TOKENS,
 };
 
 // What kernels ask of a code.
 template <Code C>
 constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS || C == Code::E2M1;
+template <Code C>
+constexpr bool IS_CRUMB = C == Code::INT2 || C == Code::INT2_TOKENS;
+template <Code C>
+constexpr bool IS_PER_CHANNEL = C == Code::INT2_TOKENS || C == Code::INT4_TOKENS || C == Code::UINT8_TOKENS;
 template <Code C>
 constexpr bool IS_FP8 = C == Code::E4M3 || C == Code::E5M2;
 template <Code C>
@@ -85,6 +92,7 @@ constexpr bool HAS_HEAD_SCALE = IS_FP8<C> || C == Code::E2M1;
 template <Code C>
 constexpr int CODE_BITS = C == Code::FLOAT ? 16
                           : IS_NIBBLE<C>   ? 4
+                          : IS_CRUMB<C>    ? 2
                                            : 8;
 
 // Channels that share a scale: gcd(32, D).
@@ -93,16 +101,20 @@ constexpr int CHANNEL_GROUP = D % 32 == 0 ? 32 : 16;
 
 // Bytes of the scales of one side in a tile record.
 template <Code C, int TOKENS, int D>
-constexpr int META_BYTES = C == Code::INT8          ? 4 * TOKENS
-                           : C == Code::INT4        ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
-                           : C == Code::E2M1        ? TOKENS * D / 16
-                           : C == Code::INT4_TOKENS ? 4 * D * TOKENS / 32
-                                                    : 0;
+constexpr int META_BYTES = C == Code::INT8                      ? 4 * TOKENS
+                           : C == Code::INT4 || C == Code::INT2 ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
+                           : C == Code::E2M1                    ? TOKENS * D / 16
+                           : IS_PER_CHANNEL<C>                  ? 4 * D
+                                                                : 0;
+
+// Tokens of a tile where keys have no scale per channel and more tokens.
+template <Code K, Code V>
+constexpr int TILE_TOKENS = CODE_BITS<K> < 8 || CODE_BITS<V> < 8 ? 32 : 16;
 
 // The tile record [K codes][V codes][K meta][V meta] of one head, in bytes. Equals Rust's TileLayout.
-template <Code K, Code V, int D>
+template <Code K, Code V, int D, int TILE>
 struct Tile {
-    static constexpr int TOKENS = IS_NIBBLE<K> || IS_NIBBLE<V> ? 32 : 16;
+    static constexpr int TOKENS = TILE;
     static constexpr int K_CODES = 0;
     static constexpr int V_CODES = TOKENS * D * CODE_BITS<K> / 8;
     static constexpr int K_META = V_CODES + TOKENS * D * CODE_BITS<V> / 8;

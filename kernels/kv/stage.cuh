@@ -16,10 +16,10 @@ namespace kv {
 __host__ __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 // Staging of one tile. Keys with a window are coded by tiles: they take the values' place when these are stored.
-template <Code K, Code V, int D>
+template <Code K, Code V, int D, int TILE>
 struct Stage {
-    using T = Tile<K, V, D>;
-    static constexpr bool WINDOW = K == Code::INT4_TOKENS;
+    using T = Tile<K, V, D, TILE>;
+    static constexpr bool WINDOW = IS_PER_CHANNEL<K>;
     static constexpr int ROW_BYTES = K == Code::FLOAT ? 2 * D : D;
     static constexpr int STRIDE = ROW_STRIDE<ROW_BYTES>;
     static constexpr int SIDES = WINDOW ? 1 : 2;
@@ -28,7 +28,7 @@ struct Stage {
     alignas(16) uint8_t codes[SIDES][TOKENS * STRIDE];
     alignas(16) uint8_t meta[SIDES][META];              // in the record's order
     alignas(16) uint16_t row[THREADS / 32][D];          // of each warp, transformed
-    alignas(16) uint16_t keys[WINDOW ? TOKENS : 1][D];  // of a tile, transformed
+    alignas(16) uint16_t keys[WINDOW ? TOKENS : 1][D];  // of a tile, as they are coded
 };
 
 // Where the scale of a token is in a side's meta, as an index of f32.
@@ -38,6 +38,7 @@ __device__ __forceinline__ int token_scale_index(int token) {
 }
 
 // Where scale and minimum of (token, group j of channels) are in a side's meta, as indices of f16; src/cache/tile.rs.
+// Of values 32 tokens follow 32 tokens.
 struct GroupPlace {
     int scale, min;
 };
@@ -52,8 +53,8 @@ __device__ __forceinline__ GroupPlace group_place(int token, int j) {
         return {2 * ((8 * i + g) * GROUPS + j) + h,
                 MINIMA + (last ? 64 * PAIRS + 4 * g + x : 8 * (g * PAIRS + j / 2) + 2 * x + j % 2)};
     } else {
-        const int t = token / 2 % 4, e = token % 2, base = 8 * (4 * j + t);
-        return {base + 4 * i + 2 * h + e, MINIMA + base + 4 * h + 2 * i + e};
+        const int t = token / 2 % 4, e = token % 2, base = token / 32 * 2 * MINIMA + 8 * (4 * j + t);
+        return {base + 4 * (i % 2) + 2 * h + e, MINIMA + base + 4 * h + 2 * (i % 2) + e};
     }
 }
 
@@ -117,8 +118,8 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
                 low = fminf(low, __shfl_xor_sync(~0u, low, offset));
                 high = fmaxf(high, __shfl_xor_sync(~0u, high, offset));
             }
-            const Group group = make_group(low, high);
-            for (int e = 0; e < 2; ++e) code[p][e] = int4_code(x[p][e], group);
+            const Group group = make_group<TOP<C>>(low, high);
+            for (int e = 0; e < 2; ++e) code[p][e] = group_code<TOP<C>>(x[p][e], group);
             if (there[p] && lane % LANES == 0) {
                 const GroupPlace place = group_place<SIDE, D>(token, (32 * p + lane) / LANES);
                 uint16_t* halves = reinterpret_cast<uint16_t*>(meta);
@@ -173,9 +174,22 @@ __device__ __forceinline__ int meta_token(int index) {
         return at / 2 % 4 * 8 + at / 8 / larger(PAIRS, 1);
     } else {
         // Low three bits of a scale: (i, h, e); of a minimum: (h, i, e); then t.
-        const int k = index % 8, t = index / 8 % 4;
-        const int i = index < MINIMA ? k / 4 : k / 2 % 2, h = index < MINIMA ? k / 2 % 2 : k / 4;
-        return 16 * i + 8 * h + 2 * t + k % 2;
+        const int at = index % (2 * MINIMA), k = at % 8, t = at / 8 % 4;
+        const int i = at < MINIMA ? k / 4 : k / 2 % 2, h = at < MINIMA ? k / 2 % 2 : k / 4;
+        return index / (2 * MINIMA) * 32 + 16 * i + 8 * h + 2 * t + k % 2;
+    }
+}
+
+// Codes of a tile's keys that share the scales of their channels.
+template <Code C, class T, int D>
+__device__ __forceinline__ void store_channel_keys(uint8_t* codes, const uint8_t* staged) {
+    const Span all{0, T::TOKENS};
+    if constexpr (IS_NIBBLE<C>) {
+        store_part<D / 16, T::TOKENS / 16>(codes, KeyNibbles<D, D % 32 == 0>{staged, all});
+    } else if constexpr (IS_CRUMB<C>) {
+        store_part<D / 16, T::TOKENS / 32>(codes, KeyCrumbs<D>{staged});
+    } else {
+        store_part<D / 16, T::TOKENS / 8>(codes, KeyBytes<D>{staged, all});
     }
 }
 
@@ -217,7 +231,9 @@ __device__ __forceinline__ void store_values(uint8_t* record, const Stage& stage
     if constexpr (C == Code::FLOAT) {
         store_part<D / 4, 1>(codes, ValueHalves<D>{stage.codes[AT], span});
     } else if constexpr (IS_NIBBLE<C>) {
-        store_part<D / 16, 2>(codes, ValueNibbles<D>{stage.codes[AT], span});
+        store_part<D / 16, T::TOKENS / 16>(codes, ValueNibbles<D>{stage.codes[AT], span});
+    } else if constexpr (IS_CRUMB<C>) {
+        store_part<D / 16, T::TOKENS / 32>(codes, ValueCrumbs<D>{stage.codes[AT], span});
     } else {
         store_part<D / 16, T::TOKENS / 8>(codes, ValueBytes<D>{stage.codes[AT], span});
     }

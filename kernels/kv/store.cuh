@@ -229,6 +229,60 @@ struct ValueNibbles {
     }
 };
 
+// Keys of 2 bits, regions of 32 tokens: byte b + 2e of word w is channel 16w + 4t + 2b + e of the tokens 8p + g, codes
+// p = 0..3.
+// Whole regions only: their tokens share scales.
+template <int D>
+struct KeyCrumbs {
+    static constexpr int STRIDE = ROW_STRIDE<D>;
+    const uint8_t* codes;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int region, int lane, int first) const {
+        const uint8_t* from = codes + (32 * region + lane / 4) * STRIDE + 16 * first + lane % 4 * 4;
+        Words<COUNT> words;
+        words.there = 0xFFFFu >> (16 - 4 * COUNT);
+        for (int k = 0; k < COUNT; ++k) {
+            uint32_t channels = 0;
+            for (int p = 0; p < 4; ++p) {
+                channels |= *reinterpret_cast<const uint32_t*>(from + 8 * p * STRIDE + 16 * k) << 2 * p;
+            }
+            words.of[k] = __byte_perm(channels, 0, 0x3120);
+        }
+        return words;
+    }
+};
+
+// Values of 2 bits, regions of 32 tokens: byte 2e + h of word 2v + i is token 16i + 8h + 2t + e, its codes channels
+// 32v + 2g + {0, 1, 16, 17}. D is a multiple of 32.
+template <int D>
+struct ValueCrumbs {
+    static constexpr int STRIDE = ROW_STRIDE<D>;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int region, int lane, int first) const {
+        Words<COUNT> words;
+        words.there = 0;
+        for (int k = 0; k < COUNT; ++k) {
+            const int v = (first + k) / 2, i = (first + k) % 2;
+            const uint8_t* row = codes + 32 * v + lane / 4 * 2;
+            words.of[k] = 0;
+            for (int byte = 0; byte < 4; ++byte) {
+                const int token = 32 * region + 16 * i + byte % 2 * 8 + lane % 4 * 2 + byte / 2;
+                if (!span.has(token)) continue;
+                const uint32_t low = *reinterpret_cast<const uint16_t*>(row + token * STRIDE);
+                const uint32_t high = *reinterpret_cast<const uint16_t*>(row + token * STRIDE + 16);
+                const uint32_t both = low | high << 4;  // bits 0, 1 and 4, 5 of either byte
+                words.of[k] |= ((both | both >> 6) & 0xFF) << 8 * byte;
+                words.there |= 1u << (4 * k + byte);
+            }
+        }
+        return words;
+    }
+};
+
 // Copies `bytes` (a multiple of 16) from shared to global memory.
 __device__ __forceinline__ void store_bytes(uint8_t* to, const void* from, int bytes) {
     for (int i = threadIdx.x; i < bytes / 16; i += THREADS) {

@@ -18,6 +18,10 @@ pub enum KvCode {
     Int4,
     /// fp4 E2M1 (1-2-1): 0, 0.5, 1, 1.5, 2, 3, 4, 6 and a sign.
     E2m1,
+    /// Asymmetric 2-bit integer 0..=3, as [`KvCode::Int4`].
+    Int2,
+    /// Asymmetric 8-bit integer 0..=255, as [`KvCode::Int4`].
+    Uint8,
 }
 
 impl KvCode {
@@ -25,9 +29,15 @@ impl KvCode {
     pub const fn bits(self) -> u32 {
         match self {
             Self::Float => 16,
-            Self::Int8 | Self::E4m3 | Self::E5m2 => 8,
+            Self::Int8 | Self::E4m3 | Self::E5m2 | Self::Uint8 => 8,
             Self::Int4 | Self::E2m1 => 4,
+            Self::Int2 => 2,
         }
+    }
+
+    /// The largest code of an asymmetric integer: 15 of 4 bits.
+    pub(crate) const fn top(self) -> u32 {
+        (1 << self.bits()) - 1
     }
 }
 
@@ -119,11 +129,30 @@ impl KvFormat {
     /// KIVI with 4-bit keys per channel over 32 tokens, 4-bit values per token over 32 channels and a window of
     /// `residual` tokens (Liu et al. 2024, "KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", section 3).
     pub const fn kivi4(residual: u32) -> Self {
+        Self::kivi(KvCode::Int4, KvCode::Int4, residual)
+    }
+
+    /// KIVI with keys and values of 2 bits.
+    pub const fn kivi2(residual: u32) -> Self {
+        Self::kivi(KvCode::Int2, KvCode::Int2, residual)
+    }
+
+    /// KIVI with keys of 8 bits and values of 2.
+    pub const fn kivi8_2(residual: u32) -> Self {
+        Self::kivi(KvCode::Uint8, KvCode::Int2, residual)
+    }
+
+    const fn kivi(k: KvCode, v: KvCode, residual: u32) -> Self {
         Self {
-            k: KvSide { code: KvCode::Int4, scale: KvScale::TokenGroup(32) },
-            v: KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(32) },
+            k: KvSide { code: k, scale: KvScale::TokenGroup(32) },
+            v: KvSide { code: v, scale: KvScale::ChannelGroup(32) },
             residual,
         }
+    }
+
+    /// KIVI with keys that share a scale over `tokens` tokens, 32 or 64; the residual is a multiple of it.
+    pub const fn with_token_group(self, tokens: u32) -> Self {
+        Self { k: KvSide { scale: KvScale::TokenGroup(tokens), ..self.k }, ..self }
     }
 
     /// A name and a format for everything that has kernels, KIVI with the usual windows; for tables and plots.
@@ -138,12 +167,17 @@ impl KvFormat {
         ("nvfp4", Self::NVFP4),
         ("kivi4 R=128", Self::kivi4(128)),
         ("kivi4 R=32", Self::kivi4(32)),
+        ("kivi4 g=64 R=128", Self::kivi4(128).with_token_group(64)),
+        ("kivi8/2 R=128", Self::kivi8_2(128)),
+        ("kivi8/2 g=64 R=128", Self::kivi8_2(128).with_token_group(64)),
+        ("kivi2 R=128", Self::kivi2(128)),
+        ("kivi2 g=64 R=128", Self::kivi2(128).with_token_group(64)),
     ];
 
     /// What has kernels, in words; the text of every "unsupported" error about a format.
     pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token \
-         with e4m3 per head; int8 per token with int4 per 32 channels; kivi4 with a residual that is a multiple of 32 from \
-         32 to 1024";
+         with e4m3 per head; int8 per token with int4 per 32 channels; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens \
+         and a residual that is a multiple of that up to 1024";
 
     /// The list of [`KvFormat::SUPPORTED`], but for KIVI.
     const LIST: [Self; 8] =
@@ -151,16 +185,21 @@ impl KvFormat {
 
     /// True if the format is in the closed list of [`KvFormat::SUPPORTED`].
     pub fn is_supported(&self) -> bool {
-        Self::LIST.contains(self)
-            || (*self == Self::kivi4(self.residual)
-                && self.residual.is_multiple_of(32)
-                && (32..=1024).contains(&self.residual))
+        let KvScale::TokenGroup(group) = self.k.scale else { return Self::LIST.contains(self) };
+        let kivi = [Self::kivi4, Self::kivi2, Self::kivi8_2].map(|kivi| kivi(self.residual).with_token_group(group));
+        kivi.contains(self)
+            && [32, 64].contains(&group)
+            && self.residual.is_multiple_of(group)
+            && (group..=1024).contains(&self.residual)
     }
 
     /// Head dims that have kernels.
     pub fn head_dims(&self) -> &'static [usize] {
-        match *self {
-            Self::FLOAT | Self::E5M2 | Self::INT8_E4M3 | Self::INT8_INT4 => &[64, 128],
+        match (*self, self.k.code, self.k.scale) {
+            (Self::FLOAT | Self::E5M2 | Self::INT8_E4M3 | Self::INT8_INT4, ..) => &[64, 128],
+            (_, _, KvScale::TokenGroup(64)) => &[64, 128],
+            (_, KvCode::Int2, _) => &[64, 96, 128, 192, 256],
+            (_, KvCode::Uint8, _) => &[64, 96, 128, 192],
             _ => &[64, 80, 96, 112, 128, 192, 256],
         }
     }
@@ -170,9 +209,14 @@ impl KvFormat {
         self.residual > 0
     }
 
-    /// Tokens of one tile record: 32 where either side has 4-bit codes, else 16.
+    /// Tokens of one tile record: those that share a scale of a key's channel; else 32 where either side has codes of
+    /// less than 8 bits, and 16 in other formats.
     pub const fn tile_tokens(&self) -> usize {
-        if self.k.code.bits() == 4 || self.v.code.bits() == 4 { 32 } else { 16 }
+        match self.k.scale {
+            KvScale::TokenGroup(tokens) => tokens as usize,
+            _ if self.k.code.bits() < 8 || self.v.code.bits() < 8 => 32,
+            _ => 16,
+        }
     }
 }
 
@@ -185,6 +229,8 @@ impl fmt::Display for KvSide {
             KvCode::E5m2 => "e5m2",
             KvCode::Int4 => "int4",
             KvCode::E2m1 => "e2m1",
+            KvCode::Int2 => "int2",
+            KvCode::Uint8 => "uint8",
         };
         match self.scale {
             KvScale::None => write!(f, "{code}"),
@@ -215,7 +261,9 @@ mod tests {
         }
         let mixed = KvFormat { v: KvFormat::INT8.v, ..KvFormat::E4M3 };
         let window = KvFormat { residual: 32, ..KvFormat::INT8 };
-        for format in [mixed, window, KvFormat::kivi4(0), KvFormat::kivi4(48), KvFormat::kivi4(1056)] {
+        let group = KvFormat::INT8.with_token_group(32);
+        let kivi = KvFormat::kivi2(96).with_token_group(64);
+        for format in [mixed, window, group, kivi, KvFormat::kivi4(0), KvFormat::kivi4(48), KvFormat::kivi4(1056)] {
             assert!(!format.is_supported(), "{format}");
         }
     }

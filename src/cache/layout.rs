@@ -59,7 +59,7 @@ pub struct TileLayout {
 /// The window part of a state slot: `K [kv_heads][rows][head_dim]` then V the same, in the model's dtype.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WindowLayout {
-    /// Rows of the ring; row = position mod rows. A multiple of 32.
+    /// Rows of the ring; row = position mod rows. A multiple of the tile.
     pub rows: usize,
     /// Bytes of one row of one head.
     pub row_bytes: usize,
@@ -152,7 +152,7 @@ impl KvLayout {
         }
         let page_bytes = shape.num_kv_heads * (shape.page_tokens / tile.tokens) * tile.bytes;
         let window = format.has_window().then(|| {
-            let rows = window::ring_rows(format.residual as usize, shape.max_append);
+            let rows = window::ring_rows(format.residual as usize, shape.max_append, tile.tokens);
             let row_bytes = shape.head_dim * 2;
             let head_bytes = rows * row_bytes;
             WindowLayout { rows, row_bytes, head_bytes, k_offset: 0, v_offset: shape.num_kv_heads * head_bytes }
@@ -294,6 +294,10 @@ mod tests {
             (KvFormat::NVFP4, 128 + 16),
             (KvFormat::kivi4(32), 160),
             (KvFormat::kivi4(128), 160),
+            (KvFormat::kivi4(128).with_token_group(64), 152),
+            (KvFormat::kivi2(128), 96),
+            (KvFormat::kivi2(128).with_token_group(64), 88),
+            (KvFormat::kivi8_2(128), 192),
         ] {
             let layout = KvLayout::new(SHAPE, format).unwrap();
             assert_eq!(layout.bytes_per_token(), 8 * bytes, "{format}");
@@ -348,7 +352,7 @@ mod tests {
                 KvFormat::kivi4(33),
                 "KvLayout::new: KV format (k: int4 per 32 tokens, v: int4 per 32 channels, residual 33) is not supported; \
                  supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token with e4m3 per head; \
-                 int8 per token with int4 per 32 channels; kivi4 with a residual that is a multiple of 32 from 32 to 1024",
+                 int8 per token with int4 per 32 channels; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024",
             ),
             (
                 KvShape { head_dim: 72, ..SHAPE },
@@ -379,6 +383,16 @@ mod tests {
                 KvShape { page_tokens: 16, ..SHAPE },
                 kivi,
                 "KvLayout::new: `shape.page_tokens`: expected 16, 32, 64 or 128, and at least the tile of 32 tokens, found 16",
+            ),
+            (
+                KvShape { page_tokens: 32, ..SHAPE },
+                KvFormat::kivi2(64).with_token_group(64),
+                "KvLayout::new: `shape.page_tokens`: expected 16, 32, 64 or 128, and at least the tile of 64 tokens, found 32",
+            ),
+            (
+                KvShape { head_dim: 80, ..SHAPE },
+                KvFormat::kivi2(64),
+                "KvLayout::new: head_dim 80 is not supported; supported: 64, 96, 128, 192, 256",
             ),
             (
                 KvShape { max_append: 0, ..SHAPE },

@@ -22,16 +22,18 @@
 //! | K, int4, D%32 = 16, and e2m1 | i | D/16 | word w, nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e |
 //! | V, 4 bits | i | D/16 | word w = h(D/32) + v, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
 //! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+r+4e: token 16i+8h+2t+e, channel D-16+2g+r |
+//! | K, 2 bits | x = token / 32 | D/16 | word w, bits 2n, n = 2i+h + 4b + 8e: token 32x+16i+8h+g, channel 16w+4t+2b+e |
+//! | V, 2 bits | x | D/16 | word w = 2v + i, bits 2n, n = 2u+r + 4h + 8e: token 32x+16i+8h+2t+e, channel 32v+16u+2g+r |
 //!
 //! | scales | index |
 //! |---|---|
 //! | int8 K and V, X = tile / 8 | f32 `X g + x`: token 8x+g |
-//! | KIVI K, channel 32a+8t+2u+b+4e | half `8(4a+t) + 4u+2b+e` the scale, `D + 8(4a+t) + 4b+2u+e` the minimum |
-//! | where D%32 = 16, channel c | half `c` the scale, `D + c` the minimum |
+//! | KIVI K of 4 bits, channel 32a+8t+2u+b+4e | half `8(4a+t) + 4u+2b+e` the scale, `D + 8(4a+t) + 4b+2u+e` the minimum |
+//! | where D%32 = 16, and KIVI K of 2 and 8 bits, channel c | half `c` the scale, `D + c` the minimum |
 //! | int4 K, token 16i+8h+g = 8x+g, group j of G, Q channels each | half `2((8i+g)G + j) + h` the scale; with F = G/2 `32G + 8(gF + j/2) + 2x + j%2` the minimum, of an odd last group `32G + 64F + 4g + x` |
 //! | e2m1 K, token 16i+8h+g, block j of 16 channels | byte `4(D/16 g + j) + 2h+i` |
 //! | e2m1 V, token 16i+8h+2t+e | byte `8(4j+t) + 4i+2e+h` |
-//! | int4 V, token 16i+8h+2t+e, group j of Q = gcd(32, D) channels | half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
+//! | int4 and int2 V, token 32x+16i+8h+2t+e, group j of Q = gcd(32, D) channels | `64 x D/Q` halves on: half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
 use super::{KvCode, KvFormat, KvScale};
 
@@ -108,6 +110,11 @@ const fn whole_words(code: KvCode, d: usize) -> bool {
 
 /// Key code: (token, channel) -> (byte, bit).
 pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Place {
+    if code.bits() == 2 {
+        let (i, h, g) = (token / 16 % 2, token / 8 % 2, token % 8);
+        let (t, b, e) = (channel / 4 % 4, channel / 2 % 2, channel % 2);
+        return crumb_place(d, token / 32, 4 * g + t, channel / 16, 2 * i + h + 4 * b + 8 * e);
+    }
     if code.bits() == 4 {
         let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
         let (t, w, nibble) = if whole_words(code, d) {
@@ -130,6 +137,11 @@ pub const fn v_place(code: KvCode, d: usize, token: usize, channel: usize) -> Pl
     match code.bits() {
         8 => Place { byte: x * 8 * d + word_offset(d / 16, 4 * g + t, m) + 2 * r + e, bit: 0 },
         16 => Place { byte: word_offset(d / 4, 4 * g + t, 4 * m + 2 * x + r) + 2 * e, bit: 0 },
+        2 => {
+            let (i, h) = (x / 2 % 2, x % 2);
+            let (v, u, g) = (channel / 32, channel / 16 % 2, channel / 2 % 8);
+            crumb_place(d, x / 4, 4 * g + t, 2 * v + i, 2 * u + r + 4 * h + 8 * e)
+        }
         _ => {
             let (i, h) = (x / 2, x % 2);
             let (g, w, nibble) = if channel < d / 32 * 32 {
@@ -153,8 +165,24 @@ const fn place_nibble(d: usize, place: Place) -> (usize, usize, usize, usize) {
     (place.byte / (8 * d), lane, w, 2 * (place.byte % 4) + place.bit as usize / 4)
 }
 
+/// 2-bit codes: code `n` of word `w` of `lane` in region `x` of 32 tokens.
+const fn crumb_place(d: usize, x: usize, lane: usize, w: usize, n: usize) -> Place {
+    Place { byte: x * 8 * d + word_offset(d / 16, lane, w) + n / 4, bit: (2 * (n % 4)) as u32 }
+}
+
+/// 2-bit codes, back: (x, lane, w, n).
+const fn place_crumb(d: usize, place: Place) -> (usize, usize, usize, usize) {
+    let (lane, w) = word_at(d / 16, place.byte % (8 * d));
+    (place.byte / (8 * d), lane, w, 4 * (place.byte % 4) + place.bit as usize / 2)
+}
+
 /// Key code: (byte, bit) -> (token, channel). The inverse of [`k_place`]; a 16-bit code is named by its first byte.
 pub const fn k_element(code: KvCode, d: usize, place: Place) -> Element {
+    if code.bits() == 2 {
+        let (x, lane, w, n) = place_crumb(d, place);
+        let (i, h, b, e) = (n % 4 / 2, n % 2, n / 4 % 2, n / 8);
+        return Element { token: 32 * x + 16 * i + 8 * h + lane / 4, channel: 16 * w + lane % 4 * 4 + 2 * b + e };
+    }
     if code.bits() == 4 {
         let (i, lane, w, nibble) = place_nibble(d, place);
         let (g, t) = (lane / 4, lane % 4);
@@ -186,6 +214,12 @@ pub const fn v_element(code: KvCode, d: usize, place: Place) -> Element {
             let (m, b, r, e) = (w / 4, w % 4 / 2, w % 2, place.byte % 4 / 2);
             Element { token: 8 * b + lane % 4 * 2 + e, channel: d / 8 * (lane / 4) + 2 * m + r }
         }
+        2 => {
+            let (x, lane, w, n) = place_crumb(d, place);
+            let (v, i, u, r, h, e) = (w / 2, w % 2, n % 4 / 2, n % 2, n / 4 % 2, n / 8);
+            let token = 32 * x + 16 * i + 8 * h + lane % 4 * 2 + e;
+            Element { token, channel: 32 * v + 16 * u + lane / 4 * 2 + r }
+        }
         _ => {
             let (i, lane, w, nibble) = place_nibble(d, place);
             let (g, t, e) = (lane / 4, lane % 4, nibble / 4);
@@ -209,7 +243,9 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
             let size = size as usize;
             MetaPlace::Scale8(4 * (d / size * g + channel / size) + 2 * (x % 2) + x / 2)
         }
-        KvScale::TokenGroup(_) if !d.is_multiple_of(32) => MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel)),
+        KvScale::TokenGroup(_) if format.k.code.bits() != 4 || !d.is_multiple_of(32) => {
+            MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel))
+        }
         KvScale::TokenGroup(_) => {
             let (a, t, e, u, b) = (channel / 32, channel / 8 % 4, channel / 4 % 2, channel / 2 % 2, channel % 2);
             let base = 8 * (4 * a + t);
@@ -235,9 +271,10 @@ pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
             MetaPlace::Scale8(8 * (4 * (channel / size as usize) + t) + 4 * i + 2 * e + h)
         }
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
-            let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
+            let (i, h, t, e) = (token / 16 % 2, token / 8 % 2, token / 2 % 4, token % 2);
             let group = format.v.channel_group(d);
-            let (base, minima) = (8 * (4 * (channel / group) + t), 32 * (d / group));
+            let minima = 32 * (d / group);
+            let base = token / 32 * 2 * minima + 8 * (4 * (channel / group) + t);
             MetaPlace::ScaleMin16(2 * (base + 4 * i + 2 * h + e), 2 * (minima + base + 4 * h + 2 * i + e))
         }
     }
@@ -253,12 +290,14 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// Formats and head dims, also those that the maps cover but no kernel does yet.
+    /// Formats and head dims, also those that the maps cover but no kernel does yet. 2-bit values come in blocks of 32
+    /// channels.
     fn cases() -> impl Iterator<Item = (KvFormat, usize)> {
         KvFormat::PRESETS
             .iter()
             .map(|(_, format)| *format)
             .flat_map(|format| [64, 80, 96, 112, 128, 192, 256].map(|d| (format, d)))
+            .filter(|(format, d)| format.v.code != KvCode::Int2 || *d % 32 == 0)
     }
 
     #[test]
@@ -295,7 +334,7 @@ mod tests {
                         (KvScale::None | KvScale::Head, MetaPlace::None) => continue,
                         (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), (a..a + 4).collect()),
                         (KvScale::HeadBlock(16), MetaPlace::Scale8(a)) => ((token, channel / 16), vec![a]),
-                        (KvScale::TokenGroup(32), MetaPlace::ScaleMin16(a, b)) => {
+                        (KvScale::TokenGroup(_), MetaPlace::ScaleMin16(a, b)) => {
                             ((0, channel), vec![a, a + 1, b, b + 1])
                         }
                         (KvScale::ChannelGroup(_), MetaPlace::ScaleMin16(a, b)) => {

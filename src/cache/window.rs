@@ -15,8 +15,8 @@
 //!
 //! **Ring.** The window of a slot is a ring of W rows, row = position mod W. A flush reads back to
 //! p0 - `max_append` - R + 1; rows may have been written up to p0 + `max_append` (rejected drafts of the call before, or
-//! this call's rows); so W = R + 2 * `max_append` - 1, rounded up to a multiple of 32 so that a tile of 32 tokens is
-//! contiguous in the ring.
+//! this call's rows); so W = R + 2 * `max_append` - 1, rounded up to a multiple of the tile (32 or 64 tokens) so that a tile
+//! is contiguous in the ring.
 //!
 //! **Drafts.** Rejected drafts of the last append are undone by lowering `seq_len`: p0 may be anything from that
 //! append's p0 to its n. They are never coded, because a flush looks only below p0.
@@ -26,9 +26,9 @@
 
 use std::ops::Range;
 
-/// Rows of the ring of one slot: R + 2 * max_append - 1, rounded up to a multiple of 32.
-pub const fn ring_rows(residual: usize, max_append: usize) -> usize {
-    (residual + 2 * max_append - 1).next_multiple_of(32)
+/// Rows of the ring of one slot: R + 2 * max_append - 1, rounded up to a multiple of the tile.
+pub const fn ring_rows(residual: usize, max_append: usize, tile: usize) -> usize {
+    (residual + 2 * max_append - 1).next_multiple_of(tile)
 }
 
 /// F_k(p0): keys below are read as codes. With no window (`residual` = 0) everything is coded: `end`.
@@ -95,7 +95,7 @@ mod tests {
         for _ in 0..300 {
             let residual = [32, 64, 128][random(3)];
             let max_append = [1, 2, 5, 16, 64][random(5)];
-            let rows = ring_rows(residual, max_append);
+            let rows = ring_rows(residual, max_append, 32);
             let mut ring = vec![usize::MAX; rows];
             let (mut coded, mut low, mut high) = (0, 0, 0);
             for step in 0..400 {

@@ -11,7 +11,10 @@
 //! | `attend_e5m2` | 64, 128 | E5M2 per head or tensor | f16, bf16 |
 //! | `attend_int8_e4m3` | 64, 128 | K int8 per token and head, V E4M3 per head or tensor | f16, bf16 |
 //! | `attend_int8_int4` | 64, 128 | K int8 per token and head, V int4 per token and 32 channels | f16, bf16 |
-//! | `attend_kivi4_f16`, `attend_kivi4_bf16` | the seven | KIVI-4, window in the model's type | that |
+//! | `attend_kivi4` | the seven | KIVI, keys and values of 4 bits | f16, bf16 |
+//! | `attend_kivi2` | 64, 96, 128, 192, 256 | KIVI, 2 bits | f16, bf16 |
+//! | `attend_kivi8_2` | 64, 96, 128, 192 | KIVI, keys of 8 bits, values of 2 | f16, bf16 |
+//! | `attend_kivi4_g64`, `attend_kivi2_g64`, `attend_kivi8_2_g64` | 64, 128 | KIVI with keys per 64 tokens | f16, bf16 |
 //!
 //! Any number of query heads per KV head, any `q_len`: a row of the call at position p sees keys up to p. K and V are
 //! read once for 8 columns (query heads of a KV head times query tokens).
@@ -34,7 +37,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice};
 
 use crate::cache::params::{BatchParams, KvParams};
-use crate::cache::{Batch, KvCacheRef, KvFormat, KvLayout, Plan, Rows, check_aligned, check_context};
+use crate::cache::{Batch, KvCacheRef, KvCode, KvFormat, KvLayout, KvScale, Plan, Rows, check_aligned, check_context};
 use crate::error::{Error, Result};
 use crate::format::{DType, Half16, Rotation};
 use crate::reference::attend::check_tree;
@@ -148,22 +151,28 @@ const INT4: Instances<AttendParams> = instances!("attend_int4":
     "attention/int4" [64 128], "attention/int4_mid" [80 96 112], "attention/int4_wide" [192 256]);
 const NVFP4: Instances<AttendParams> = instances!("attend_nvfp4":
     "attention/nvfp4" [64 128], "attention/nvfp4_mid" [80 96 112], "attention/nvfp4_wide" [192 256]);
-const KIVI4_F16: Instances<AttendParams> = instances!("attend_kivi4_f16":
+const KIVI4: Instances<AttendParams> = instances!("attend_kivi4":
     "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
-const KIVI4_BF16: Instances<AttendParams> = instances!("attend_kivi4_bf16":
-    "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
+const KIVI2: Instances<AttendParams> = instances!("attend_kivi2":
+    "attention/kivi2" [64 96 128], "attention/kivi2_wide" [192 256]);
+const KIVI8_2: Instances<AttendParams> = instances!("attend_kivi8_2": "attention/kivi8_2" [64 96 128 192]);
+const KIVI4_G64: Instances<AttendParams> = instances!("attend_kivi4_g64": "attention/kivi_g64" [64 128]);
+const KIVI2_G64: Instances<AttendParams> = instances!("attend_kivi2_g64": "attention/kivi_g64" [64 128]);
+const KIVI8_2_G64: Instances<AttendParams> = instances!("attend_kivi8_2_g64": "attention/kivi_g64" [64 128]);
 const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/merge" [64 80 96 112 128 192 256]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, KIVI4_F16, KIVI4_BF16, CHUNKS];
-    let tables = tables.into_iter().chain(prefill::INSTANCES);
+    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, CHUNKS];
+    let kivi = [KIVI4, KIVI2, KIVI8_2, KIVI4_G64, KIVI2_G64, KIVI8_2_G64];
+    let tables = tables.into_iter().chain(kivi).chain(prefill::INSTANCES);
     tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
 }
 
 /// The instance of a layout; every layout that exists has one ([`KvLayout::new`] knows the same list).
 fn instance(layout: &KvLayout) -> Entry<AttendParams> {
     let bf16 = layout.shape().dtype == DType::Bf16;
-    let table = match *layout.format() {
+    let format = *layout.format();
+    let table = match format {
         KvFormat::FLOAT => [F16, BF16][usize::from(bf16)],
         KvFormat::INT8 => INT8,
         KvFormat::E4M3 => E4M3,
@@ -172,7 +181,14 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
         KvFormat::INT8_INT4 => INT8_INT4,
         KvFormat::INT4 => INT4,
         KvFormat::NVFP4 => NVFP4,
-        _ => [KIVI4_F16, KIVI4_BF16][usize::from(bf16)],
+        _ => match (format.k.code, format.k.scale) {
+            (KvCode::Int2, KvScale::TokenGroup(64)) => KIVI2_G64,
+            (KvCode::Int2, _) => KIVI2,
+            (KvCode::Uint8, KvScale::TokenGroup(64)) => KIVI8_2_G64,
+            (KvCode::Uint8, _) => KIVI8_2,
+            (_, KvScale::TokenGroup(64)) => KIVI4_G64,
+            _ => KIVI4,
+        },
     };
     of_head_dim(table, layout)
 }

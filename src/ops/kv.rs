@@ -12,7 +12,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, DeviceSlice};
 
 use crate::cache::params::{BatchParams, KvParams};
-use crate::cache::{Batch, KvCacheMut, KvFormat, KvLayout, Rope, Rows, check_aligned, check_context};
+use crate::cache::{Batch, KvCacheMut, KvCode, KvFormat, KvLayout, KvScale, Rope, Rows, check_aligned, check_context};
 use crate::error::Result;
 use crate::format::{Half16, RopeStyle, Rotation};
 use crate::reference;
@@ -61,10 +61,11 @@ impl RowTransform {
     }
 }
 
-/// Instances `append_<format>_d<head_dim>` of module `kv/append_<format>`.
+/// Instances `append_<format>_d<head_dim>` of module `kv/append_<format>`, or of another format's module.
 macro_rules! instances {
-    ($name:literal [$($d:literal)*]) => {
-        &[$(($d, Entry::new(concat!("kv/append_", $name), concat!("append_", $name, "_d", $d)))),*]
+    ($name:literal [$($d:literal)*]) => { instances!($name in $name [$($d)*]) };
+    ($name:literal in $module:literal [$($d:literal)*]) => {
+        &[$(($d, Entry::new(concat!("kv/append_", $module), concat!("append_", $name, "_d", $d)))),*]
     };
 }
 
@@ -79,15 +80,22 @@ const INT8_INT4: Instances = instances!("int8_int4" [64 128]);
 const INT4: Instances = instances!("int4" [64 80 96 112 128 192 256]);
 const NVFP4: Instances = instances!("nvfp4" [64 80 96 112 128 192 256]);
 const KIVI4: Instances = instances!("kivi4" [64 80 96 112 128 192 256]);
+const KIVI2: Instances = instances!("kivi2" [64 96 128 192 256]);
+const KIVI8_2: Instances = instances!("kivi8_2" in "kivi2" [64 96 128 192]);
+const KIVI4_G64: Instances = instances!("kivi4_g64" in "kivi_g64" [64 128]);
+const KIVI2_G64: Instances = instances!("kivi2_g64" in "kivi_g64" [64 128]);
+const KIVI8_2_G64: Instances = instances!("kivi8_2_g64" in "kivi_g64" [64 128]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, KIVI4].into_iter().flatten();
-    append.map(|(_, entry)| entry.row()).chain(copy::entries()).collect()
+    let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4];
+    let append = append.into_iter().chain([KIVI4, KIVI2, KIVI8_2, KIVI4_G64, KIVI2_G64, KIVI8_2_G64]);
+    append.flatten().map(|(_, entry)| entry.row()).chain(copy::entries()).collect()
 }
 
 /// Every layout that exists has an instance: [`KvLayout::new`] knows the same list.
 fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
-    let table = match *layout.format() {
+    let format = *layout.format();
+    let table = match format {
         KvFormat::FLOAT => FLOAT,
         KvFormat::INT8 => INT8,
         KvFormat::E4M3 => E4M3,
@@ -96,7 +104,14 @@ fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
         KvFormat::INT8_INT4 => INT8_INT4,
         KvFormat::INT4 => INT4,
         KvFormat::NVFP4 => NVFP4,
-        _ => KIVI4,
+        _ => match (format.k.code, format.k.scale) {
+            (KvCode::Int2, KvScale::TokenGroup(64)) => KIVI2_G64,
+            (KvCode::Int2, _) => KIVI2,
+            (KvCode::Uint8, KvScale::TokenGroup(64)) => KIVI8_2_G64,
+            (KvCode::Uint8, _) => KIVI8_2,
+            (_, KvScale::TokenGroup(64)) => KIVI4_G64,
+            _ => KIVI4,
+        },
     };
     let d = layout.shape().head_dim;
     table.iter().find(|(head_dim, _)| *head_dim == d).expect("KvLayout::new knows the list").1

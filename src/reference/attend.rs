@@ -424,7 +424,7 @@ impl<'a> Side<'a> {
                 KvCode::Int8 => f32::from(byte) - 128.0,
                 KvCode::E4m3 => Fp8::E4m3.decode(byte),
                 KvCode::E5m2 => Fp8::E5m2.decode(byte),
-                KvCode::Int4 => f32::from(byte >> place.bit & 15),
+                KvCode::Int4 | KvCode::Int2 | KvCode::Uint8 => (u32::from(byte) >> place.bit & code.top()) as f32,
                 KvCode::E2m1 => decode_e2m1(byte >> place.bit & 15),
             };
             let value = match (self.meta_place)(self.layout.format(), d, element.token, element.channel) {

@@ -8,7 +8,7 @@
 //! | int8 per token | x: NaN -> 0, clamp to +-65504; scale = amax/127 over the head's channels; q = clamp(rne(x/scale), +-127); 0 if scale = 0 |
 //! | e4m3, e5m2 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
 //! | nvfp4 | x: NaN -> 0, clamp; block = E4M3 of (amax/6)/head_scale over 16 channels, 0 unless that is above 0; scale = block * head_scale; q = E2M1 of x/scale, nearest even, up to +-6, sign of zero kept; 0 if block or scale is 0 |
-//! | int4 | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
+//! | int4; 15 is 3 for int2, 255 for uint8 | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
 //!
 //! Before it is coded a row is turned by RoPE (keys) and rotated; see [`Rope`] and [`KvLayout::rotated`].
 //! Zeros among min and max count as +0, so that the stored bits do not depend on the order of the reduction. A NaN that
@@ -353,7 +353,7 @@ impl Writer<'_, '_> {
         Some(&mut self.cache.pages[start..start + layout.tile().bytes])
     }
 
-    /// Codes 32 keys of a head, per channel.
+    /// Codes a tile's keys of a head, per channel.
     fn code_key_tile(&mut self, head: usize, start: usize, keys: &[Vec<u16>]) {
         let layout = self.cache.layout;
         let (d, dtype) = (layout.shape().head_dim, layout.shape().dtype);
@@ -363,9 +363,10 @@ impl Writer<'_, '_> {
         let mut nan = false;
         for channel in 0..d {
             let column: Vec<f32> = keys.iter().map(|key| sanitize(key[channel], dtype, &mut nan)).collect();
-            let group = Group::of(&column);
+            let group = Group::of(side.code, &column);
             for (token, &x) in column.iter().enumerate() {
-                put(record, tile.k_codes, tile::k_place(side.code, d, token, channel), 4, group.code(x));
+                let place = tile::k_place(side.code, d, token, channel);
+                put(record, tile.k_codes, place, side.code.bits(), group.code(x));
             }
             group.store(record, tile.k_meta, tile::k_meta(layout.format(), d, 0, channel));
         }
@@ -434,18 +435,20 @@ impl Writer<'_, '_> {
                     record[meta.offset + at] = stored;
                 }
             }
-            KvSide { code: KvCode::Int4, scale: KvScale::ChannelGroup(_) } => {
+            KvSide { code: KvCode::Int4 | KvCode::Int2 | KvCode::Uint8, scale: KvScale::ChannelGroup(_) } => {
                 let size = what.channel_group(d);
                 for (j, group_row) in row.chunks(size).enumerate() {
                     let x: Vec<f32> = group_row.iter().map(|&x| sanitize(x, dtype, &mut nan)).collect();
-                    let group = Group::of(&x);
+                    let group = Group::of(what.code, &x);
                     for (c, &x) in x.iter().enumerate() {
-                        put(record, codes, place(j * size + c), 4, group.code(x));
+                        put(record, codes, place(j * size + c), what.code.bits(), group.code(x));
                     }
                     group.store(record, meta, meta_place(j * size));
                 }
             }
-            KvSide { code: KvCode::Int4, .. } => unreachable!("keys per channel are coded by tiles"),
+            KvSide { code: KvCode::Int4 | KvCode::Int2 | KvCode::Uint8, .. } => {
+                unreachable!("keys per channel are coded by tiles")
+            }
         }
         if nan {
             *self.cache.status |= Status::NAN;
@@ -494,29 +497,32 @@ fn fp8(code: KvCode, x: f32, scale: f32, nan: &mut bool) -> u8 {
     if quotient.is_nan() { 0 } else { format.encode(quotient) }
 }
 
-/// Scale and minimum of a group of 4-bit codes.
+/// Scale and minimum of a group of asymmetric integers.
 struct Group {
     scale: f16,
     min: f16,
+    /// The largest code.
+    top: f32,
 }
 
 impl Group {
-    fn of(x: &[f32]) -> Self {
+    fn of(code: KvCode, x: &[f32]) -> Self {
+        let top = code.top() as f32;
         // + 0.0 turns -0 into +0.
         let low = f16::from_f32(x.iter().copied().fold(f32::INFINITY, f32::min) + 0.0);
         let high = f16::from_f32(x.iter().copied().fold(f32::NEG_INFINITY, f32::max) + 0.0);
-        Self { scale: f16::from_f32((high.to_f32() - low.to_f32()) / 15.0), min: low }
+        Self { scale: f16::from_f32((high.to_f32() - low.to_f32()) / top), min: low, top }
     }
 
     fn code(&self, x: f32) -> u32 {
         match self.scale.to_f32() {
             0.0 => 0,
-            scale => ((x - self.min.to_f32()) / scale).round_ties_even().clamp(0.0, 15.0) as u32,
+            scale => ((x - self.min.to_f32()) / scale).round_ties_even().clamp(0.0, self.top) as u32,
         }
     }
 
     fn store(&self, record: &mut [u8], meta: Part, place: MetaPlace) {
-        let MetaPlace::ScaleMin16(scale, min) = place else { unreachable!("int4 has a scale and a minimum") };
+        let MetaPlace::ScaleMin16(scale, min) = place else { unreachable!("a group has a scale and a minimum") };
         record[meta.offset + scale..][..2].copy_from_slice(&self.scale.to_le_bytes());
         record[meta.offset + min..][..2].copy_from_slice(&self.min.to_le_bytes());
     }

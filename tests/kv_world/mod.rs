@@ -215,6 +215,15 @@ pub fn noise(len: usize, seed: u64) -> Vec<f16> {
 pub const TOKEN_FORMATS: [KvFormat; 5] =
     [KvFormat::E5M2, KvFormat::INT8_E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::NVFP4];
 
+/// KIVI with other codes than those of [`formats`], and with keys in groups of 64 tokens.
+pub const KIVI_FORMATS: [KvFormat; 5] = [
+    KvFormat::kivi2(32),
+    KvFormat::kivi8_2(64),
+    KvFormat::kivi4(64).with_token_group(64),
+    KvFormat::kivi2(128).with_token_group(64),
+    KvFormat::kivi8_2(64).with_token_group(64),
+];
+
 /// A format of every kind, with residuals that make the window short and long.
 pub fn formats() -> [KvFormat; 5] {
     [KvFormat::FLOAT, KvFormat::INT8, KvFormat::E4M3, KvFormat::kivi4(32), KvFormat::kivi4(128)]

@@ -8,7 +8,7 @@
 
 use half::f16;
 use lowbit::cache::tile::MetaPlace;
-use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, tile, window};
+use lowbit::cache::{KvCode, KvFormat, KvLayout, KvScale, KvShape, tile, window};
 use lowbit::format::DType;
 use lowbit::reference::attend::Options;
 
@@ -51,9 +51,14 @@ impl Planted {
     }
 }
 
-/// Key of the hot token; beside zeros exact in the format: 15 for codes 0..=15, what E5M2 has for it.
+/// Key of the hot token; beside zeros exact in the format: 15 for codes 0..=15 and 0..=3, what E5M2 has for it, the largest
+/// code over 16.
 fn hot_key(format: &KvFormat) -> f32 {
-    if *format == KvFormat::E5M2 { 14.0 } else { 15.0 }
+    match format.k.code {
+        KvCode::E5m2 => 14.0,
+        KvCode::Uint8 => 255.0 / 16.0,
+        _ => 15.0,
+    }
 }
 
 /// Value of the hot token in a KV head; exact in every format.
@@ -190,7 +195,8 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                     let mut copy = |at: usize, bytes: usize| {
                         world.pages[start + at..][..bytes].copy_from_slice(&full.pages[start + at..][..bytes]);
                     };
-                    // Codes below 8 bits share their byte with other channels of the same token only.
+                    // Codes below 8 bits share their byte with other channels of the same token only, but for keys of 2
+                    // bits: with tokens that are coded together.
                     copy(codes.offset + place.byte, (what.code.bits() as usize).div_ceil(8));
                     match scale {
                         MetaPlace::None => {}

@@ -33,6 +33,8 @@ const CACHES: Limits = Limits {
         Limit { name: "nvfp4", dnll: 0.12, kl: 0.12 },
         Limit { name: "kivi4-r128", dnll: 0.01, kl: 0.006 },
         Limit { name: "kivi4-r32", dnll: 0.013, kl: 0.009 },
+        Limit { name: "kivi2-r128", dnll: 0.18, kl: 0.20 },
+        Limit { name: "kivi2-r32", dnll: 0.26, kl: 0.27 },
     ],
 };
 

@@ -17,7 +17,7 @@ pub struct Format {
 }
 
 /// Every format, the f32 baseline first.
-pub const ALL: [Format; 11] = [
+pub const ALL: [Format; 17] = [
     Format { name: "f32", kv: None },
     Format { name: "f16", kv: Some(KvFormat::FLOAT) },
     Format { name: "int8", kv: Some(KvFormat::INT8) },
@@ -29,6 +29,12 @@ pub const ALL: [Format; 11] = [
     Format { name: "nvfp4", kv: Some(KvFormat::NVFP4) },
     Format { name: "kivi4-r128", kv: Some(KvFormat::kivi4(128)) },
     Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) },
+    Format { name: "kivi4-g64-r128", kv: Some(KvFormat::kivi4(128).with_token_group(64)) },
+    Format { name: "kivi8-2-r128", kv: Some(KvFormat::kivi8_2(128)) },
+    Format { name: "kivi8-2-g64-r128", kv: Some(KvFormat::kivi8_2(128).with_token_group(64)) },
+    Format { name: "kivi2-r128", kv: Some(KvFormat::kivi2(128)) },
+    Format { name: "kivi2-r32", kv: Some(KvFormat::kivi2(32)) },
+    Format { name: "kivi2-g64-r128", kv: Some(KvFormat::kivi2(128).with_token_group(64)) },
 ];
 
 /// Tokens of a page in every cache of this program.

@@ -136,5 +136,5 @@ fn int8(text: String) -> Case {
 }
 
 fn kivi4(text: String) -> Case {
-    attend("KIVI-4 attention", text, "attend_kivi4_f16_d128", &KIVI4, |device| attention(device, &KIVI4))
+    attend("KIVI-4 attention", text, "attend_kivi4_d128", &KIVI4, |device| attention(device, &KIVI4))
 }
