@@ -135,7 +135,8 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
     const int clean_end = min(min(span.all_end, job.source.v_coded), end);
     if (span.first >= end) return;
     const uint32_t last = (end + F::TILE - 1) / F::TILE;
-    const uint32_t clean_first = max(0, span.all_first + F::TILE - 1) / F::TILE;
+    uint32_t clean_first = max(0, span.all_first + F::TILE - 1) / F::TILE;
+    asm volatile("" : "+r"(clean_first));  // Computed once.
     uint32_t clean = static_cast<uint32_t>(max(0, clean_end)) / F::TILE;
     clean = clean > clean_first ? clean - clean_first : 0;
 
@@ -163,14 +164,15 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
     fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, 0), base, lane);
     cp_async_commit();
     uint32_t read = 0;
+    const uint32_t both = base + F::RECORD;
 #pragma unroll 1
     for (; tile < last; tile += WARPS, ++slot) {
         cp_async_wait<0>();
         __syncwarp();  // All lanes' copies of this stage are here, and all lanes have done with the other.
         if (slot % 32 == 0) refill(tile + WARPS);
         char* stage = ring + read;
+        fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, slot), both - read, lane);
         read = F::RECORD - read;
-        fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, slot), base + read, lane);
         cp_async_commit();
 
         const int token = tile * F::TILE;

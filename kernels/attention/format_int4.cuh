@@ -9,8 +9,7 @@
 // 2. Codes come as 64+n, which is cheaper than n. What that adds to a group is a column's constant: C starts at minus
 //    that, anew in every tile. (1024+n would be cheaper still; sharp softmaxes then miss the tolerance.)
 // 3. Minima: sum over groups of min * (sum of the group's q) is a product of its own, 8 groups deep; the sums go in as
-// hi
-//    + lo in f16.
+//    two f16, high and low.
 #pragma once
 #include "attention/format_bytes.cuh"
 #include "attention/format_int8.cuh"
