@@ -42,6 +42,30 @@ fn wrong_arguments_are_refused_before_the_launch() {
 }
 
 #[test]
+fn the_read_probe_reads_every_word() {
+    let (context, kernels) = testing::device();
+    let stream = context.default_stream();
+    let mut found = stream.alloc_zeros::<u32>(1).unwrap();
+    for len in [4, 1020, 1024, 4 * 256 * 108 + 12, 300_000] {
+        let words: Vec<u32> = (0..len as u32).map(|at| at.wrapping_mul(0x9E37_79B9)).collect();
+        let x = stream.clone_htod(&words).unwrap();
+        stream.memcpy_htod(&[7], &mut found).unwrap();
+        runtime::probe_read(&kernels, &stream, &x.as_view(), &mut found.as_view_mut()).unwrap();
+        let expected = words.iter().fold(7, |all, word| all ^ word);
+        assert_eq!(stream.clone_dtoh(&found).unwrap(), [expected], "{len} words");
+    }
+    let x_all = stream.alloc_zeros::<u32>(12).unwrap();
+    let mut refused = |x: std::ops::Range<usize>, out: usize| {
+        runtime::probe_read(&kernels, &stream, &x_all.slice(x), &mut found.slice_mut(..out)).unwrap_err().to_string()
+    };
+    assert_eq!(refused(0..6, 1), "runtime::probe_read: `x`: expected a multiple of 4 elements, found 6");
+    assert_eq!(refused(0..4, 0), "runtime::probe_read: `out`: expected at least 1 element, found 0");
+    assert!(
+        refused(1..5, 1).starts_with("runtime::probe_read: `x`: expected a start at a multiple of 16 bytes, found")
+    );
+}
+
+#[test]
 fn a_device_that_is_not_there_is_an_error() {
     let count = runtime::device_count().unwrap();
     let error = runtime::context(count).unwrap_err();

@@ -11,6 +11,6 @@ pub use driver::{context, device_count, driver_present};
 pub use image::{Image, build_note, images};
 pub use kernels::Kernels;
 pub use launch::{EntryRow, launch_table};
-pub use probe::probe;
+pub use probe::{probe, probe_read};
 
 pub(crate) use launch::{Entry, Launch, check_stream};

@@ -43,14 +43,14 @@ const DEPLOYMENTS: Limits = Limits {
     key: "deployment",
     tokens: 256.0,
     of: &[
-        Limit { name: "memory-first", dnll: 0.01, kl: 0.005 },
-        Limit { name: "balanced", dnll: 0.015, kl: 0.006 },
-        Limit { name: "memory-first-rtn", dnll: 0.3, kl: 0.4 },
-        Limit { name: "balanced-rtn", dnll: 0.3, kl: 0.4 },
-        Limit { name: "speed-first", dnll: 0.03, kl: 0.05 },
-        Limit { name: "w8a8-smooth", dnll: 0.015, kl: 0.022 },
-        Limit { name: "w8a8", dnll: 0.12, kl: 0.06 },
-        Limit { name: "speed-first-fp8", dnll: 0.1, kl: 0.12 },
+        Limit { name: "memory-first", dnll: 0.01, kl: 0.003 },
+        Limit { name: "balanced", dnll: 0.01, kl: 0.006 },
+        Limit { name: "memory-first-rtn", dnll: 0.3, kl: 0.41 },
+        Limit { name: "balanced-rtn", dnll: 0.3, kl: 0.41 },
+        Limit { name: "speed-first", dnll: 0.042, kl: 0.037 },
+        Limit { name: "w8a8-smooth", dnll: 0.01, kl: 0.022 },
+        Limit { name: "w8a8", dnll: 0.11, kl: 0.053 },
+        Limit { name: "speed-first-fp8", dnll: 0.125, kl: 0.08 },
     ],
 };
 

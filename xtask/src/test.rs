@@ -56,6 +56,9 @@ pub fn test() -> Result<(), String> {
     sums.step("marks of the kernels", || crate::perf::perf(&[]));
     eprintln!("\n== tests");
     cargo_test(&mut sums)?;
+    sums.step("benches, each once on small shapes", || {
+        run(built(cargo().args(["test", "--quiet", "--package", "lowbit", "--bench", "kernels"])))
+    });
     sums.step("foreign programs on softcuda: cuda-bindings, numba", foreign::run_all);
     sums.step("end to end: accuracy of the model on 256 tokens", || {
         within(&model, "accuracy", &["--tokens", "256"], limits::caches)
