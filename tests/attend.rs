@@ -17,13 +17,14 @@ use rand::RngExt;
 const PAGE: usize = 32;
 
 /// A format of every kind of arithmetic.
-const MANY: [KvFormat; 9] = [
+const MANY: [KvFormat; 10] = [
     KvFormat::FLOAT,
     KvFormat::INT8,
     KvFormat::E4M3,
     KvFormat::INT8_INT4,
     KvFormat::INT4,
     KvFormat::NVFP4,
+    KvFormat::Q8_0_Q4_0,
     KvFormat::kivi4(32),
     KvFormat::kivi2(32),
     KvFormat::kivi8_2(32),

@@ -122,6 +122,17 @@ fn other_codes_and_mixtures() {
 }
 
 #[test]
+fn ggml() {
+    for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"]) {
+        check(file, "q8_0", KvFormat::Q8_0, 16);
+        check(file, "q4_0", KvFormat::Q4_0, 64);
+        if !file.contains("_d256_") {
+            check(file, "q8_0_k_q4_0_v", KvFormat::Q8_0_Q4_0, 32);
+        }
+    }
+}
+
+#[test]
 fn kivi_with_2_bits() {
     for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"]) {
         check(file, "kivi_k2_v2_g32_r128", KvFormat::kivi2(128), 64);

@@ -134,7 +134,10 @@ fn every_format_and_head_dim() {
         serve_briefly::<bf16>(&device, format, 128, 73);
     }
     let dims = [KvFormat::kivi4(32), KvFormat::kivi2(32), KvFormat::kivi8_2(32)];
-    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4].into_iter().chain(dims) {
+    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::Q8_0, KvFormat::Q4_0]
+        .into_iter()
+        .chain(dims)
+    {
         for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
             if i % 2 == 0 {
                 serve_briefly::<f16>(&device, format, d, 80 + i as u64);
@@ -308,6 +311,7 @@ fn ties_between_codes() {
         (KvFormat::kivi2(32), 3),
         (KvFormat::INT4, 15),
         (KvFormat::INT8, 127),
+        (KvFormat::Q8_0, 127),
         (KvFormat::E4M3, 15),
         (KvFormat::E5M2, 15),
         (KvFormat::NVFP4, 6),
@@ -318,11 +322,11 @@ fn ties_between_codes() {
         }
         let row = world.row();
         let step = world.step(&[70]);
-        // Every 32 neighbours of a row or of a column hold both ends; of a row of int8 its first is the top.
+        // Every 32 neighbours of a row or of a column hold both ends; of int8 and q8_0 the first of 32 is the top.
         let value = |token: usize, channel: usize| match top {
             6 if channel.is_multiple_of(16) => 6.0,
             6 => ((7 * channel + 3 * token) % 24) as f32 / 4.0,
-            127 if channel == 0 => 127.0,
+            127 if channel.is_multiple_of(32) => 127.0,
             127 => ((7 * channel + 3 * token) % 127) as f32 + 0.5,
             3 => ((token + channel) % 7) as f32 / 2.0,
             _ => ((token + channel) % 31) as f32 / 2.0,

@@ -168,6 +168,11 @@ fn other_codes_and_mixtures() {
             check(file, cache, format, 32, Fill::Prefill);
         }
     }
+    for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"]) {
+        check(file, "q8_0", KvFormat::Q8_0, 16, Fill::Prefill);
+        check(file, "q4_0", KvFormat::Q4_0, 32, Fill::Prefill);
+    }
+    check(FILES[0], "q8_0_k_q4_0_v", KvFormat::Q8_0_Q4_0, 32, Fill::Chunks(7));
     check(FILES[0], "int4_group", KvFormat::INT4, 64, Fill::OneByOne);
     check(FILES[0], "int8_k_int4_v", KvFormat::INT8_INT4, 32, Fill::Chunks(7));
     check(FILES[2], "nvfp4", KvFormat::NVFP4, 64, Fill::Chunks(5));

@@ -38,6 +38,9 @@ fn golden_pages() {
         ("nvfp4", KvFormat::NVFP4),
         ("kivi4", KvFormat::kivi4(32)),
         ("kivi4_g64", KvFormat::kivi4(64).with_token_group(64)),
+        ("q8_0", KvFormat::Q8_0),
+        ("q8_0_q4_0", KvFormat::Q8_0_Q4_0),
+        ("q4_0", KvFormat::Q4_0),
         ("kivi2", KvFormat::kivi2(32)),
         ("kivi2_g64", KvFormat::kivi2(64).with_token_group(64)),
         ("kivi8_2", KvFormat::kivi8_2(32)),
@@ -104,18 +107,19 @@ impl Page<'_> {
         let sides = [self.format.k, self.format.v];
         let tile = match self.format.k.scale {
             KvScale::TokenGroup(tokens) => tokens as usize,
-            _ if sides.iter().any(|side| matches!(side.code, KvCode::Int4 | KvCode::E2m1)) => 32,
+            _ if sides.iter().any(|side| matches!(side.code, KvCode::Int4 | KvCode::E2m1 | KvCode::Q4_0)) => 32,
             _ => 16,
         };
         let [k_codes, v_codes] = sides.map(|side| match side.code {
             KvCode::Float => 2 * tile * d,
-            KvCode::Int4 | KvCode::E2m1 => tile * d / 2,
+            KvCode::Int4 | KvCode::E2m1 | KvCode::Q4_0 => tile * d / 2,
             KvCode::Int2 => tile * d / 4,
             _ => tile * d,
         });
         let [k_meta, v_meta] = sides.map(|side| match side.scale {
             KvScale::Token => 4 * tile,
             KvScale::HeadBlock(_) => 2 * d,
+            KvScale::Block => tile * d / 16,
             KvScale::ChannelGroup(_) => 4 * tile * d / size,
             KvScale::TokenGroup(_) => 4 * d,
             _ => 0,
@@ -165,6 +169,17 @@ impl Page<'_> {
                             place(8 * b + 2 * t + e, d / 8 * g + 2 * m + r, 2 * half);
                         }
                     }
+                    (KvCode::Q8_0, 0) => {
+                        for (x, w, be) in grid([tile / 8, d / 16, 4]) {
+                            place(8 * x + g, 16 * w + 4 * t + be, word(d / 16, x, w) + be);
+                        }
+                    }
+                    (KvCode::Q8_0, _) => {
+                        for (x, m, re) in grid([tile / 8, d / 16, 4]) {
+                            let (r, e) = (re / 2, re % 2);
+                            place(8 * x + 2 * t + e, 16 * m + 2 * g + r, word(d / 16, x, m) + re);
+                        }
+                    }
                     (KvCode::Int2, 0) => {
                         for (x, w, n) in grid([tile / 32, d / 16, 16]) {
                             let (i, h, b, e) = (n % 4 / 2, n % 2, n / 4 % 2, n / 8);
@@ -191,7 +206,7 @@ impl Page<'_> {
                         }
                     }
                     (_, 0) => {
-                        let whole = d.is_multiple_of(32) && what.code == KvCode::Int4;
+                        let whole = d.is_multiple_of(32) && what.code != KvCode::E2m1;
                         for (ih, j, n) in grid([tile / 8, if whole { d / 32 } else { 0 }, 8]) {
                             let (i, h) = (ih / 2, ih % 2);
                             let byte = word(d / 16, i, h * (d / 32) + j);
@@ -230,6 +245,18 @@ impl Page<'_> {
                 let scale = meta_at + 4 * (tile / 8 * (token % 8) + token / 8);
                 let scale = f32::from_le_bytes(self.bytes[scale..scale + 4].try_into().unwrap());
                 (f32::from(self.bytes[codes_at + at]) - 128.0) * scale
+            }
+            KvCode::Q8_0 | KvCode::Q4_0 => {
+                let q = match what.code {
+                    KvCode::Q8_0 => f32::from(self.bytes[codes_at + at]) - 128.0,
+                    _ => f32::from(self.bytes[codes_at + at / 8] >> (at % 8) & 15) - 8.0,
+                };
+                let (i, h, j) = (token / 16, token % 16 / 8, channel / 32);
+                let scale = match side {
+                    0 => 2 * ((8 * i + token % 8) * (d / 32) + j) + h,
+                    _ => tile / 4 * (4 * j + token % 8 / 2) + 4 * i + 2 * h + token % 2,
+                };
+                q * self.f16(meta_at + 2 * scale)
             }
             KvCode::E2m1 => {
                 let q = self.bytes[codes_at + at / 8] >> (at % 8) & 15;

@@ -1,9 +1,11 @@
-// INT4 keys with an f16 scale and minimum per token and group of channels; values: format_nibbles.cuh.
+// 4-bit keys with an f16 scale per token and group of channels: INT4 with a minimum, q4_0 without one, whose codes
+// stand for n - 8. Values: format_nibbles.cuh.
 //
 // Keys of a tile of 32 tokens (halves i of 16), words as of KIVI's keys (format_kivi4.cuh). GROUPS = G of gcd(32, D)
 // channels:
 //   meta, halves: 2((8i+g)G + j) + h the scale of token 16i+8h+g, group j
-//          then, F = G/2: 8(gF + p) + 2(2i+h) + e the minimum of group 2p+e, and where G is odd 4g + 2i+h of the last
+//          then, of minima, F = G/2: 8(gF + p) + 2(2i+h) + e the minimum of group 2p+e, and where G is odd 4g + 2i+h of
+//          the last
 //
 // 1. A group's products are summed on their own and scaled in f32: scores += scale * C.
 // 2. Codes come as 64+n, which is cheaper than n. What that adds to a group is a column's constant: C starts at minus
@@ -17,20 +19,20 @@
 
 namespace lowbit {
 
-template <int HEAD_DIM>
+template <int HEAD_DIM, bool MINIMA = true>
 struct NibbleTokenKeys : Side<HEAD_DIM, 2> {
-    using Code = NibbleCode;
+    using Code = OffsetNibbleCode<MINIMA ? 0 : 8>;
     static constexpr int D = HEAD_DIM, N = D / 16, V = NibbleChannelKeys<D>::V, GROUP = D % 32 == 0 ? 32 : 16,
                          GROUPS = D / GROUP;
     static constexpr int STEPS = GROUP / 16, PAIRS = GROUPS / 2, ODD = GROUPS % 2;
     static constexpr int MIN_META = 64 * GROUPS, LAST_META = MIN_META + 128 * PAIRS;
-    static constexpr int CODES = 16 * D, META = LAST_META + 64 * ODD;
+    static constexpr int CODES = 16 * D, META = MINIMA ? LAST_META + 64 * ODD : MIN_META;
     const Code code;
 
     // Of the query, once a call.
     struct Query {
-        float bias[GROUPS][4];  // -64 * sum of the group's q, a C fragment
-        uint32_t hi, lo;        // the sums as a B fragment: k is the group
+        float bias[GROUPS][4];  // -64 (or -72) * sum of the group's q, a C fragment
+        uint32_t hi, lo;        // with minima, the sums as a B fragment: k is the group
     };
 
     __device__ __forceinline__ explicit NibbleTokenKeys(uint32_t zero) : code(zero) {}
@@ -43,13 +45,14 @@ struct NibbleTokenKeys : Side<HEAD_DIM, 2> {
     __device__ __forceinline__ Query prepare(const uint32_t (&q)[D / 16][2], int lane) const {
         Query query;
         uint32_t hi = 0, lo = 0;
-        constexpr uint32_t K64 = 0xD400D400u;  // -64, twice
+        constexpr uint32_t BIAS = MINIMA ? 0xD400D400u : 0xD480D480u;  // -64, or 8 less, twice
 #pragma unroll
         for (int j = 0; j < GROUPS; ++j) {
 #pragma unroll
             for (int e = 0; e < 4; ++e) query.bias[j][e] = 0.0f;
 #pragma unroll
-            for (int s = STEPS * j; s < STEPS * (j + 1); ++s) mma_f16(query.bias[j], {K64, K64, K64, K64}, q[s]);
+            for (int s = STEPS * j; s < STEPS * (j + 1); ++s) mma_f16(query.bias[j], {BIAS, BIAS, BIAS, BIAS}, q[s]);
+            if (!MINIMA) continue;
             // Row j of an 8 x 8 matrix, in the lanes that hold it.
             const float x = query.bias[j][0] * -0x1p-6f, y = query.bias[j][1] * -0x1p-6f;
             const uint32_t high = pack_f16(x, y);
@@ -59,20 +62,22 @@ struct NibbleTokenKeys : Side<HEAD_DIM, 2> {
                 lo = pack_f16(x - exact.x, y - exact.y);
             }
         }
-        query.hi = movmatrix_trans(hi);
-        query.lo = movmatrix_trans(lo);
+        query.hi = MINIMA ? movmatrix_trans(hi) : 0;
+        query.lo = MINIMA ? movmatrix_trans(lo) : 0;
         return query;
     }
 
     __device__ __forceinline__ void scores(const char* codes, const char* meta, int lane, const Query& query,
                                            const uint32_t (&q)[D / 16][2], float (&c)[2][4], float (&)[2]) const {
         const int g = lane >> 2, t = lane & 3;
-        uint32_t mins[4];
-        load_minima(meta, g, t, mins);
+        if constexpr (MINIMA) {
+            uint32_t mins[4];
+            load_minima(meta, g, t, mins);
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            mma_f16_k8(c[i], mins[2 * i], mins[2 * i + 1], query.hi);
-            mma_f16_k8(c[i], mins[2 * i], mins[2 * i + 1], query.lo);
+            for (int i = 0; i < 2; ++i) {
+                mma_f16_k8(c[i], mins[2 * i], mins[2 * i + 1], query.hi);
+                mma_f16_k8(c[i], mins[2 * i], mins[2 * i + 1], query.lo);
+            }
         }
         uint32_t words[2][(N + 3) / 4][4];
         load_halves<N>(codes, lane, words);
@@ -117,13 +122,15 @@ struct NibbleTokenKeys : Side<HEAD_DIM, 2> {
             const int i = w / (8 * GROUPS), g = w / GROUPS % 8;
             words[w] &= pair(16 * i + g, 16 * i + 8 + g);
         }
-        for (int w = lane; w < 32 * PAIRS; w += 32) {
-            const int token = 8 * (w % 4) + w / (4 * PAIRS);
-            words[MIN_META / 4 + w] &= pair(token, token);
-        }
-        if (ODD && lane < 16) {
-            const int token = 16 * (lane % 2) + lane / 2;
-            words[LAST_META / 4 + lane] &= pair(token, token + 8);
+        if constexpr (MINIMA) {
+            for (int w = lane; w < 32 * PAIRS; w += 32) {
+                const int token = 8 * (w % 4) + w / (4 * PAIRS);
+                words[MIN_META / 4 + w] &= pair(token, token);
+            }
+            if (ODD && lane < 16) {
+                const int token = 16 * (lane % 2) + lane / 2;
+                words[LAST_META / 4 + lane] &= pair(token, token + 8);
+            }
         }
     }
 

@@ -182,21 +182,20 @@ struct CrumbValues : GroupValues<HEAD_DIM> {
 #pragma unroll
         for (int x = 0; x < N; x += 4) {
             uint32_t words[4];
-            uint4 scales;
+            uint32_t scales[4];
             load_words<N>(codes, lane, x, words);
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 if (x + j >= N) continue;
                 const int v = (x + j) / 2, i = j % 2;
                 uint32_t hi[2], lo[2], d[2][4];
-                if (i == 0) scales = Group::scales_of(meta, v, lane & 3);
+                if (i == 0) Group::load_scales(meta, v, lane & 3, scales);
                 Group::scaled(scales, i, p[i], hi, lo);
                 code.decode(words[j], d);
 #pragma unroll
                 for (int m = 0; m < 2; ++m) {
                     const uint32_t a[4] = {d[0][2 * m], d[0][2 * m + 1], d[1][2 * m], d[1][2 * m + 1]};
-                    mma_f16(o[2 * v + m], a, hi);
-                    mma_f16(o[2 * v + m], a, lo);
+                    Group::multiply(o[2 * v + m], a, hi, lo);
                 }
             }
         }

@@ -16,6 +16,8 @@
 //    a row. One 16-byte load is an A operand with tile half 0 in rows g and half 1 in rows 8+g; each serves one
 //    product, the other half of the rows is not used. Joined at the end.
 #pragma once
+#include <type_traits>
+
 #include "attention/format.cuh"
 
 namespace lowbit {
@@ -26,17 +28,20 @@ __device__ __forceinline__ void multiply_exactly(uint32_t x, uint32_t y, uint32_
     lo = hfma2(x, y, hneg2(hi));
 }
 
-struct NibbleCode {
-    __device__ __forceinline__ explicit NibbleCode(uint32_t zero)
+// Nibbles n that stand for n - OFFSET.
+template <int OFFSET>
+struct OffsetNibbleCode {
+    __device__ __forceinline__ explicit OffsetNibbleCode(uint32_t zero)
         : low(pinned(0x64006400u, zero)), high(pinned(0x54005400u, zero)) {}
 
-    // Nibbles (0,4), (1,5), (2,6), (3,7) of a word as pairs of f16, exact: 1024 and 64 go in and come off.
+    // Nibbles (0,4), (1,5), (2,6), (3,7) of a word as pairs of f16, exact: 1024 and 64 go in and come off, with OFFSET.
     __device__ __forceinline__ void decode(uint32_t w, uint32_t (&d)[4]) const {
+        constexpr uint32_t LOW_OFF = 0xE400E400u + 0x00010001u * OFFSET, HIGH_OFF = 0xD400D400u + 0x00100010u * OFFSET;
         const uint32_t s = w >> 8;
-        d[0] = hadd2(mask_or(w, 0x000f000fu, low), 0xE400E400u);
-        d[1] = hadd2(mask_or(w, 0x00f000f0u, high), 0xD400D400u);
-        d[2] = hadd2(mask_or(s, 0x000f000fu, low), 0xE400E400u);
-        d[3] = hadd2(mask_or(s, 0x00f000f0u, high), 0xD400D400u);
+        d[0] = hadd2(mask_or(w, 0x000f000fu, low), LOW_OFF);
+        d[1] = hadd2(mask_or(w, 0x00f000f0u, high), HIGH_OFF);
+        d[2] = hadd2(mask_or(s, 0x000f000fu, low), LOW_OFF);
+        d[3] = hadd2(mask_or(s, 0x00f000f0u, high), HIGH_OFF);
     }
 
     // The same nibbles as 64 + n.
@@ -50,6 +55,8 @@ struct NibbleCode {
   private:
     uint32_t low, high;  // 1024 and 64 as pairs: (w & 0x000f) | 0x6400 = 1024 + n, (w & 0x00f0) | 0x5400 = 64 + n
 };
+
+using NibbleCode = OffsetNibbleCode<0>;
 
 // Accumulators of sum over tokens of P * min: rows g of [0] and rows 8+g of [1] are groups g.
 template <int GROUP>
@@ -86,58 +93,64 @@ __device__ __forceinline__ uint32_t pair_mask(uint32_t keep, int i, int h, int t
     return (pair & 1 ? 0x0000ffffu : 0) | (pair & 2 ? 0xffff0000u : 0);
 }
 
-// What values with a scale and a minimum per token and group of channels share, whatever their codes.
-template <int HEAD_DIM>
-struct GroupValues : Side<HEAD_DIM, 2> {
-    static constexpr int D = HEAD_DIM, GROUP = D % 32 == 0 ? 32 : 16, GROUPS = D / GROUP;
-    static constexpr int MIN_META = 64 * GROUPS, META = 2 * MIN_META;
-    static constexpr bool GROUP_SCALES = true;
+// What values with a scale per token and group of channels, and perhaps a minimum, share, whatever their codes.
+template <int HEAD_DIM, bool HAS_MINIMA = true, int TILE_HALVES = 2>
+struct GroupValues : Side<HEAD_DIM, TILE_HALVES> {
+    static constexpr int D = HEAD_DIM, HALVES = TILE_HALVES, GROUP = D % 32 == 0 ? 32 : 16, GROUPS = D / GROUP;
+    static constexpr int MIN_META = 32 * HALVES * GROUPS, META = HAS_MINIMA ? 2 * MIN_META : MIN_META;
+    static constexpr bool GROUP_SCALES = true, MINIMA = HAS_MINIMA;
     static_assert(GROUPS <= 8, "a row of an mma for each group");
-    using Carry = MinCarry<GROUP>;
+    static_assert(!MINIMA || HALVES == 2, "an A operand is the minima of two halves");
+    using Carry = std::conditional_t<MINIMA, MinCarry<GROUP>, NoCarry>;
 
     // Channel 16m+2g+r: item i is tile m = i.
     static __device__ __forceinline__ OutPlace place_out(int lane, int item) {
         return {item, lane & 1, (lane & 15) >> 1, lane >> 4, 16 * item + (lane & 15)};
     }
 
-    static __device__ __forceinline__ void add_minima(const char* meta, int lane, const uint32_t (&p)[2][2],
+    static __device__ __forceinline__ void add_minima(const char* meta, int lane, const uint32_t (&p)[HALVES][2],
                                                       Carry& carry) {
-        const int t = lane & 3, row = (lane >> 2) % GROUPS;
-        const uint4 mins = *reinterpret_cast<const uint4*>(meta + MIN_META + (4 * row + t) * 16);
-        mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
-        mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
+        if constexpr (MINIMA) {
+            const int t = lane & 3, row = (lane >> 2) % GROUPS;
+            const uint4 mins = *reinterpret_cast<const uint4*>(meta + MIN_META + (4 * row + t) * 16);
+            mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
+            mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
+        }
     }
 
-    // Weights p of tile half i times the scales of a group.
-    static __device__ __forceinline__ void scaled(const uint4& scales, int i, const uint32_t (&p)[2], uint32_t (&hi)[2],
-                                                  uint32_t (&lo)[2]) {
-        multiply_exactly(p[0], i == 0 ? scales.x : scales.z, hi[0], lo[0]);
-        multiply_exactly(p[1], i == 0 ? scales.y : scales.w, hi[1], lo[1]);
+    // Scales of a group for the lane's tokens: word 2i+h is those of tokens 16i+8h+2t, +1.
+    static __device__ __forceinline__ void load_scales(const char* meta, int group, int t, uint32_t (&s)[2 * HALVES]) {
+        load_run<2 * HALVES>(meta + (4 * group + t) * 8 * HALVES, s);
     }
-    static __device__ __forceinline__ uint4 scales_of(const char* meta, int group, int t) {
-        return *reinterpret_cast<const uint4*>(meta + (4 * group + t) * 16);
+
+    // o += a * (p * scales) for tile half i. Without minima there is nothing that cancels: one rounding of the weights.
+    static __device__ __forceinline__ void multiply(float (&o)[4], const uint32_t (&a)[4], const uint32_t (&hi)[2],
+                                                    const uint32_t (&lo)[2]) {
+        mma_f16(o, a, hi);
+        if constexpr (MINIMA) mma_f16(o, a, lo);
+    }
+    static __device__ __forceinline__ void scaled(const uint32_t (&scales)[2 * HALVES], int i, const uint32_t (&p)[2],
+                                                  uint32_t (&hi)[2], uint32_t (&lo)[2]) {
+        multiply_exactly(p[0], scales[2 * i], hi[0], lo[0]);
+        multiply_exactly(p[1], scales[2 * i + 1], hi[1], lo[1]);
     }
 
     // Scales and minima of tokens whose bit is 0 become 0.
     static __device__ __forceinline__ void erase_meta(char* meta, int lane, uint32_t keep) {
-        for (int quad = lane; quad < META / 16; quad += 32) {
-            uint4* at = reinterpret_cast<uint4*>(meta) + quad;
-            const bool minimum = quad >= META / 32;
-            const int t = quad & 3;
-            uint32_t mask[4];
-#pragma unroll
-            for (int y = 0; y < 4; ++y) {
-                mask[y] = minimum ? pair_mask(keep, y & 1, y >> 1, t) : pair_mask(keep, y >> 1, y & 1, t);
-            }
-            *at = make_uint4(at->x & mask[0], at->y & mask[1], at->z & mask[2], at->w & mask[3]);
+        for (int word = lane; word < META / 4; word += 32) {
+            const int t = word / (2 * HALVES) % 4, y = word % (2 * HALVES);
+            const bool minimum = word >= MIN_META / 4;
+            reinterpret_cast<uint32_t*>(meta)[word] &=
+                minimum ? pair_mask(keep, y % 2, y / 2, t) : pair_mask(keep, y / 2, y % 2, t);
         }
     }
 };
 
-template <int HEAD_DIM>
-struct NibbleValues : GroupValues<HEAD_DIM> {
-    using Code = NibbleCode;
-    using Group = GroupValues<HEAD_DIM>;
+// Without minima codes stand for n - 8.
+template <int HEAD_DIM, bool MINIMA = true>
+struct NibbleValues : GroupValues<HEAD_DIM, MINIMA> {
+    using Code = OffsetNibbleCode<MINIMA ? 0 : 8>;
+    using Group = GroupValues<HEAD_DIM, MINIMA>;
     static constexpr int D = HEAD_DIM, N = D / 16, V = D / 32, CODES = 16 * D, GROUP = Group::GROUP;
     const Code code;
 
@@ -154,12 +167,10 @@ struct NibbleValues : GroupValues<HEAD_DIM> {
         load_halves<N>(codes, lane, words);
 #pragma unroll
         for (int v = 0; v < (D + 31) / 32; ++v) {
-            uint4 scales[2];
+            uint32_t scales[2][4];
 #pragma unroll
             for (int x = 0; x < 32 / GROUP; ++x) {
-                if (32 * v + GROUP * x < D) {
-                    scales[x] = Group::scales_of(meta, 32 / GROUP * v + x, lane & 3);
-                }
+                if (32 * v + GROUP * x < D) Group::load_scales(meta, 32 / GROUP * v + x, lane & 3, scales[x]);
             }
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
@@ -179,15 +190,12 @@ struct NibbleValues : GroupValues<HEAD_DIM> {
 #pragma unroll
                         for (int x = 0; x < 4; ++x) a[x / 2][2 * h + x % 2] = d[x];
                     }
-                    mma_f16(o[2 * v], a[0], hi[0]);
-                    mma_f16(o[2 * v + 1], a[1], hi[OTHER]);
-                    mma_f16(o[2 * v], a[0], lo[0]);
-                    mma_f16(o[2 * v + 1], a[1], lo[OTHER]);
+                    Group::multiply(o[2 * v], a[0], hi[0], lo[0]);
+                    Group::multiply(o[2 * v + 1], a[1], hi[OTHER], lo[OTHER]);
                 } else {
                     uint32_t a[4];
                     code.decode(words[i][(N - 1) / 4][(N - 1) % 4], a);
-                    mma_f16(o[2 * v], a, hi[0]);
-                    mma_f16(o[2 * v], a, lo[0]);
+                    Group::multiply(o[2 * v], a, hi[0], lo[0]);
                 }
             }
         }

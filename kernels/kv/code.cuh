@@ -66,6 +66,29 @@ __device__ __forceinline__ uint32_t e2m1_code(float x, const Block& block) {
     return E2m1::encode(__fdiv_rn(x, block.scale));
 }
 
+// The scale of a ggml block of 32, from the first element of largest magnitude with its sign (+0 if all are zeros):
+// `stored` is f16 bits, `id` is 1/d of the scale before it is rounded, 0 where that is not finite. As
+// src/reference/ggml.rs.
+struct GgmlScale {
+    uint32_t stored;
+    float id;
+};
+
+template <Code C>
+__device__ __forceinline__ GgmlScale make_ggml_scale(float extreme) {
+    const float d = C == Code::Q8_0 ? __fdiv_rn(fabsf(extreme), 127.0f) : __fdiv_rn(extreme, -8.0f);
+    const float id = __fdiv_rn(1.0f, d);
+    return {half_bits(d), fabsf(id) <= 3.402823466e+38f ? id : 0.0f};
+}
+
+// Q8_0: the stored byte q + 128; Q4_0: 0..15.
+template <Code C>
+__device__ __forceinline__ uint32_t ggml_code(float x, float id) {
+    const float q = __fmul_rn(x, id);
+    if (C == Code::Q8_0) return static_cast<int>(roundf(q)) + 128;
+    return static_cast<uint32_t>(fminf(__fadd_rn(q, 8.5f), 15.0f));
+}
+
 // Scale and minimum of a group of codes 0 .. TOP, as stored.
 struct Group {
     uint32_t scale_bits;

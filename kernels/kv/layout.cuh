@@ -72,6 +72,8 @@ enum class Code {
     E5M2,         // the same
     INT4,         // f16 scale and minimum per token and group of channels
     INT2,         // the same
+    Q8_0,         // f16 scale per token and 32 channels: ggml's blocks
+    Q4_0,         // the same
     E2M1,         // E4M3 scale per token and 16 channels, over it the caller's f32 a head
     INT2_TOKENS,  // f16 scale and minimum per channel and group of tokens, which is a tile: keys with a window
     INT4_TOKENS,
@@ -80,9 +82,11 @@ enum class Code {
 
 // What kernels ask of a code.
 template <Code C>
-constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS || C == Code::E2M1;
+constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS || C == Code::E2M1 || C == Code::Q4_0;
 template <Code C>
 constexpr bool IS_CRUMB = C == Code::INT2 || C == Code::INT2_TOKENS;
+template <Code C>
+constexpr bool IS_GGML = C == Code::Q8_0 || C == Code::Q4_0;
 template <Code C>
 constexpr bool IS_PER_CHANNEL = C == Code::INT2_TOKENS || C == Code::INT4_TOKENS || C == Code::UINT8_TOKENS;
 template <Code C>
@@ -104,6 +108,7 @@ template <Code C, int TOKENS, int D>
 constexpr int META_BYTES = C == Code::INT8                      ? 4 * TOKENS
                            : C == Code::INT4 || C == Code::INT2 ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
                            : C == Code::E2M1                    ? TOKENS * D / 16
+                           : IS_GGML<C>                         ? TOKENS * D / 16
                            : IS_PER_CHANNEL<C>                  ? 4 * D
                                                                 : 0;
 

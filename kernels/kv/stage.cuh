@@ -66,6 +66,14 @@ __device__ __forceinline__ int block_place(int token, int j) {
     return 8 * (4 * j + token / 2 % 4) + 4 * i + 2 * (token % 2) + h;
 }
 
+// Where the f16 scale of (token, group j of 32 channels) of ggml's blocks is; src/cache/tile.rs.
+template <int SIDE, int TOKENS, int D>
+__device__ __forceinline__ int ggml_place(int token, int j) {
+    const int i = token / 16, h = token / 8 % 2;
+    if constexpr (SIDE == 0) return 2 * ((8 * i + token % 8) * (D / 32) + j) + h;
+    return TOKENS / 4 * (4 * j + token / 2 % 4) + 4 * i + 2 * h + token % 2;
+}
+
 // Codes a row that the lanes hold as pairs: codes and scales to the stage.
 template <Code C, int SIDE, int D, class Stage, int PAIRS>
 __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint32_t (&word)[PAIRS],
@@ -108,6 +116,25 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
             const Block block = make_block(amax, head_scale);
             for (int e = 0; e < 2; ++e) code[p][e] = e2m1_code(x[p][e], block);
             if (there[p] && lane % 8 == 0) meta[block_place<SIDE, D>(token, (32 * p + lane) / 8)] = block.bits;
+        }
+    } else if constexpr (IS_GGML<C>) {
+        constexpr int LANES = 16;  // that share a block
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) x[p][e] = sanitize(x[p][e], nan);
+            float extreme = fabsf(x[p][1]) > fabsf(x[p][0]) ? x[p][1] : x[p][0];
+            for (int offset = 1; offset < LANES; offset *= 2) {
+                const float other = __shfl_xor_sync(~0u, extreme, offset);
+                // Of equal magnitudes the lower lane's is the first.
+                const bool upper = (lane & offset) != 0;
+                const bool take = upper ? fabsf(other) >= fabsf(extreme) : fabsf(other) > fabsf(extreme);
+                extreme = take ? other : extreme;
+            }
+            const GgmlScale scale = make_ggml_scale<C>(extreme == 0.0f ? 0.0f : extreme);
+            for (int e = 0; e < 2; ++e) code[p][e] = ggml_code<C>(x[p][e], scale.id);
+            if (there[p] && lane % LANES == 0) {
+                const int place = ggml_place<SIDE, Stage::TOKENS, D>(token, (32 * p + lane) / LANES);
+                reinterpret_cast<uint16_t*>(meta)[place] = static_cast<uint16_t>(scale.stored);
+            }
         }
     } else {
         constexpr int LANES = CHANNEL_GROUP<D> / 2;  // that share a group of channels
@@ -157,7 +184,7 @@ __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_
 }
 
 // The token that element `index` of a side's staged meta serves; elements are f32 for INT8, bytes for E2M1, f16
-// otherwise. The inverse of `token_scale_index`, `block_place` and `group_place`.
+// otherwise. The inverse of `token_scale_index`, `block_place`, `ggml_place` and `group_place`.
 template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ int meta_token(int index) {
     constexpr int GROUPS = D / CHANNEL_GROUP<D>, MINIMA = 32 * GROUPS, PAIRS = GROUPS / 2;
@@ -167,8 +194,11 @@ __device__ __forceinline__ int meta_token(int index) {
         return index % 2 * 16 + index / 2 % 2 * 8 + index / 4 / (D / 16);
     } else if constexpr (C == Code::E2M1) {
         return index / 4 % 2 * 16 + index % 2 * 8 + index / 8 % 4 * 2 + index / 2 % 2;
+    } else if constexpr (IS_GGML<C> && SIDE == 1) {
+        const int k = index % (TOKENS / 4);
+        return k / 4 * 16 + k / 2 % 2 * 8 + index / (TOKENS / 4) % 4 * 2 + k % 2;
     } else if constexpr (SIDE == 0) {
-        if (index < MINIMA) return index / 2 / GROUPS / 8 * 16 + index % 2 * 8 + index / 2 / GROUPS % 8;
+        if (IS_GGML<C> || index < MINIMA) return index / 2 / GROUPS / 8 * 16 + index % 2 * 8 + index / 2 / GROUPS % 8;
         const int at = index - MINIMA;
         if (at >= 64 * PAIRS) return at % 4 * 8 + (at - 64 * PAIRS) / 4;
         return at / 2 % 4 * 8 + at / 8 / larger(PAIRS, 1);
@@ -217,6 +247,8 @@ __device__ __forceinline__ void store_keys(uint8_t* record, const Stage& stage, 
     uint8_t* codes = record + T::K_CODES;
     if constexpr (IS_NIBBLE<C>) {
         store_part<D / 16, 2>(codes, KeyNibbles < D, C != Code::E2M1 && D % 32 == 0 > {stage.codes[0], span});
+    } else if constexpr (C == Code::Q8_0) {
+        store_part<D / 16, T::TOKENS / 8>(codes, KeyBlocks<D>{stage.codes[0], span});
     } else {
         constexpr int ROW_BYTES = C == Code::FLOAT ? 2 * D : D;
         store_part<ROW_BYTES / 16, T::TOKENS / 8>(codes, KeyBytes<ROW_BYTES>{stage.codes[0], span});
@@ -234,6 +266,8 @@ __device__ __forceinline__ void store_values(uint8_t* record, const Stage& stage
         store_part<D / 16, T::TOKENS / 16>(codes, ValueNibbles<D>{stage.codes[AT], span});
     } else if constexpr (IS_CRUMB<C>) {
         store_part<D / 16, T::TOKENS / 32>(codes, ValueCrumbs<D>{stage.codes[AT], span});
+    } else if constexpr (C == Code::Q8_0) {
+        store_part<D / 16, T::TOKENS / 8>(codes, ValueBlocks<D>{stage.codes[AT], span});
     } else {
         store_part<D / 16, T::TOKENS / 8>(codes, ValueBytes<D>{stage.codes[AT], span});
     }

@@ -120,6 +120,48 @@ struct ValueBytes {
     }
 };
 
+// Keys of ggml's 8 bits, regions of 8 tokens: byte c of word w is channel 16w + 4t + c of token 8 region + g.
+template <int D>
+struct KeyBlocks {
+    static constexpr int STRIDE = ROW_STRIDE<D>;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int region, int lane, int first) const {
+        const int token = 8 * region + lane / 4;
+        if (!span.has(token)) return {};
+        const uint8_t* row = codes + token * STRIDE + 16 * first + lane % 4 * 4;
+        Words<COUNT> words;
+        words.there = 0xFFFFu >> (16 - 4 * COUNT);
+        for (int k = 0; k < COUNT; ++k) words.of[k] = *reinterpret_cast<const uint32_t*>(row + 16 * k);
+        return words;
+    }
+};
+
+// Values of ggml's 8 bits, regions of 8 tokens: byte 2r + e of word m is token 8 region + 2t + e, channel 16m + 2g + r.
+template <int D>
+struct ValueBlocks {
+    static constexpr int STRIDE = ROW_STRIDE<D>;
+    const uint8_t* codes;
+    Span span;
+
+    template <int COUNT>
+    __device__ __forceinline__ Words<COUNT> get(int region, int lane, int first) const {
+        const int token = 8 * region + lane % 4 * 2;
+        const uint8_t* a = codes + token * STRIDE + 16 * first + lane / 4 * 2;
+        const bool has_a = span.has(token), has_b = span.has(token + 1);
+        Words<COUNT> words;
+        words.there = ((has_a ? 0x5555u : 0) | (has_b ? 0xAAAAu : 0)) & 0xFFFFu >> (16 - 4 * COUNT);
+        for (int k = 0; k < COUNT; ++k) {
+            const uint32_t x = has_a ? *reinterpret_cast<const uint16_t*>(a + 16 * k) : 0;
+            const uint32_t y = has_b ? *reinterpret_cast<const uint16_t*>(a + STRIDE + 16 * k) : 0;
+            words.of[k] = __byte_perm(x, y, 0x5140);
+        }
+        return words;
+    }
+};
+
 // Values of 16 bits. (chunk m, lane) -> channels (D/8)g + 2m + r of tokens 8b + 2t + e; halves (2b + r) * 2 + e.
 template <int D>
 struct ValueHalves {

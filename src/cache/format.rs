@@ -18,6 +18,10 @@ pub enum KvCode {
     Int4,
     /// fp4 E2M1 (1-2-1): 0, 0.5, 1, 1.5, 2, 3, 4, 6 and a sign.
     E2m1,
+    /// Code of ggml's q8_0: -127..=127, stored as the byte `q + 128`.
+    Q8_0,
+    /// Code of ggml's q4_0: -8..=7, stored as `q + 8`.
+    Q4_0,
     /// Asymmetric 2-bit integer 0..=3, as [`KvCode::Int4`].
     Int2,
     /// Asymmetric 8-bit integer 0..=255, as [`KvCode::Int4`].
@@ -29,8 +33,8 @@ impl KvCode {
     pub const fn bits(self) -> u32 {
         match self {
             Self::Float => 16,
-            Self::Int8 | Self::E4m3 | Self::E5m2 | Self::Uint8 => 8,
-            Self::Int4 | Self::E2m1 => 4,
+            Self::Int8 | Self::E4m3 | Self::E5m2 | Self::Uint8 | Self::Q8_0 => 8,
+            Self::Int4 | Self::E2m1 | Self::Q4_0 => 4,
             Self::Int2 => 2,
         }
     }
@@ -56,6 +60,8 @@ pub enum KvScale {
     /// f16 scale and f16 minimum per this many consecutive channels of one token; where the head dim is no multiple of
     /// it, per the largest divisor of both ([`KvSide::channel_group`]).
     ChannelGroup(u32),
+    /// One f16 per 32 consecutive channels of one token, as ggml's blocks have it.
+    Block,
     /// f16 scale and f16 minimum per this many consecutive tokens of one channel (KIVI keys). The tokens of a group are
     /// coded together when the group leaves the window.
     TokenGroup(u32),
@@ -126,6 +132,14 @@ impl KvFormat {
     /// Keys of [`KvFormat::INT8`], values of [`KvFormat::INT4`].
     pub const INT8_INT4: Self = Self { v: Self::INT4.v, ..Self::INT8 };
 
+    /// The codes and scales of ggml's q8_0 blocks, in another order; [`export_blocks`](crate::ops::kv::export_blocks) gives
+    /// them back byte for byte.
+    pub const Q8_0: Self = both(KvCode::Q8_0, KvScale::Block);
+    /// Those of q4_0.
+    pub const Q4_0: Self = both(KvCode::Q4_0, KvScale::Block);
+    /// Keys of [`KvFormat::Q8_0`], values of [`KvFormat::Q4_0`].
+    pub const Q8_0_Q4_0: Self = Self { v: Self::Q4_0.v, ..Self::Q8_0 };
+
     /// KIVI with 4-bit keys per channel over 32 tokens, 4-bit values per token over 32 channels and a window of
     /// `residual` tokens (Liu et al. 2024, "KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", section 3).
     pub const fn kivi4(residual: u32) -> Self {
@@ -165,6 +179,9 @@ impl KvFormat {
         ("int8/int4", Self::INT8_INT4),
         ("int4", Self::INT4),
         ("nvfp4", Self::NVFP4),
+        ("q8_0", Self::Q8_0),
+        ("q8_0/q4_0", Self::Q8_0_Q4_0),
+        ("q4_0", Self::Q4_0),
         ("kivi4 R=128", Self::kivi4(128)),
         ("kivi4 R=32", Self::kivi4(32)),
         ("kivi4 g=64 R=128", Self::kivi4(128).with_token_group(64)),
@@ -176,12 +193,23 @@ impl KvFormat {
 
     /// What has kernels, in words; the text of every "unsupported" error about a format.
     pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token \
-         with e4m3 per head; int8 per token with int4 per 32 channels; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens \
-         and a residual that is a multiple of that up to 1024";
+         with e4m3 per head; int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 \
+         with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024";
 
     /// The list of [`KvFormat::SUPPORTED`], but for KIVI.
-    const LIST: [Self; 8] =
-        [Self::FLOAT, Self::INT8, Self::E4M3, Self::E5M2, Self::INT4, Self::NVFP4, Self::INT8_E4M3, Self::INT8_INT4];
+    const LIST: [Self; 11] = [
+        Self::FLOAT,
+        Self::INT8,
+        Self::E4M3,
+        Self::E5M2,
+        Self::INT4,
+        Self::NVFP4,
+        Self::INT8_E4M3,
+        Self::INT8_INT4,
+        Self::Q8_0,
+        Self::Q8_0_Q4_0,
+        Self::Q4_0,
+    ];
 
     /// True if the format is in the closed list of [`KvFormat::SUPPORTED`].
     pub fn is_supported(&self) -> bool {
@@ -198,6 +226,8 @@ impl KvFormat {
         match (*self, self.k.code, self.k.scale) {
             (Self::FLOAT | Self::E5M2 | Self::INT8_E4M3 | Self::INT8_INT4, ..) => &[64, 128],
             (_, _, KvScale::TokenGroup(64)) => &[64, 128],
+            (Self::Q8_0_Q4_0, ..) => &[64, 96, 128],
+            (_, _, KvScale::Block) => &[64, 96, 128, 256],
             (_, KvCode::Int2, _) => &[64, 96, 128, 192, 256],
             (_, KvCode::Uint8, _) => &[64, 96, 128, 192],
             _ => &[64, 80, 96, 112, 128, 192, 256],
@@ -230,10 +260,12 @@ impl fmt::Display for KvSide {
             KvCode::Int4 => "int4",
             KvCode::E2m1 => "e2m1",
             KvCode::Int2 => "int2",
+            KvCode::Q8_0 => "q8_0",
+            KvCode::Q4_0 => "q4_0",
             KvCode::Uint8 => "uint8",
         };
         match self.scale {
-            KvScale::None => write!(f, "{code}"),
+            KvScale::None | KvScale::Block => write!(f, "{code}"),
             KvScale::Head => write!(f, "{code} per head"),
             KvScale::HeadBlock(g) => write!(f, "{code} per head and {g} channels"),
             KvScale::Token => write!(f, "{code} per token"),

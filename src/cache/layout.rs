@@ -97,6 +97,7 @@ fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
         KvScale::None | KvScale::Head => 0,
         KvScale::Token => 4 * tokens,
         KvScale::HeadBlock(channels) => tokens * head_dim / channels as usize,
+        KvScale::Block => 2 * tokens * head_dim / 32,
         KvScale::ChannelGroup(_) => 4 * tokens * head_dim / side.channel_group(head_dim),
         KvScale::TokenGroup(group) => 4 * head_dim * tokens / group as usize,
     }
@@ -292,6 +293,9 @@ mod tests {
             (KvFormat::INT8_INT4, 132 + 80),
             (KvFormat::INT4, 160),
             (KvFormat::NVFP4, 128 + 16),
+            (KvFormat::Q8_0, 2 * 4 * 34),
+            (KvFormat::Q8_0_Q4_0, 4 * (34 + 18)),
+            (KvFormat::Q4_0, 2 * 4 * 18),
             (KvFormat::kivi4(32), 160),
             (KvFormat::kivi4(128), 160),
             (KvFormat::kivi4(128).with_token_group(64), 152),
@@ -352,7 +356,7 @@ mod tests {
                 KvFormat::kivi4(33),
                 "KvLayout::new: KV format (k: int4 per 32 tokens, v: int4 per 32 channels, residual 33) is not supported; \
                  supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token with e4m3 per head; \
-                 int8 per token with int4 per 32 channels; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024",
+                 int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024",
             ),
             (
                 KvShape { head_dim: 72, ..SHAPE },

@@ -23,6 +23,8 @@
 //! | V, 4 bits | i | D/16 | word w = h(D/32) + v, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
 //! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+r+4e: token 16i+8h+2t+e, channel D-16+2g+r |
 //! | K, 2 bits | x = token / 32 | D/16 | word w, bits 2n, n = 2i+h + 4b + 8e: token 32x+16i+8h+g, channel 16w+4t+2b+e |
+//! | K, q8_0 | x = token / 8 | D/16 | word w, byte 2b+e: token 8x+g, channel 16w+4t+2b+e |
+//! | V, q8_0 | x | D/16 | word m, byte 2r+e: token 8x+2t+e, channel 16m+2g+r |
 //! | V, 2 bits | x | D/16 | word w = 2v + i, bits 2n, n = 2u+r + 4h + 8e: token 32x+16i+8h+2t+e, channel 32v+16u+2g+r |
 //!
 //! | scales | index |
@@ -33,6 +35,8 @@
 //! | int4 K, token 16i+8h+g = 8x+g, group j of G, Q channels each | half `2((8i+g)G + j) + h` the scale; with F = G/2 `32G + 8(gF + j/2) + 2x + j%2` the minimum, of an odd last group `32G + 64F + 4g + x` |
 //! | e2m1 K, token 16i+8h+g, block j of 16 channels | byte `4(D/16 g + j) + 2h+i` |
 //! | e2m1 V, token 16i+8h+2t+e | byte `8(4j+t) + 4i+2e+h` |
+//! | q8_0 and q4_0 K, token 16i+8h+g, group j of G = D/32 | half `2((8i+g) G + j) + h` |
+//! | q8_0 and q4_0 V, token 16i+8h+2t+e, T tokens a tile | half `T/4 (4j+t) + 4i+2h+e` |
 //! | int4 and int2 V, token 32x+16i+8h+2t+e, group j of Q = gcd(32, D) channels | `64 x D/Q` halves on: half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
 use super::{KvCode, KvFormat, KvScale};
@@ -65,6 +69,8 @@ pub enum MetaPlace {
     Scale32(usize),
     /// An E4M3 scale, one byte.
     Scale8(usize),
+    /// An f16 scale.
+    Scale16(usize),
     /// An f16 scale and an f16 minimum.
     ScaleMin16(usize, usize),
 }
@@ -105,7 +111,7 @@ const fn row_byte(row_bytes: usize, t: usize, w: usize, j: usize) -> usize {
 
 /// True where a word of 4-bit keys is 8 channels of a token; else it is 4 of each of two.
 const fn whole_words(code: KvCode, d: usize) -> bool {
-    matches!(code, KvCode::Int4) && d.is_multiple_of(32)
+    matches!(code, KvCode::Int4 | KvCode::Q4_0) && d.is_multiple_of(32)
 }
 
 /// Key code: (token, channel) -> (byte, bit).
@@ -125,7 +131,10 @@ pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Pl
         return nibble_place(d, i, 4 * g + t, w, nibble);
     }
     let bytes = code.bits() as usize / 8;
-    let (t, w, j) = row_word(d * bytes, channel * bytes);
+    let (t, w, j) = match code {
+        KvCode::Q8_0 => (channel % 16 / 4, channel / 16, channel % 4),
+        _ => row_word(d * bytes, channel * bytes),
+    };
     let (x, lane) = (token / 8, 4 * (token % 8) + t);
     Place { byte: x * 8 * d * bytes + word_offset(d * bytes / 16, lane, w) + j, bit: 0 }
 }
@@ -133,7 +142,10 @@ pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Pl
 /// Value code: (token, channel) -> (byte, bit).
 pub const fn v_place(code: KvCode, d: usize, token: usize, channel: usize) -> Place {
     let (x, t, e) = (token / 8, token / 2 % 4, token % 2);
-    let (g, m, r) = (channel / (d / 8), channel % (d / 8) / 2, channel % 2);
+    let (g, m, r) = match code {
+        KvCode::Q8_0 => (channel % 16 / 2, channel / 16, channel % 2),
+        _ => (channel / (d / 8), channel % (d / 8) / 2, channel % 2),
+    };
     match code.bits() {
         8 => Place { byte: x * 8 * d + word_offset(d / 16, 4 * g + t, m) + 2 * r + e, bit: 0 },
         16 => Place { byte: word_offset(d / 4, 4 * g + t, 4 * m + 2 * x + r) + 2 * e, bit: 0 },
@@ -197,7 +209,10 @@ pub const fn k_element(code: KvCode, d: usize, place: Place) -> Element {
     let bytes = code.bits() as usize / 8;
     let region = 8 * d * bytes;
     let (lane, w) = word_at(d * bytes / 16, place.byte % region);
-    let channel = row_byte(d * bytes, lane % 4, w, place.byte % 4) / bytes;
+    let channel = match code {
+        KvCode::Q8_0 => 16 * w + lane % 4 * 4 + place.byte % 4,
+        _ => row_byte(d * bytes, lane % 4, w, place.byte % 4) / bytes,
+    };
     Element { token: place.byte / region * 8 + lane / 4, channel }
 }
 
@@ -207,7 +222,11 @@ pub const fn v_element(code: KvCode, d: usize, place: Place) -> Element {
         8 => {
             let (x, j) = (place.byte / (8 * d), place.byte % 4);
             let (lane, m) = word_at(d / 16, place.byte % (8 * d));
-            Element { token: 8 * x + lane % 4 * 2 + j % 2, channel: d / 8 * (lane / 4) + 2 * m + j / 2 }
+            let channel = match code {
+                KvCode::Q8_0 => 16 * m + lane / 4 * 2 + j / 2,
+                _ => d / 8 * (lane / 4) + 2 * m + j / 2,
+            };
+            Element { token: 8 * x + lane % 4 * 2 + j % 2, channel }
         }
         16 => {
             let (lane, w) = word_at(d / 4, place.byte);
@@ -243,6 +262,7 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
             let size = size as usize;
             MetaPlace::Scale8(4 * (d / size * g + channel / size) + 2 * (x % 2) + x / 2)
         }
+        KvScale::Block => MetaPlace::Scale16(2 * (2 * ((8 * (x / 2) + g) * (d / 32) + channel / 32) + x % 2)),
         KvScale::TokenGroup(_) if format.k.code.bits() != 4 || !d.is_multiple_of(32) => {
             MetaPlace::ScaleMin16(2 * channel, 2 * (d + channel))
         }
@@ -270,6 +290,11 @@ pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
             let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
             MetaPlace::Scale8(8 * (4 * (channel / size as usize) + t) + 4 * i + 2 * e + h)
         }
+        KvScale::Block => {
+            let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
+            let stride = format.tile_tokens() / 4;
+            MetaPlace::Scale16(2 * (stride * (4 * (channel / 32) + t) + 4 * i + 2 * h + e))
+        }
         KvScale::ChannelGroup(_) | KvScale::TokenGroup(_) => {
             let (i, h, t, e) = (token / 16 % 2, token / 8 % 2, token / 2 % 4, token % 2);
             let group = format.v.channel_group(d);
@@ -290,14 +315,14 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// Formats and head dims, also those that the maps cover but no kernel does yet. 2-bit values come in blocks of 32
-    /// channels.
+    /// Formats and head dims, also those that the maps cover but no kernel does yet. 2-bit values and ggml's blocks come in
+    /// 32 channels.
     fn cases() -> impl Iterator<Item = (KvFormat, usize)> {
         KvFormat::PRESETS
             .iter()
             .map(|(_, format)| *format)
             .flat_map(|format| [64, 80, 96, 112, 128, 192, 256].map(|d| (format, d)))
-            .filter(|(format, d)| format.v.code != KvCode::Int2 || *d % 32 == 0)
+            .filter(|(format, d)| !matches!(format.v.code, KvCode::Int2 | KvCode::Q4_0 | KvCode::Q8_0) || d % 32 == 0)
     }
 
     #[test]
@@ -333,6 +358,7 @@ mod tests {
                     let (group, places) = match (side.scale, meta(&format, d, token, channel)) {
                         (KvScale::None | KvScale::Head, MetaPlace::None) => continue,
                         (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), (a..a + 4).collect()),
+                        (KvScale::Block, MetaPlace::Scale16(a)) => ((token, channel / 32), vec![a, a + 1]),
                         (KvScale::HeadBlock(16), MetaPlace::Scale8(a)) => ((token, channel / 16), vec![a]),
                         (KvScale::TokenGroup(_), MetaPlace::ScaleMin16(a, b)) => {
                             ((0, channel), vec![a, a + 1, b, b + 1])
@@ -349,7 +375,7 @@ mod tests {
                 let bytes = match side.scale {
                     KvScale::None | KvScale::Head => 0,
                     KvScale::Token => 4 * tokens,
-                    KvScale::HeadBlock(_) => tokens * d / 16,
+                    KvScale::HeadBlock(_) | KvScale::Block => tokens * d / 16,
                     KvScale::ChannelGroup(_) => 4 * tokens * d / side.channel_group(d),
                     KvScale::TokenGroup(_) => 4 * d,
                 };

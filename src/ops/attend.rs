@@ -11,6 +11,8 @@
 //! | `attend_e5m2` | 64, 128 | E5M2 per head or tensor | f16, bf16 |
 //! | `attend_int8_e4m3` | 64, 128 | K int8 per token and head, V E4M3 per head or tensor | f16, bf16 |
 //! | `attend_int8_int4` | 64, 128 | K int8 per token and head, V int4 per token and 32 channels | f16, bf16 |
+//! | `attend_q8_0`, `attend_q4_0` | 64, 96, 128, 256 | ggml's blocks | f16, bf16 |
+//! | `attend_q8_0_q4_0` | 64, 96, 128 | K q8_0, V q4_0 | f16, bf16 |
 //! | `attend_kivi4` | the seven | KIVI, keys and values of 4 bits | f16, bf16 |
 //! | `attend_kivi2` | 64, 96, 128, 192, 256 | KIVI, 2 bits | f16, bf16 |
 //! | `attend_kivi8_2` | 64, 96, 128, 192 | KIVI, keys of 8 bits, values of 2 | f16, bf16 |
@@ -151,6 +153,9 @@ const INT4: Instances<AttendParams> = instances!("attend_int4":
     "attention/int4" [64 128], "attention/int4_mid" [80 96 112], "attention/int4_wide" [192 256]);
 const NVFP4: Instances<AttendParams> = instances!("attend_nvfp4":
     "attention/nvfp4" [64 128], "attention/nvfp4_mid" [80 96 112], "attention/nvfp4_wide" [192 256]);
+const Q8_0: Instances<AttendParams> = instances!("attend_q8_0": "attention/ggml" [64 96 128 256]);
+const Q8_0_Q4_0: Instances<AttendParams> = instances!("attend_q8_0_q4_0": "attention/ggml" [64 96 128]);
+const Q4_0: Instances<AttendParams> = instances!("attend_q4_0": "attention/ggml" [64 96 128 256]);
 const KIVI4: Instances<AttendParams> = instances!("attend_kivi4":
     "attention/kivi4" [64 128], "attention/kivi4_mid" [80 96 112], "attention/kivi4_wide" [192 256]);
 const KIVI2: Instances<AttendParams> = instances!("attend_kivi2":
@@ -164,7 +169,7 @@ const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/me
 pub(crate) fn entries() -> Vec<EntryRow> {
     let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, CHUNKS];
     let kivi = [KIVI4, KIVI2, KIVI8_2, KIVI4_G64, KIVI2_G64, KIVI8_2_G64];
-    let tables = tables.into_iter().chain(kivi).chain(prefill::INSTANCES);
+    let tables = tables.into_iter().chain([Q8_0, Q8_0_Q4_0, Q4_0]).chain(kivi).chain(prefill::INSTANCES);
     tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
 }
 
@@ -181,6 +186,9 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
         KvFormat::INT8_INT4 => INT8_INT4,
         KvFormat::INT4 => INT4,
         KvFormat::NVFP4 => NVFP4,
+        KvFormat::Q8_0 => Q8_0,
+        KvFormat::Q8_0_Q4_0 => Q8_0_Q4_0,
+        KvFormat::Q4_0 => Q4_0,
         _ => match (format.k.code, format.k.scale) {
             (KvCode::Int2, KvScale::TokenGroup(64)) => KIVI2_G64,
             (KvCode::Int2, _) => KIVI2,

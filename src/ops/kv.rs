@@ -6,6 +6,7 @@
 //! captured `max_q_len` and number of sequences.
 
 mod copy;
+mod export;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::reference::kv::{check_max_append, check_rope, check_rows};
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
+pub use export::export_blocks;
 
 /// Threads of a block, as in the kernels.
 const BLOCK: u32 = 128;
@@ -79,6 +81,9 @@ const INT8_E4M3: Instances = instances!("int8_e4m3" [64 128]);
 const INT8_INT4: Instances = instances!("int8_int4" [64 128]);
 const INT4: Instances = instances!("int4" [64 80 96 112 128 192 256]);
 const NVFP4: Instances = instances!("nvfp4" [64 80 96 112 128 192 256]);
+const Q8_0: Instances = instances!("q8_0" in "ggml" [64 96 128 256]);
+const Q8_0_Q4_0: Instances = instances!("q8_0_q4_0" in "ggml" [64 96 128]);
+const Q4_0: Instances = instances!("q4_0" in "ggml" [64 96 128 256]);
 const KIVI4: Instances = instances!("kivi4" [64 80 96 112 128 192 256]);
 const KIVI2: Instances = instances!("kivi2" [64 96 128 192 256]);
 const KIVI8_2: Instances = instances!("kivi8_2" in "kivi2" [64 96 128 192]);
@@ -88,8 +93,15 @@ const KIVI8_2_G64: Instances = instances!("kivi8_2_g64" in "kivi_g64" [64 128]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
     let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4];
-    let append = append.into_iter().chain([KIVI4, KIVI2, KIVI8_2, KIVI4_G64, KIVI2_G64, KIVI8_2_G64]);
-    append.flatten().map(|(_, entry)| entry.row()).chain(copy::entries()).collect()
+    let append = append.into_iter().chain([Q8_0, Q8_0_Q4_0, Q4_0]).chain([
+        KIVI4,
+        KIVI2,
+        KIVI8_2,
+        KIVI4_G64,
+        KIVI2_G64,
+        KIVI8_2_G64,
+    ]);
+    append.flatten().map(|(_, entry)| entry.row()).chain(copy::entries()).chain(export::entries()).collect()
 }
 
 /// Every layout that exists has an instance: [`KvLayout::new`] knows the same list.
@@ -104,6 +116,9 @@ fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
         KvFormat::INT8_INT4 => INT8_INT4,
         KvFormat::INT4 => INT4,
         KvFormat::NVFP4 => NVFP4,
+        KvFormat::Q8_0 => Q8_0,
+        KvFormat::Q8_0_Q4_0 => Q8_0_Q4_0,
+        KvFormat::Q4_0 => Q4_0,
         _ => match (format.k.code, format.k.scale) {
             (KvCode::Int2, KvScale::TokenGroup(64)) => KIVI2_G64,
             (KvCode::Int2, _) => KIVI2,

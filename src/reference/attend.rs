@@ -421,7 +421,8 @@ impl<'a> Side<'a> {
                     let bits = u16::from_le_bytes([byte, self.codes[place.byte + 1]]);
                     to_f32(bits, self.layout.shape().dtype)
                 }
-                KvCode::Int8 => f32::from(byte) - 128.0,
+                KvCode::Int8 | KvCode::Q8_0 => f32::from(byte) - 128.0,
+                KvCode::Q4_0 => f32::from(byte >> place.bit & 15) - 8.0,
                 KvCode::E4m3 => Fp8::E4m3.decode(byte),
                 KvCode::E5m2 => Fp8::E5m2.decode(byte),
                 KvCode::Int4 | KvCode::Int2 | KvCode::Uint8 => (u32::from(byte) >> place.bit & code.top()) as f32,
@@ -433,6 +434,7 @@ impl<'a> Side<'a> {
                 MetaPlace::Scale32(at) => {
                     plain * f32::from_le_bytes(self.meta[at..at + 4].try_into().expect("4 bytes"))
                 }
+                MetaPlace::Scale16(at) => plain * half::f16::from_le_bytes([self.meta[at], self.meta[at + 1]]).to_f32(),
                 MetaPlace::ScaleMin16(scale, min) => {
                     let half = |at: usize| half::f16::from_le_bytes([self.meta[at], self.meta[at + 1]]).to_f32();
                     plain * half(scale) + half(min)

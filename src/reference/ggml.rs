@@ -48,7 +48,8 @@ pub fn quantize<E: Element>(
         y.iter_mut().for_each(|v| *v = sanitize(*v));
         let blocks = blocks[row * row_bytes..][..row_bytes].chunks_exact_mut(kind.block_bytes());
         for (x, block) in y.chunks_exact(BLOCK).zip(blocks) {
-            encode(kind, x, block);
+            let (d, m, q) = coded(kind, x);
+            pack(kind, (f16::from_f32(d), f16::from_f32(m), q), block);
         }
     }
     Ok(())
@@ -72,8 +73,9 @@ pub fn dequantize<E: Element>(kind: GgmlType, shape: Matrix, blocks: &[u8], out:
     Ok(())
 }
 
-fn encode(kind: GgmlType, x: &[f32], block: &mut [u8]) {
-    let (d, m, q) = match kind {
+/// Scale, minimum and codes of a block; Q8_0's are bytes of signed numbers. The stored scale is f16(d).
+pub(crate) fn coded(kind: GgmlType, x: &[f32]) -> (f32, f32, [u8; BLOCK]) {
+    match kind {
         GgmlType::Q8_0 => {
             let d = extreme(x).abs() / 127.0;
             let id = reciprocal(d);
@@ -97,11 +99,15 @@ fn encode(kind: GgmlType, x: &[f32], block: &mut [u8]) {
             let (d, q) = iq4_nl(x);
             (d, 0.0, q)
         }
-    };
+    }
+}
+
+/// Writes a block of a scale, a minimum and codes.
+pub(crate) fn pack(kind: GgmlType, (d, m, q): (f16, f16, [u8; BLOCK]), block: &mut [u8]) {
     block.fill(0);
-    block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
+    block[..2].copy_from_slice(&d.to_le_bytes());
     if kind.has_min() {
-        block[2..4].copy_from_slice(&f16::from_f32(m).to_le_bytes());
+        block[2..4].copy_from_slice(&m.to_le_bytes());
     }
     for (j, &q) in q.iter().enumerate() {
         if let Some(at) = kind.high_bits_at() {

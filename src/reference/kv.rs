@@ -8,27 +8,38 @@
 //! | int8 per token | x: NaN -> 0, clamp to +-65504; scale = amax/127 over the head's channels; q = clamp(rne(x/scale), +-127); 0 if scale = 0 |
 //! | e4m3, e5m2 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
 //! | nvfp4 | x: NaN -> 0, clamp; block = E4M3 of (amax/6)/head_scale over 16 channels, 0 unless that is above 0; scale = block * head_scale; q = E2M1 of x/scale, nearest even, up to +-6, sign of zero kept; 0 if block or scale is 0 |
+//! | q8_0, q4_0 | x: NaN -> 0, clamp; then ggml's blocks: [`reference::ggml`](crate::reference::ggml::quantize) |
 //! | int4; 15 is 3 for int2, 255 for uint8 | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
 //!
 //! Before it is coded a row is turned by RoPE (keys) and rotated; see [`Rope`] and [`KvLayout::rotated`].
 //! Zeros among min and max count as +0, so that the stored bits do not depend on the order of the reduction. A NaN that
 //! is coded sets [`Status::NAN`]. Which tokens are coded when: [`window`].
 
+mod codes;
 mod copy;
+mod export;
 mod row;
+mod sequence;
 
-use half::{bf16, f16};
+use half::f16;
 
 use crate::cache::params::BatchParams;
 use crate::cache::tile::{self, MetaPlace, Place};
 use crate::cache::{KvCode, KvLayout, KvScale, KvSide, Part, Status, checked_batch, checked_params, window};
-use crate::format::{DType, Fp8, Half16, encode_e2m1};
+use crate::format::{DType, Fp8, GgmlType, Half16, encode_e2m1};
+use crate::reference::ggml;
 use crate::{Error, Result};
 
+use codes::{Group, fp8, sanitize};
+
+pub(crate) use codes::to_f32;
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
 pub(crate) use copy::{check_advance, check_pairs};
+pub use export::export_blocks;
+pub(crate) use export::{check_export, ggml_type};
 pub use row::Rope;
 pub(crate) use row::check_rope;
+pub(crate) use sequence::Sequence;
 
 /// A cache in host memory, to be written; the same bytes as [`crate::cache::KvCacheMut`].
 #[derive(Debug)]
@@ -209,68 +220,6 @@ impl Batch<'_> {
     }
 }
 
-/// A sequence with its lengths checked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sequence {
-    pub seq: usize,
-    /// Tokens, the new ones included; not clamped.
-    pub n: usize,
-    /// Position of the first new token.
-    pub p0: usize,
-    pub m: usize,
-    /// First row.
-    pub row0: usize,
-    /// Byte offset of the state slot; none where it is bad or the format has no window.
-    pub slot: Option<usize>,
-    pub ring_start: usize,
-}
-
-impl Sequence {
-    /// None if there is nothing to do: a padding row, or contradictory lengths (a bit). A bad slot is a bit and no slot.
-    pub(crate) fn load(
-        layout: &KvLayout,
-        batch: &Batch<'_>,
-        checked: &BatchParams,
-        num_slots: i32,
-        seq: usize,
-    ) -> (Option<Self>, Status) {
-        let (row0, row1, n) = (batch.cu_q_lens[seq], batch.cu_q_lens[seq + 1], batch.seq_lens[seq]);
-        if row0 < 0
-            || row1 < row0
-            || row1 > checked.total_q
-            || row1 - row0 > checked.max_q_len
-            || (row1 > row0 && n < row1 - row0)
-        {
-            return (None, Status::BAD_LENGTHS);
-        }
-        let m = (row1 - row0) as usize;
-        if m == 0 {
-            return (None, Status::OK);
-        }
-        let n = n as usize;
-        let mut status = Status::OK;
-        if n > batch.max_blocks * layout.shape().page_tokens {
-            status |= Status::TOO_LONG;
-        }
-        let mut slot = None;
-        let mut ring_start = 0;
-        if let (true, Some(slots)) = (layout.format().has_window(), batch.state_slots) {
-            if (0..num_slots).contains(&slots[seq]) {
-                slot = Some(slots[seq] as usize * layout.state_bytes());
-            } else {
-                status |= Status::BAD_SLOT;
-            }
-            let given = batch.ring_start.map_or(0, |start| start[seq]);
-            let (start, good) = window::effective_ring_start(given, n - m, layout.residual());
-            ring_start = start;
-            if !good {
-                status |= Status::BAD_RING_START;
-            }
-        }
-        (Some(Self { seq, n, p0: n - m, m, row0: row0 as usize, slot, ring_start }), status)
-    }
-}
-
 /// Writes one sequence.
 struct Writer<'a, 'c> {
     cache: &'a mut CacheMut<'c>,
@@ -435,6 +384,22 @@ impl Writer<'_, '_> {
                     record[meta.offset + at] = stored;
                 }
             }
+            KvSide { code: KvCode::Q8_0 | KvCode::Q4_0, .. } => {
+                let kind = ggml_type(what.code).expect("a block type");
+                for (j, block) in row.chunks(GgmlType::BLOCK).enumerate() {
+                    let x: Vec<f32> = block.iter().map(|&x| sanitize(x, dtype, &mut nan)).collect();
+                    let (scale, _, q) = ggml::coded(kind, &x);
+                    for (c, &q) in q.iter().enumerate() {
+                        // A signed byte plus 128.
+                        let q = if kind == GgmlType::Q8_0 { q ^ 0x80 } else { q };
+                        put(record, codes, place(j * GgmlType::BLOCK + c), what.code.bits(), u32::from(q));
+                    }
+                    let MetaPlace::Scale16(at) = meta_place(j * GgmlType::BLOCK) else {
+                        unreachable!("an f16 a block")
+                    };
+                    record[meta.offset + at..][..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+                }
+            }
             KvSide { code: KvCode::Int4 | KvCode::Int2 | KvCode::Uint8, scale: KvScale::ChannelGroup(_) } => {
                 let size = what.channel_group(d);
                 for (j, group_row) in row.chunks(size).enumerate() {
@@ -472,60 +437,6 @@ pub(crate) fn ring_range(
 
 fn bits<T: Half16>(x: T) -> u16 {
     u16::from_le_bytes(bytemuck::bytes_of(&x).try_into().expect("16 bits"))
-}
-
-/// The value of 16 bits of the model's dtype.
-pub(crate) fn to_f32(bits: u16, dtype: DType) -> f32 {
-    match dtype {
-        DType::Bf16 => bf16::from_bits(bits).to_f32(),
-        _ => f16::from_bits(bits).to_f32(),
-    }
-}
-
-/// NaN to 0 (noted), clamped to the f16 range.
-fn sanitize(bits: u16, dtype: DType, nan: &mut bool) -> f32 {
-    let x = to_f32(bits, dtype);
-    *nan |= x.is_nan();
-    if x.is_nan() { 0.0 } else { x.clamp(-65504.0, 65504.0) }
-}
-
-fn fp8(code: KvCode, x: f32, scale: f32, nan: &mut bool) -> u8 {
-    let format = if code == KvCode::E4m3 { Fp8::E4m3 } else { Fp8::E5m2 };
-    // `clamp` keeps NaN.
-    let quotient = if scale == 0.0 && !x.is_nan() { 0.0 } else { x.clamp(-65504.0, 65504.0) / scale };
-    *nan |= quotient.is_nan();
-    if quotient.is_nan() { 0 } else { format.encode(quotient) }
-}
-
-/// Scale and minimum of a group of asymmetric integers.
-struct Group {
-    scale: f16,
-    min: f16,
-    /// The largest code.
-    top: f32,
-}
-
-impl Group {
-    fn of(code: KvCode, x: &[f32]) -> Self {
-        let top = code.top() as f32;
-        // + 0.0 turns -0 into +0.
-        let low = f16::from_f32(x.iter().copied().fold(f32::INFINITY, f32::min) + 0.0);
-        let high = f16::from_f32(x.iter().copied().fold(f32::NEG_INFINITY, f32::max) + 0.0);
-        Self { scale: f16::from_f32((high.to_f32() - low.to_f32()) / top), min: low, top }
-    }
-
-    fn code(&self, x: f32) -> u32 {
-        match self.scale.to_f32() {
-            0.0 => 0,
-            scale => ((x - self.min.to_f32()) / scale).round_ties_even().clamp(0.0, self.top) as u32,
-        }
-    }
-
-    fn store(&self, record: &mut [u8], meta: Part, place: MetaPlace) {
-        let MetaPlace::ScaleMin16(scale, min) = place else { unreachable!("a group has a scale and a minimum") };
-        record[meta.offset + scale..][..2].copy_from_slice(&self.scale.to_le_bytes());
-        record[meta.offset + min..][..2].copy_from_slice(&self.min.to_le_bytes());
-    }
 }
 
 /// Writes a code of `width` bits.

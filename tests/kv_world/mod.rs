@@ -212,8 +212,16 @@ pub fn noise(len: usize, seed: u64) -> Vec<f16> {
 }
 
 /// Formats without a window beside those of [`formats`]: other codes and mixtures in the same places.
-pub const TOKEN_FORMATS: [KvFormat; 5] =
-    [KvFormat::E5M2, KvFormat::INT8_E4M3, KvFormat::INT8_INT4, KvFormat::INT4, KvFormat::NVFP4];
+pub const TOKEN_FORMATS: [KvFormat; 8] = [
+    KvFormat::E5M2,
+    KvFormat::INT8_E4M3,
+    KvFormat::INT8_INT4,
+    KvFormat::INT4,
+    KvFormat::NVFP4,
+    KvFormat::Q8_0,
+    KvFormat::Q8_0_Q4_0,
+    KvFormat::Q4_0,
+];
 
 /// KIVI with other codes than those of [`formats`], and with keys in groups of 64 tokens.
 pub const KIVI_FORMATS: [KvFormat; 5] = [

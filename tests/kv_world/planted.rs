@@ -52,18 +52,25 @@ impl Planted {
 }
 
 /// Key of the hot token; beside zeros exact in the format: 15 for codes 0..=15 and 0..=3, what E5M2 has for it, the largest
-/// code over 16.
+/// code of 8 bits over a power of two; of q4_0 -8 times the scale.
 fn hot_key(format: &KvFormat) -> f32 {
     match format.k.code {
         KvCode::E5m2 => 14.0,
         KvCode::Uint8 => 255.0 / 16.0,
+        KvCode::Q8_0 => 127.0 / 8.0,
+        KvCode::Q4_0 => 16.0,
         _ => 15.0,
     }
 }
 
+/// Value of the other tokens; exact in the format: 1, but for codes with a scale in f16 the largest over a power of two.
+fn plain_value(format: &KvFormat) -> f32 {
+    if format.v.code == KvCode::Q8_0 { 127.0 / 128.0 } else { 1.0 }
+}
+
 /// Value of the hot token in a KV head; exact in every format.
-fn hot_value(kv_head: usize) -> f32 {
-    64.0 * (kv_head + 1) as f32
+fn hot_value(plain: f32, kv_head: usize) -> f32 {
+    64.0 * plain * (kv_head + 1) as f32
 }
 
 /// The cases of a format: lengths around every boundary, the hot token on both sides of each.
@@ -127,7 +134,8 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
             .map(|i| f16::from_f32(if i / (KV_HEADS * d) == hot { planted(i / d % KV_HEADS) } else { plain }))
             .collect()
     };
-    let (k, v) = (rows(0.0, &|_| hot_key), rows(1.0, &hot_value));
+    let plain = plain_value(layout.format());
+    let (k, v) = (rows(0.0, &|_| hot_key), rows(plain, &|head| hot_value(plain, head)));
     let p0 = n - m;
     let row = full.row();
     if p0 > 0 {
@@ -142,7 +150,7 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
     for p in p0..n {
         for head in 0..HEADS {
             let sees_hot = visible(hot, p);
-            let value = if sees_hot { hot_value(head / (HEADS / KV_HEADS)) } else { 1.0 };
+            let value = if sees_hot { hot_value(plain, head / (HEADS / KV_HEADS)) } else { plain };
             out.extend(std::iter::repeat_n(f64::from(value), d));
             let seen = (0..=p).filter(|&t| visible(t, p)).count();
             let logit = f64::from(SOFTMAX_SCALE * hot_key) * d as f64;
@@ -202,6 +210,7 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                         MetaPlace::None => {}
                         MetaPlace::Scale8(at) => copy(meta.offset + at, 1),
                         MetaPlace::Scale32(at) => copy(meta.offset + at, 4),
+                        MetaPlace::Scale16(at) => copy(meta.offset + at, 2),
                         MetaPlace::ScaleMin16(scale, min) => {
                             copy(meta.offset + scale, 2);
                             copy(meta.offset + min, 2);

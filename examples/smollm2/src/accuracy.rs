@@ -30,7 +30,7 @@ pub struct Args {
     /// Text to evaluate on [default: Around the World in Eighty Days, bundled]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Formats to measure: f32, f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, nvfp4, kivi4-r128,
+    /// Formats to measure: f32, f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, nvfp4, q8_0, q8_0-q4_0, q4_0, kivi4-r128,
     /// kivi4-r32, kivi4-g64-r128, kivi8-2-r128, kivi8-2-g64-r128, kivi2-r128, kivi2-r32, kivi2-g64-r128 [default: all]
     #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
     formats: Vec<Format>,

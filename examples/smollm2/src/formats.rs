@@ -17,7 +17,7 @@ pub struct Format {
 }
 
 /// Every format, the f32 baseline first.
-pub const ALL: [Format; 17] = [
+pub const ALL: [Format; 20] = [
     Format { name: "f32", kv: None },
     Format { name: "f16", kv: Some(KvFormat::FLOAT) },
     Format { name: "int8", kv: Some(KvFormat::INT8) },
@@ -27,6 +27,9 @@ pub const ALL: [Format; 17] = [
     Format { name: "int8-int4", kv: Some(KvFormat::INT8_INT4) },
     Format { name: "int4-g32", kv: Some(KvFormat::INT4) },
     Format { name: "nvfp4", kv: Some(KvFormat::NVFP4) },
+    Format { name: "q8_0", kv: Some(KvFormat::Q8_0) },
+    Format { name: "q8_0-q4_0", kv: Some(KvFormat::Q8_0_Q4_0) },
+    Format { name: "q4_0", kv: Some(KvFormat::Q4_0) },
     Format { name: "kivi4-r128", kv: Some(KvFormat::kivi4(128)) },
     Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) },
     Format { name: "kivi4-g64-r128", kv: Some(KvFormat::kivi4(128).with_token_group(64)) },

@@ -31,7 +31,7 @@ pub struct Args {
     /// Most tokens to generate
     #[arg(long, default_value_t = 48, value_name = "N")]
     tokens: usize,
-    /// KV cache format: f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, kivi4-r128, kivi4-r32,
+    /// KV cache format: f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, nvfp4, q8_0, q8_0-q4_0, q4_0, kivi4-r128, kivi4-r32,
     /// kivi4-g64-r128, kivi8-2-r128, kivi8-2-g64-r128, kivi2-r128, kivi2-r32, kivi2-g64-r128
     #[arg(long, default_value = "kivi4-r32", value_name = "FORMAT")]
     kv: Format,
