@@ -56,6 +56,11 @@ const DEPLOYMENTS: Limits = Limits {
     ],
 };
 
+/// Limits of dNLL and KL of a cache format, if it has any.
+pub fn cache(format: &str) -> Option<(f64, f64)> {
+    CACHES.of.iter().find(|limit| limit.name == format).map(|limit| (limit.dnll, limit.kl))
+}
+
 /// Checks the lines of `smollm2 accuracy --json`: every format of the table is there and within its limits. A short
 /// run is noisy, so the loss may exceed its limit by twice the standard error printed beside it, no more. KL has no such
 /// figure; its limit grows as a standard error does, with the square root of 1024 / tokens. (In E4M3 the chunk's first

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer or CI runs. One subcommand, one module; each prints the commands it runs.
 
+mod accuracy;
 #[path = "../../build/compile.rs"]
 mod compile;
 mod demo;
@@ -25,7 +26,8 @@ cargo xtask COMMAND
   demo                 on a fresh machine: a language model generates text with INT4 weights and a KIVI-4 KV cache,
                        then its accuracy with each cache format is measured
   test                 everything: format, lints, docs, unit, golden, property and kernel tests, end to end
-  accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..)
+  accuracy [ARGS]      accuracy of the model per cache format; ARGS as of `smollm2 accuracy` (--json, --tokens N, ..);
+                       --document measures all formats over both chunks and writes the table of docs/accuracy.md
   deploy [ARGS]        bytes and accuracy of whole deployments; ARGS as of `smollm2 deploy` (memory-first, --tokens N, ..)
   perf [ARGS]          instructions, registers, sectors of every kernel against their marks; see `perf --help`
   mutants [ARGS]       wrong edits of the kernels, one at a time: do the tests notice? see `mutants --help`
@@ -46,7 +48,8 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("demo") => no_arguments(rest).and_then(|()| demo::demo()),
         Some("test") => no_arguments(rest).and_then(|()| test::test()),
-        Some(command @ ("accuracy" | "deploy")) => demo::evaluate(command, rest),
+        Some("accuracy") => accuracy::accuracy(rest),
+        Some("deploy") => demo::evaluate("deploy", rest),
         Some("perf") => perf::perf(rest),
         Some("mutants") => mutants::mutants(rest),
         Some("profile") => profile::profile(rest),

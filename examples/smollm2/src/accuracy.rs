@@ -34,6 +34,9 @@ pub struct Args {
     /// kivi4-r32, kivi4-g64-r128, kivi8-2-r128, kivi8-2-g64-r128, kivi2-r128, kivi2-r32, kivi2-g64-r128 [default: all]
     #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
     formats: Vec<Format>,
+    /// The formats' names, bits and bytes, without measuring
+    #[arg(long)]
+    list: bool,
     /// One JSON object a line on stdout, nothing else
     #[arg(long)]
     json: bool,
@@ -43,6 +46,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     ensure!(args.tokens >= 2, "--tokens: expected at least 2, found {}", args.tokens);
     let mut file = args.model.open()?;
+    let chosen = if args.formats.is_empty() { formats::ALL.to_vec() } else { args.formats.clone() };
+    if args.list {
+        return chosen.iter().try_for_each(|format| list(args.json, &file.config, format));
+    }
     let ids = Text::new(&file)?.encode(&corpus::load(args.text.as_deref())?)?;
     let end = args.offset.saturating_add(args.tokens);
     ensure!(end <= ids.len(), "the text has {} tokens, and {}..{end} were asked for", ids.len(), args.offset);
@@ -50,7 +57,6 @@ pub fn run(args: &Args) -> Result<()> {
     let device = Device::open()?;
     let model = HostModel::load(&mut file)?;
     let config = model.config.clone();
-    let chosen = if args.formats.is_empty() { formats::ALL.to_vec() } else { args.formats.clone() };
     if !args.json {
         println!("device: {}", device.name);
         println!(
@@ -97,6 +103,17 @@ fn quantized(
     let logits = model.forward(ids, |_, heads| cache.decode(device, heads, || bar.inc(1)));
     bar.finish_and_clear();
     logits
+}
+
+fn list(json: bool, config: &Config, format: &Format) -> Result<()> {
+    let (bits, bytes) = (formats::bits(config, format)?, formats::bytes_per_token(config, format)?);
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::json!({ "format": format.name, "bits": bits, "bytes_per_token": bytes }))?;
+    } else {
+        writeln!(out, "{:<16} {bits:>5.2} bits {bytes:>8} bytes a token", format.name)?;
+    }
+    Ok(())
 }
 
 fn print(json: bool, config: &Config, device: &Device, format: &Format, a: &Accuracy) -> Result<()> {
