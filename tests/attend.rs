@@ -17,7 +17,7 @@ use rand::RngExt;
 const PAGE: usize = 32;
 
 /// A format of every kind of arithmetic.
-const MANY: [KvFormat; 10] = [
+const MANY: [KvFormat; 12] = [
     KvFormat::FLOAT,
     KvFormat::INT8,
     KvFormat::E4M3,
@@ -25,6 +25,8 @@ const MANY: [KvFormat; 10] = [
     KvFormat::INT4,
     KvFormat::NVFP4,
     KvFormat::Q8_0_Q4_0,
+    KvFormat::nuq4(1),
+    KvFormat::nuq3(16),
     KvFormat::kivi4(32),
     KvFormat::kivi2(32),
     KvFormat::kivi8_2(32),
@@ -33,7 +35,7 @@ const MANY: [KvFormat; 10] = [
 fn layout(format: KvFormat, d: usize, kv_heads: usize, dtype: DType) -> KvLayout {
     let page_tokens = format.tile_tokens().max(PAGE);
     let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens, max_append: 4, dtype };
-    KvLayout::new(shape, format).unwrap()
+    kv_world::pre_rope(KvLayout::new(shape, format).unwrap(), d / 32)
 }
 
 /// Rows `[tokens][heads][d]`: gaussian-like, three channels per head times 8, one token times 5, one token zero, one constant;
@@ -138,7 +140,7 @@ fn ragged<T: Half16>(format: KvFormat, dtype: DType) {
 /// Head dims beside 64 and 128, and formats that no test below has: all columns in use and more than one pass.
 fn other_head_dims(format: KvFormat) {
     let gpu = Gpu::new();
-    let new = kv_world::TOKEN_FORMATS.contains(&format) || kv_world::KIVI_FORMATS.contains(&format);
+    let new = !kv_world::formats().contains(&format);
     for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| new || ![64, 128].contains(*d)) {
         let (kv_heads, group, m) = [(2, 3, 1), (1, 8, 1), (2, 4, 3)][i % 3];
         let case = Case::<f16>::new(layout(format, d, kv_heads, DType::F16), group, &boundaries(format, m), 1.0, 300);
@@ -147,6 +149,11 @@ fn other_head_dims(format: KvFormat) {
         let case = Case::<bf16>::new(layout(format, d, 1, DType::Bf16), 2, &[(300, 1), (513, 2)], 1.0, 301);
         client::with_modes(|modes| modes.mma = MmaMode::Trunc, || case.check(&gpu, &format!("{format} bf16 D {d}")));
     }
+}
+
+#[test]
+fn nuq() {
+    kv_world::NUQ_FORMATS.into_iter().for_each(other_head_dims);
 }
 
 #[test]

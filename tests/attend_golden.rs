@@ -10,8 +10,8 @@ mod kv_world;
 use attend_device::{Gpu, compare};
 use golden::Golden;
 use kv_world::World;
-use lowbit::cache::{KvFormat, KvLayout, KvShape, KvSide, Status};
-use lowbit::format::DType;
+use lowbit::cache::{KeyRope, KvFormat, KvLayout, KvShape, KvSide, Status, nuq_key_table, nuq_value_table};
+use lowbit::format::{Codebook, DType, RopeStyle, rope_table};
 use lowbit::reference::attend::{Attention, Options};
 
 const FILES: [&str; 3] = ["attention_d128_h8_kv2_t333", "attention_d128_h8_kv1_t700", "attention_real_d64_h9_kv3_t512"];
@@ -38,12 +38,21 @@ fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, String)> {
 fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
     let gpu = Gpu::new();
     let golden = Golden::open(file);
-    let (k, v, q) = (golden.f16("k"), golden.f16("v"), golden.f16("q"));
+    let style = cache.split_once('_').and_then(|(name, style)| name.starts_with("nuq").then_some(style));
+    let (mut k, v, q) = (golden.f16("k"), golden.f16("v"), golden.f16("q"));
     let (heads, kv_heads, d) = (golden.shape("q")[1], golden.shape("k")[1], golden.shape("q")[2]);
     let (row, q_row) = (kv_heads * d, heads * d);
+    if style.is_some() && golden.names().iter().any(|name| name == "k_pre") {
+        k = golden.f16("k_pre");
+    }
     for (case, n, m, option) in cases(&golden, cache) {
         let shape = KvShape { num_kv_heads: kv_heads, head_dim: d, page_tokens, max_append: 4, dtype: DType::F16 };
-        let mut world = World::new(KvLayout::new(shape, format).unwrap(), 1, n, 5);
+        let mut layout = KvLayout::new(shape, format).unwrap();
+        if let Some(style) = style {
+            let style = if style == "half" { RopeStyle::HalfSplit } else { RopeStyle::Interleaved };
+            layout = layout.pre_rope(KeyRope { style, rotary_dim: d }).unwrap();
+        }
+        let mut world = World::new(layout, 1, n, 5);
         // E4M3 values beside other keys have the scales of the cache that is all E4M3.
         let scales_of = if cache == "int8_k_e4m3_v" { "e4m3_head" } else { cache };
         let scale = |side: &str, of: KvSide| {
@@ -54,6 +63,14 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
             })
         };
         (world.k_scale, world.v_scale) = (scale("k", format.k), scale("v", format.v));
+        if style.is_some() {
+            let of = |part: &str| golden.f16(&format!("{}.{part}", &cache[..4]));
+            let book = |side: &str| Codebook::new(&of(&format!("{side}_codebook"))).unwrap();
+            world.k_scale = Some(nuq_key_table(&book("k"), &of("k_range"), &of("k_zero")).unwrap());
+            world.v_scale = Some(nuq_value_table(&book("v")).unwrap());
+            let positions = world.max_blocks * page_tokens;
+            world.angles = Some(rope_table(golden.f64("rope_base")[0], d, positions));
+        }
         let p0 = n - m;
         if p0 > 0 {
             let step = world.step(&[p0]);
@@ -71,6 +88,7 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
             window: has("window").then(|| golden.i32("window")[0] as usize),
             sink_logits: has("sinks").then_some(&sinks[..]),
             tree_mask: None,
+            rope: world.angles.as_deref(),
         };
         let found = gpu.attend(&world, &step, &q[(4 - m) * q_row..], heads, &options);
         let expected = Attention {
@@ -110,6 +128,16 @@ fn int4() {
 #[test]
 fn nvfp4() {
     FILES.iter().chain(&OTHER_DIMS).for_each(|file| check(file, "nvfp4", KvFormat::NVFP4, 32));
+}
+
+#[test]
+fn nuq() {
+    for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"]) {
+        for style in ["half", "interleaved"] {
+            check(file, &format!("nuq4_{style}"), KvFormat::nuq4(1), 32);
+            check(file, &format!("nuq3_{style}"), KvFormat::nuq3(1), 64);
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod attend_device;
 mod kv_world;
 
 use attend_device::Gpu;
-use kv_world::{KIVI_FORMATS, TOKEN_FORMATS, formats, planted};
+use kv_world::{KIVI_FORMATS, NUQ_FORMATS, TOKEN_FORMATS, formats, planted};
 use lowbit::cache::{KvFormat, Status};
 
 /// Values are integers up to 128 and weights 1 or next to nothing; int8 scales are rounded f32, and f16 outputs hold
@@ -57,6 +57,11 @@ fn other_codes_and_mixtures() {
 #[test]
 fn other_kivi() {
     KIVI_FORMATS.into_iter().for_each(check);
+}
+
+#[test]
+fn nuq() {
+    NUQ_FORMATS.into_iter().for_each(check);
 }
 
 #[test]

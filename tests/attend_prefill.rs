@@ -73,7 +73,9 @@ mod kernel {
         let most = lens.iter().map(|l| l.0 + l.1).max().unwrap();
         let mut world = World::new(layout, lens.len(), most, 21);
         for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten() {
-            scale.fill(0.05);
+            if scale.len() <= layout.shape().num_kv_heads {
+                scale.fill(0.05);
+            }
         }
         let row = world.row();
         let step = world.step(&lens.iter().map(|l| l.0).collect::<Vec<_>>());
@@ -104,6 +106,7 @@ mod kernel {
         let mut workspace = unsafe { stream.alloc::<u8>(bytes) }.unwrap();
         let [slopes, sinks] =
             [options.alibi_slopes, options.sink_logits].map(|x| x.map(|x| stream.clone_htod(x).unwrap()));
+        let angles = world.angles.as_ref().map(|angles| stream.clone_htod(angles).unwrap());
         let mask = options.tree_mask.map(|mask| stream.clone_htod(mask).unwrap());
         let device_options = ops::attend::Options {
             softmax_scale: options.softmax_scale,
@@ -112,6 +115,7 @@ mod kernel {
             window: options.window,
             sink_logits: sinks.as_ref().map(CudaSlice::as_view),
             tree_mask: mask.as_ref().map(CudaSlice::as_view),
+            rope: angles.as_ref().map(CudaSlice::as_view),
         };
         let rows = |data, stride| cache::Rows { data, stride };
         ops::attend::attend_prefill(
@@ -150,7 +154,7 @@ mod kernel {
             rows(&chunk.k[..], world.row()),
             rows(&chunk.v[..], world.row()),
             heads,
-            options,
+            &Options { rope: world.angles.as_deref(), ..*options },
         )
         .unwrap()
     }
@@ -180,6 +184,9 @@ mod kernel {
         check::<bf16>(&gpu, layout(KvFormat::INT8, 80, DType::Bf16), 2, &plain);
         check::<bf16>(&gpu, layout(KvFormat::kivi4(32), 96, DType::Bf16), 1, &plain);
         check::<f16>(&gpu, layout(KvFormat::E4M3, 256, DType::F16), 1, &plain);
+        for (turn, format) in kv_world::NUQ_FORMATS.into_iter().enumerate() {
+            check::<f16>(&gpu, kv_world::pre_rope(layout(format, 64, DType::F16), turn), 2, &plain);
+        }
     }
 
     /// Every warp takes a second tile, whose weights are masked only if the tile is known to need it.

@@ -5,7 +5,7 @@ mod kv_world;
 
 use half::{bf16, f16};
 use kv_world::device::{Device, NewRows};
-use kv_world::{KIVI_FORMATS, Step, TOKEN_FORMATS, World, formats, noise, rng};
+use kv_world::{KIVI_FORMATS, NUQ_FORMATS, Step, TOKEN_FORMATS, World, formats, noise, rng};
 use lowbit::cache::{KvFormat, KvLayout, KvShape, Status};
 use lowbit::format::Half16;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use rand::RngExt;
 
 fn layout<T: Half16>(format: KvFormat, num_kv_heads: usize, head_dim: usize, page_tokens: usize) -> KvLayout {
     let shape = KvShape { num_kv_heads, head_dim, page_tokens, max_append: 5, dtype: T::DTYPE };
-    KvLayout::new(shape, format).unwrap()
+    kv_world::pre_rope(KvLayout::new(shape, format).unwrap(), page_tokens / 32 + head_dim / 64)
 }
 
 /// Tokens with everything that a quantizer can meet: wide spreads, both zeros, NaN, infinities, subnormals.
@@ -125,7 +125,7 @@ fn kivi_batches() {
 #[test]
 fn every_format_and_head_dim() {
     let device = Device::new();
-    for format in TOKEN_FORMATS {
+    for format in TOKEN_FORMATS.into_iter().chain(NUQ_FORMATS) {
         serve_briefly::<f16>(&device, format, 64, 70);
         serve_briefly::<bf16>(&device, format, 128, 71);
     }
@@ -137,6 +137,7 @@ fn every_format_and_head_dim() {
     for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::Q8_0, KvFormat::Q4_0]
         .into_iter()
         .chain(dims)
+        .chain(NUQ_FORMATS)
     {
         for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
             if i % 2 == 0 {
@@ -272,9 +273,9 @@ fn bad_indices_are_masked_and_reported() {
 #[test]
 fn degenerate_scales() {
     fn run<T: Half16>(device: &Device, tiny: f32) {
-        for format in formats().into_iter().chain([KvFormat::NVFP4]) {
+        for format in formats().into_iter().chain([KvFormat::NVFP4, KvFormat::nuq4(0), KvFormat::nuq3(16)]) {
             let mut world = World::new(layout::<T>(format, 5, 64, 32), 2, 300, 61);
-            for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten() {
+            for scale in [&mut world.k_scale, &mut world.v_scale].into_iter().flatten().filter(|s| s.len() == 5) {
                 scale.copy_from_slice(&[0.0, -0.25, f32::INFINITY, f32::NAN, f32::from_bits(1)]);
             }
             let row = world.row();
@@ -333,6 +334,27 @@ fn ties_between_codes() {
         };
         let tokens: Vec<f16> = (0..70 * row).map(|at| f16::from_f32(value(at / row, at % row))).collect();
         both(&device, &mut world, &step, &tokens, &tokens, true, &format!("{format} ties"));
+    }
+}
+
+/// Elements at the ends of their range and just beyond, several of one magnitude, constant rows, and more outliers than places.
+#[test]
+fn outliers_of_tables() {
+    let device = Device::new();
+    for format in NUQ_FORMATS {
+        let mut world = World::new(layout::<f16>(format, 1, 64, 32), 1, 100, 74);
+        let row = world.row();
+        let step = world.step(&[70]);
+        let value = |token: usize, channel: usize| match (token % 7, channel) {
+            (0, _) => 1.0,
+            (1, c) => [2.0, -2.0][c % 2],
+            (2, 5 | 9 | 40) => 100.0,
+            (3, 3) => 1000.0,
+            (4, c) => (c as f32 - 31.5) / 4.0,
+            (_, c) => ((token * 13 + c * 29) % 17) as f32 / 4.0 - 2.0,
+        };
+        let tokens: Vec<f16> = (0..70 * row).map(|at| f16::from_f32(value(at / row, at % row))).collect();
+        both(&device, &mut world, &step, &tokens, &tokens, true, &format!("{format} outliers"));
     }
 }
 

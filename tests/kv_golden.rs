@@ -123,6 +123,7 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fi
             window: on("window").then(|| golden.get::<i32>("window").unwrap()[0] as usize),
             sink_logits: on("sinks").then_some(&sinks),
             tree_mask: None,
+            rope: world.angles.as_deref(),
         };
         assert!(["", "softcap", "alibi", "window", "sinks", "all"].contains(&option.as_str()), "{option}");
         let q_row = golden.heads * golden.d;

@@ -5,8 +5,8 @@ mod kv_world;
 
 use half::{bf16, f16};
 use kv_world::{KIVI_FORMATS, TOKEN_FORMATS, World, formats, noise, rng};
-use lowbit::cache::{KvCode, KvFormat, KvLayout, KvScale, KvShape};
-use lowbit::format::{DType, Half16};
+use lowbit::cache::{KeyRope, KvCode, KvFormat, KvLayout, KvScale, KvShape, nuq_key_table, nuq_value_table};
+use lowbit::format::{Codebook, DType, Half16, RopeStyle};
 use lowbit::reference::attend::dequantize;
 use rand::RngExt;
 
@@ -36,6 +36,8 @@ fn golden_pages() {
         ("int8_int4", KvFormat::INT8_INT4),
         ("int4", KvFormat::INT4),
         ("nvfp4", KvFormat::NVFP4),
+        ("nuq4", KvFormat::nuq4(0)),
+        ("nuq3", KvFormat::nuq3(0)),
         ("kivi4", KvFormat::kivi4(32)),
         ("kivi4_g64", KvFormat::kivi4(64).with_token_group(64)),
         ("q8_0", KvFormat::Q8_0),
@@ -46,9 +48,24 @@ fn golden_pages() {
         ("kivi8_2", KvFormat::kivi8_2(32)),
     ] {
         let tokens = format.tile_tokens();
-        let mut world = World::new(layout(format, 1, 64, tokens, DType::F16), 1, 2 * tokens, 1);
-        world.k_scale = world.k_scale.map(|_| vec![1.0 / 64.0]);
-        world.v_scale = world.v_scale.map(|_| vec![1.0 / 32.0]);
+        let mut layout = layout(format, 1, 64, tokens, DType::F16);
+        if format.k.scale == KvScale::ChannelRange {
+            layout = layout.pre_rope(KeyRope { style: RopeStyle::HalfSplit, rotary_dim: 64 }).unwrap();
+        }
+        let mut world = World::new(layout, 1, 2 * tokens, 1);
+        if format.k.scale == KvScale::ChannelRange {
+            let n = 1 << format.k.code.bits();
+            let half = |x: f32| f16::from_f32(x);
+            let book = Codebook::new(&(0..n).map(|i| half((2 * i + 1 - n) as f32 / n as f32)).collect::<Vec<_>>());
+            let range: Vec<f16> = (0..64).map(|c| half(4.0 * (1 + c % 4) as f32)).collect();
+            let zero: Vec<f16> = (0..64).map(|c| half((c % 3) as f32 / 2.0 - 0.5)).collect();
+            let book = book.unwrap();
+            world.k_scale = Some(nuq_key_table(&book, &range, &zero).unwrap());
+            world.v_scale = Some(nuq_value_table(&book).unwrap());
+        } else {
+            world.k_scale = world.k_scale.map(|_| vec![1.0 / 64.0]);
+            world.v_scale = world.v_scale.map(|_| vec![1.0 / 32.0]);
+        }
         let (k, v) = golden_rows(tokens);
         let step = world.step(&[tokens]);
         world.append(&step, &k, &v, true);

@@ -1,10 +1,12 @@
 //! Decode attention of one sequence of 4096 tokens: 2 KV heads of 128 channels, 1 and 8 query heads for each.
 
-use lowbit::cache::{Batch, Capacity, KvCacheRef, KvFormat, KvLayout, KvShape, KvSide, Plan, Rows};
-use lowbit::format::DType;
+use lowbit::cache::{Batch, Capacity, KeyRope, KvCacheRef, KvFormat, KvLayout, KvScale, KvShape, KvSide, Plan, Rows};
+use lowbit::cudarc::driver::CudaSlice;
+use lowbit::format::{DType, RopeStyle, rope_table};
 use lowbit::half::f16;
 use lowbit::ops::attend::{Options, attend};
 
+use crate::kv::tables;
 use crate::{Bench, Case, Outcome};
 
 const KV_HEADS: usize = 2;
@@ -26,6 +28,8 @@ pub fn run(bench: &Bench) -> Outcome {
         ("attend_q8_0_d128", KvFormat::Q8_0),
         ("attend_q8_0_q4_0_d128", KvFormat::Q8_0_Q4_0),
         ("attend_q4_0_d128", KvFormat::Q4_0),
+        ("attend_nuq4_d128", KvFormat::nuq4(1)),
+        ("attend_nuq3_d128", KvFormat::nuq3(1)),
         ("attend_kivi4_d128", KvFormat::kivi4(32)),
         ("attend_kivi4_g64_d128", KvFormat::kivi4(64).with_token_group(64)),
         ("attend_kivi2_d128", KvFormat::kivi2(32)),
@@ -41,10 +45,14 @@ pub fn run(bench: &Bench) -> Outcome {
 
 fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFormat, group: usize) -> Outcome {
     let Bench { kernels, stream } = bench;
-    let layout = KvLayout::new(
+    let mut layout = KvLayout::new(
         KvShape { num_kv_heads: KV_HEADS, head_dim: DIM, page_tokens: PAGE, max_append: 1, dtype: DType::F16 },
         format,
     )?;
+    let has_tables = format.k.scale == KvScale::ChannelRange;
+    if has_tables {
+        layout = layout.pre_rope(KeyRope { style: RopeStyle::HalfSplit, rotary_dim: DIM })?;
+    }
     let heads = group * KV_HEADS;
     let capacity = Capacity { num_seqs: 1, max_q_len: 1, max_len: TOKENS };
     let plan = Plan::new(kernels, &layout, heads, capacity)?;
@@ -53,6 +61,13 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     let state = stream.alloc_zeros::<u8>(16 + layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
     let scale = stream.clone_htod(&[1.0f32])?;
+    let [k_table, v_table] = match has_tables {
+        true => tables(KV_HEADS * DIM, format.k.code.bits())?.map(Some),
+        false => [None, None],
+    };
+    let [k_table, v_table, angles] = [k_table, v_table, has_tables.then(|| rope_table(1e4, DIM, TOKENS))]
+        .map(|table| table.map(|table| stream.clone_htod(&table)).transpose());
+    let (k_table, v_table, angles) = (k_table?, v_table?, angles?);
     let scale_of = |side: KvSide| side.scale.is_per_head().then(|| scale.as_view());
     let seq_lens = stream.clone_htod(&[TOKENS as i32])?;
     let cu_q_lens = stream.clone_htod(&[0, 1])?;
@@ -77,17 +92,20 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     let kv = kv_bytes(&layout);
     // Every chunk reads the queries, which come from cache but for the first, and writes its part of the result.
     let around = CHUNKS * heads * DIM * 2 + CHUNKS * heads * (DIM + 1) * 4 + 4 * blocks;
+    // Angles of every 16th position, for each head; of the first 16, ranges and levels for each chunk.
+    let angles_and_tables = TOKENS / 16 * DIM * 4 + CHUNKS * (16 * DIM * 4 + 2 * DIM * 4 + 2 * 64);
+    let around = around + if has_tables { KV_HEADS * angles_and_tables } else { 0 };
     bench.count(Case { kernel, case, bytes: kv + around, units: kv }, || {
         let mut cache = KvCacheRef {
             layout,
             pages: pages.as_view(),
             state: state.slice(16..),
             status: status.as_view_mut(),
-            k_scale: scale_of(format.k),
-            v_scale: scale_of(format.v),
+            k_scale: k_table.as_ref().map(CudaSlice::as_view).or(scale_of(format.k)),
+            v_scale: v_table.as_ref().map(CudaSlice::as_view).or(scale_of(format.v)),
         };
         let rows = Rows { data: q.as_view(), stride: heads * DIM };
-        let options = Options::new(0.088);
+        let options = Options { rope: angles.as_ref().map(CudaSlice::as_view), ..Options::new(0.088) };
         let (out, workspace) = (&mut out.as_view_mut(), &mut workspace.as_view_mut());
         attend(kernels, stream, &plan, &batch, &rows, &mut cache, &options, out, None, workspace)
     })?;

@@ -1,7 +1,10 @@
 //! Appending a chunk of 256 tokens to the cache: 2 sequences, 4 KV heads of 128 channels.
 
-use lowbit::cache::{Batch, KvCacheMut, KvFormat, KvLayout, KvShape, KvSide, Rows};
-use lowbit::format::DType;
+use lowbit::cache::{
+    Batch, KvCacheMut, KvFormat, KvLayout, KvScale, KvShape, KvSide, Rows, nuq_key_table, nuq_value_table,
+};
+use lowbit::cudarc::driver::CudaSlice;
+use lowbit::format::{Codebook, DType};
 use lowbit::half::f16;
 use lowbit::ops::kv;
 
@@ -26,6 +29,8 @@ pub fn run(bench: &Bench) -> Outcome {
         ("append_q8_0_d128", KvFormat::Q8_0),
         ("append_q8_0_q4_0_d128", KvFormat::Q8_0_Q4_0),
         ("append_q4_0_d128", KvFormat::Q4_0),
+        ("append_nuq4_d128", KvFormat::nuq4(1)),
+        ("append_nuq3_d128", KvFormat::nuq3(1)),
         ("append_kivi4_d128", KvFormat::kivi4(32)),
         ("append_kivi4_g64_d128", KvFormat::kivi4(64).with_token_group(64)),
         ("append_kivi2_d128", KvFormat::kivi2(32)),
@@ -55,6 +60,14 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
     let mut state = stream.alloc_zeros::<u8>(16 + SEQS * layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
     let scale = stream.clone_htod(&[1.0f32])?;
+    let tables = match format.k.scale {
+        KvScale::ChannelRange => Some(tables(row, format.k.code.bits())?.map(|table| stream.clone_htod(&table))),
+        _ => None,
+    };
+    let [k_table, v_table] = match tables {
+        Some([k, v]) => [Some(k?), Some(v?)],
+        None => [None, None],
+    };
     let scale_of = |side: KvSide| side.scale.is_per_head().then(|| scale.as_view());
     let seq_lens = stream.clone_htod(&[TOKENS as i32; SEQS])?;
     let cu_q_lens = stream.clone_htod(&[0, TOKENS as i32, 2 * TOKENS as i32])?;
@@ -81,8 +94,8 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
             pages: pages.as_view_mut(),
             state: state.slice_mut(16..),
             status: status.as_view_mut(),
-            k_scale: scale_of(format.k),
-            v_scale: scale_of(format.v),
+            k_scale: k_table.as_ref().map(CudaSlice::as_view).or(scale_of(format.k)),
+            v_scale: v_table.as_ref().map(CudaSlice::as_view).or(scale_of(format.v)),
         };
         let rows = |data| Rows { data, stride: row };
         kv::append_prefill(kernels, stream, &batch, &rows(k.as_view()), &rows(v.as_view()), None, &mut cache)
@@ -91,4 +104,13 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
         0 => Ok(()),
         bits => Err(format!("{kernel}: status {bits:#x}").into()),
     }
+}
+
+/// Levels, ranges and centres of a format with tables, keys and values; any will do.
+pub fn tables(channels: usize, bits: u32) -> Result<[Vec<f32>; 2], lowbit::Error> {
+    let count = 1 << bits;
+    let levels: Vec<f16> = (0..count).map(|i| f16::from_f32((2 * i + 1 - count) as f32 / count as f32)).collect();
+    let book = Codebook::new(&levels)?;
+    let keys = nuq_key_table(&book, &vec![f16::ONE; channels], &vec![f16::ZERO; channels])?;
+    Ok([keys, nuq_value_table(&book)?])
 }

@@ -31,7 +31,8 @@ constexpr int Q_PITCH =
 constexpr uint32_t ABSENT = 0xffffffffu;
 
 // Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q), per column its factor and
-// which tokens it sees, per warp and column m and l. The O accumulators of the warps meet in the ring's place.
+// which tokens it sees, per warp and column m and l, the format's tables. The O accumulators of the warps meet in the
+// ring's place.
 template <class F>
 struct Shared {
     static constexpr int RING = WARPS * F::STAGES * F::RECORD;
@@ -41,7 +42,8 @@ struct Shared {
     static constexpr int STATE = FACTOR + COLUMNS * 4;
     static constexpr int VISIBLE = STATE + WARPS * COLUMNS * 8;
     static constexpr int JOB = VISIBLE + COLUMNS * 24;
-    static constexpr int BYTES = JOB + 64;
+    static constexpr int TABLES = JOB + 64;
+    static constexpr int BYTES = TABLES + F::TABLES;
 };
 
 // What a CTA reads: tokens [first, end) are seen by some column of the pass, [all_first, all_end) by every one of them.
@@ -133,6 +135,22 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
                 if (64 * x + 2 * lane < D) q[x] = *reinterpret_cast<const float2*>(row + 64 * x + 2 * lane);
                 word[x] = pack_16(dtype, q[x].x, q[x].y);
             }
+        }
+        if (F::TABLES > 0 && p.key_rope >> 31) {
+            // Pairs become neighbours, as keys are stored; through the warp's ring.
+            float* row = reinterpret_cast<float*>(shared) + warp * D;
+#pragma unroll
+            for (int x = 0; x < N; ++x) {
+                if (64 * x + 2 * lane < D) *reinterpret_cast<float2*>(row + 64 * x + 2 * lane) = q[x];
+            }
+            __syncwarp();
+#pragma unroll
+            for (int x = 0; x < N; ++x) {
+                const int slot = 64 * x + 2 * lane;
+                if (slot >= D) continue;
+                q[x] = {row[kv::key_channel(p.key_rope, slot)], row[kv::key_channel(p.key_rope, slot + 1)]};
+            }
+            __syncwarp();
         }
 #pragma unroll
         for (int x = 0; x < N; ++x) most = fmaxf(most, fmaxf(fabsf(q[x].x), fabsf(q[x].y)));

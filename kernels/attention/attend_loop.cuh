@@ -196,11 +196,11 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
             const int first = token + 32 * step;
             float c[F::HALVES][4] = {}, bias[2] = {};
             uint32_t weights[F::PARTS][F::HALVES][2];
-            format.scores(stage, step, lane, query, q, c, bias);
+            format.scores(stage, step, first, lane, query, q, c, bias);
             softmax.step<F::TOKEN_SCALES, F::COLUMN_BIAS, F::BF16>(p, c, F::k_scales(stage, lane >> 2),
                                                                    F::v_scales(stage, lane >> 2), bias, factor, edge,
                                                                    here, first, visible, lane, o, carry, weights);
-            format.values(stage, step, lane, weights, o, carry);
+            format.values(stage, step, first, lane, weights, o, carry);
             if (F::WINDOW && edge) rest(first, weights);
         }
     }
@@ -265,7 +265,12 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     if (first_column >= columns || chunk >= chunks) return;
 
     Source source{0x7fffffff, 0x7fffffff, -1};
+    int hidden = 0;  // Tokens below are absent.
     if constexpr (F::WINDOW) source = load_source(p, own, sequence);
+    if constexpr (F::TABLES > 0) {
+        source.slot = load_source(p, own, sequence).slot;
+        if (source.slot < 0) hidden = static_cast<int>(p.kv.ring_rows);
+    }
     int limit = F::WINDOW && source.slot < 0 ? min(len, source.v_coded) : len;  // Tokens from here on are absent.
     if (prefix) limit = min(limit, own.p0);
     const int first_query = first_column / p.group;
@@ -278,16 +283,20 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     // In a tree a row may be anywhere from the first new position to the last, and see any new token.
     if (p.tree_mask != 0) span = {max(chunk_first, own.p0 - window), chunk_end, own.n - window, own.p0};
 
+    span.first = max(span.first, hidden), span.all_first = max(span.all_first, hidden);
+
     Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
     place_columns(p, own, kv_head, first_column, limit, window, visible);
+    if (F::TABLES > 0 && threadIdx.x < COLUMNS) visible[threadIdx.x].first = max(visible[threadIdx.x].first, hidden);
     const auto head_scale = [&](float unit, uint64_t scale, uint32_t stride) {
-        return unit * (scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
+        return unit * (F::TABLES > 0 || scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
     };
     const float v_factor = head_scale(F::Values::UNIT, p.kv.v_scale, p.kv.v_scale_stride);
     const Job given{span, source, sequence, kv_head, first_column, columns, own.row0, chunk, chunks, v_factor, 0};
     const Job& job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
     if (threadIdx.x == 0) *reinterpret_cast<Job*>(shared + Shared<F>::JOB) = given;
     stage_query<F>(p, given, shared);
+    if constexpr (F::TABLES > 0) F::load_tables(p, kv_head, shared + Shared<F>::TABLES);
     __syncthreads();
 
     const float k_factor = head_scale(F::Keys::UNIT, p.kv.k_scale, p.kv.k_scale_stride);
@@ -301,12 +310,20 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     float o[TILES][4];
     typename F::Carry carry;
     char* ring = shared + warp * F::STAGES * F::RECORD;
-    const F format{p.zero};
+    const F format = [&] {
+        if constexpr (F::TABLES > 0) {
+            return F(p, given, shared, shared + Shared<F>::TABLES);
+        } else {
+            return F{p.zero};
+        }
+    }();
     if constexpr (F::WINDOW) {
         windowed(p, format, job, shared, ring, factor, visible, warp, lane, softmax, o, carry);
     } else {
         uint32_t q[D / 16][2];
-        load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
+        if constexpr (F::TABLES == 0) {
+            load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
+        }
         const auto run = [&] {
             coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, NoRest());
         };

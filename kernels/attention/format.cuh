@@ -14,6 +14,8 @@
 //
 // A record may hold STEPS * HALVES * 16 tokens, whose keys share their scales: codes, and scales of values, come step
 // by step.
+//
+// A format whose sides share tables in shared memory (TABLES bytes) is a type of its own: format_nuq.cuh.
 #pragma once
 #include "attention/softmax.cuh"
 #include "attention/words.cuh"
@@ -37,6 +39,7 @@ struct Format {
     static constexpr bool TOKEN_SCALES = K::TOKEN_SCALES || V::TOKEN_SCALES, COLUMN_BIAS = K::COLUMN_BIAS;
     static constexpr bool NORMALIZE_Q = K::NORMALIZE_Q, RAW_Q = HAS_WINDOW, BF16 = V::BF16;
     static constexpr bool ROTATES = true, GROUP_SCALES = V::GROUP_SCALES, WINDOW = HAS_WINDOW;
+    static constexpr int TABLES = 0;
 
     __device__ __forceinline__ explicit Format(uint32_t zero) : keys(zero), value(zero, keys.code) {}
 
@@ -45,12 +48,12 @@ struct Format {
     __device__ __forceinline__ typename K::Query prepare(const uint32_t (&q)[D / 16][2], int lane) const {
         return keys.prepare(q, lane);
     }
-    __device__ __forceinline__ void scores(const char* tile, int step, int lane, const typename K::Query& query,
+    __device__ __forceinline__ void scores(const char* tile, int step, int, int lane, const typename K::Query& query,
                                            const uint32_t (&q)[D / 16][2], float (&c)[HALVES][4],
                                            float (&bias)[2]) const {
         keys.scores(tile + step * K::CODES, tile + K_META, lane, query, q, c, bias);
     }
-    __device__ __forceinline__ void values(const char* tile, int step, int lane,
+    __device__ __forceinline__ void values(const char* tile, int step, int, int lane,
                                            const uint32_t (&weights)[PARTS][HALVES][2], float (&o)[D / 16][4],
                                            Carry& carry) const {
         value.values(tile + V_CODES + step * V::CODES, tile + V_META + step * V::META, lane, weights, o, carry);

@@ -41,10 +41,11 @@ struct AttendParams {
     uint64_t chunk_v;
     uint32_t chunk_k_stride;  // elements
     uint32_t chunk_v_stride;
-    int32_t parts;  // of attend_prefill: attend reads what lies before the call's tokens, as part 0; else 0
-    uint32_t reserved;
+    int32_t parts;        // of attend_prefill: attend reads what lies before the call's tokens, as part 0; else 0
+    uint32_t key_rope;    // `kv::key_slot`; its low half is the channels that turn, 0: keys are as they are read
+    uint64_t rope_table;  // f32 [positions, channels that turn / 2, 2]
 };
-static_assert(sizeof(AttendParams) == 328 && offsetof(AttendParams, q) == 160 &&
+static_assert(sizeof(AttendParams) == 336 && offsetof(AttendParams, q) == 160 &&
                   offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 232 &&
                   offsetof(AttendParams, softmax_scale) == 256 && offsetof(AttendParams, tree_mask) == 272,
               "AttendParams is shared with Rust");

@@ -32,8 +32,8 @@ struct AppendParams {
     uint64_t v;
     uint32_t k_stride;  // elements from row to row
     uint32_t v_stride;
-    uint32_t prefill;  // 1: code keys up to F_k(n)
-    uint32_t reserved;
+    uint32_t prefill;   // 1: code keys up to F_k(n)
+    uint32_t key_rope;  // `key_slot`
     RowTransform k_row;
     RowTransform v_row;
 };
@@ -181,6 +181,11 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, 
         }
     }
 
+    uint8_t* sink = nullptr;
+    if constexpr (IS_NUQ<K>) {
+        sink = load_slot(p.kv, p.batch, seq, status);
+        if (p.kv.state_bytes != 0 && sink == nullptr) return status;
+    }
     const int start = (s.p0 / T::TOKENS + static_cast<int>(blockIdx.x) - WINDOW) * T::TOKENS;
     if (start >= s.n) return status;
     uint8_t* page = load_page(p.kv, p.batch, seq, start, status);
@@ -190,6 +195,10 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, 
     float k_scale = 1.0f, v_scale = 1.0f;
     if constexpr (HAS_HEAD_SCALE<K>) k_scale = reinterpret_cast<const float*>(p.kv.k_scale)[head * p.kv.k_scale_stride];
     if constexpr (HAS_HEAD_SCALE<V>) v_scale = reinterpret_cast<const float*>(p.kv.v_scale)[head * p.kv.v_scale_stride];
+    if constexpr (IS_NUQ<K>) {
+        stage.nuq.load(p.kv, p.key_rope, head, start, sink);
+        __syncthreads();
+    }
     stage_rows<V, 1, D>(stage, v, start, span, p.kv, v_scale, nan);
     if constexpr (!WINDOW) stage_rows<K, 0, D>(stage, k, start, span, p.kv, k_scale, nan);
     __syncthreads();

@@ -25,7 +25,7 @@ struct KvParams {
     uint32_t num_kv_heads;
     uint32_t residual;         // R, or 0
     uint32_t max_append;       // most rows of a sequence in one append
-    uint32_t ring_rows;        // row = position mod ring_rows; a multiple of the tile
+    uint32_t ring_rows;        // row = position mod ring_rows; a multiple of the tile, or, with R = 0, the sink
     uint32_t ring_head_bytes;  // from one head to the next in a ring
     uint32_t ring_v_offset;    // values in a slot; keys start at 0
     uint32_t k_scale_stride;   // elements from one head to the next: 0 or 1
@@ -75,6 +75,8 @@ enum class Code {
     Q8_0,         // f16 scale per token and 32 channels: ggml's blocks
     Q4_0,         // the same
     E2M1,         // E4M3 scale per token and 16 channels, over it the caller's f32 a head
+    NUQ4,         // a table of 16 levels, outliers; keys per channel, values per token
+    NUQ3,         // of 8
     INT2_TOKENS,  // f16 scale and minimum per channel and group of tokens, which is a tile: keys with a window
     INT4_TOKENS,
     UINT8_TOKENS,
@@ -82,7 +84,10 @@ enum class Code {
 
 // What kernels ask of a code.
 template <Code C>
-constexpr bool IS_NIBBLE = C == Code::INT4 || C == Code::INT4_TOKENS || C == Code::E2M1 || C == Code::Q4_0;
+constexpr bool IS_NIBBLE =
+    C == Code::INT4 || C == Code::INT4_TOKENS || C == Code::E2M1 || C == Code::Q4_0 || C == Code::NUQ4;
+template <Code C>
+constexpr bool IS_NUQ = C == Code::NUQ4 || C == Code::NUQ3;
 template <Code C>
 constexpr bool IS_CRUMB = C == Code::INT2 || C == Code::INT2_TOKENS;
 template <Code C>
@@ -94,21 +99,31 @@ constexpr bool IS_FP8 = C == Code::E4M3 || C == Code::E5M2;
 template <Code C>
 constexpr bool HAS_HEAD_SCALE = IS_FP8<C> || C == Code::E2M1;
 template <Code C>
-constexpr int CODE_BITS = C == Code::FLOAT ? 16
-                          : IS_NIBBLE<C>   ? 4
-                          : IS_CRUMB<C>    ? 2
-                                           : 8;
+constexpr int CODE_BITS = C == Code::FLOAT  ? 16
+                          : IS_NIBBLE<C>    ? 4
+                          : IS_CRUMB<C>     ? 2
+                          : C == Code::NUQ3 ? 3
+                                            : 8;
+
+// Bytes of the codes of one side in a tile record. Of 3-bit codes two bits of each, then the third, words of D/64.
+template <Code C, int TOKENS, int D>
+constexpr int CODE_BYTES = C == Code::NUQ3 ? 8 * D + 256 * ((D + 63) / 64) : TOKENS * D * CODE_BITS<C> / 8;
+
+// Outliers of a token and head: one for every 100 channels begun.
+template <int D>
+constexpr int OUTLIERS = (D + 99) / 100;
 
 // Channels that share a scale: gcd(32, D).
 template <int D>
 constexpr int CHANNEL_GROUP = D % 32 == 0 ? 32 : 16;
 
 // Bytes of the scales of one side in a tile record.
-template <Code C, int TOKENS, int D>
+template <Code C, int SIDE, int TOKENS, int D>
 constexpr int META_BYTES = C == Code::INT8                      ? 4 * TOKENS
                            : C == Code::INT4 || C == Code::INT2 ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
                            : C == Code::E2M1                    ? TOKENS * D / 16
                            : IS_GGML<C>                         ? TOKENS * D / 16
+                           : IS_NUQ<C>                          ? TOKENS * (4 * SIDE + 3 * OUTLIERS<D>)
                            : IS_PER_CHANNEL<C>                  ? 4 * D
                                                                 : 0;
 
@@ -121,10 +136,10 @@ template <Code K, Code V, int D, int TILE>
 struct Tile {
     static constexpr int TOKENS = TILE;
     static constexpr int K_CODES = 0;
-    static constexpr int V_CODES = TOKENS * D * CODE_BITS<K> / 8;
-    static constexpr int K_META = V_CODES + TOKENS * D * CODE_BITS<V> / 8;
-    static constexpr int V_META = K_META + META_BYTES<K, TOKENS, D>;
-    static constexpr int BYTES = V_META + META_BYTES<V, TOKENS, D>;
+    static constexpr int V_CODES = CODE_BYTES<K, TOKENS, D>;
+    static constexpr int K_META = V_CODES + CODE_BYTES<V, TOKENS, D>;
+    static constexpr int V_META = K_META + META_BYTES<K, 0, TOKENS, D>;
+    static constexpr int BYTES = V_META + META_BYTES<V, 1, TOKENS, D>;
 };
 
 // A sequence of the batch. Row r of its m new rows is position p0 + r, row row0 + r of the tensors.
@@ -196,9 +211,24 @@ __device__ __forceinline__ uint8_t* tile_in_page(const KvParams& kv, uint8_t* pa
     return page + static_cast<uint32_t>(head) * kv.head_bytes + slot / Tile::TOKENS * Tile::BYTES;
 }
 
-// The window of a sequence, or null: no window in the format, or a bad slot (ORs a bit).
+// Where a channel of keys that are stored before RoPE lies: pairs are neighbours. `key_rope` is the channels that turn,
+// and bit 31 for pairs (i, i + rotary_dim / 2). src/cache/nuq.rs.
+__device__ __forceinline__ int key_slot(uint32_t key_rope, int channel) {
+    const int rotary = key_rope & 0xffff, half = rotary / 2;
+    if (key_rope >> 31 == 0 || channel >= rotary) return channel;
+    return channel < half ? 2 * channel : 2 * (channel - half) + 1;
+}
+
+// The inverse.
+__device__ __forceinline__ int key_channel(uint32_t key_rope, int slot) {
+    const int rotary = key_rope & 0xffff;
+    if (key_rope >> 31 == 0 || slot >= rotary) return slot;
+    return slot / 2 + slot % 2 * (rotary / 2);
+}
+
+// The window or sink of a sequence, or null: neither in the format, or a bad slot (ORs a bit).
 __device__ __forceinline__ uint8_t* load_slot(const KvParams& kv, const BatchParams& batch, int seq, uint32_t& status) {
-    if (kv.residual == 0) return nullptr;
+    if (kv.state_bytes == 0) return nullptr;
     const int slot = reinterpret_cast<const int*>(batch.state_slots)[seq];
     if (slot < 0 || slot >= kv.num_slots) {
         status |= STATUS_BAD_SLOT;

@@ -8,12 +8,15 @@
 
 #include "kv/code.cuh"
 #include "kv/layout.cuh"
+#include "kv/nuq.cuh"
 #include "kv/store.cuh"
 
 namespace lowbit {
 namespace kv {
 
 __host__ __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
+
+struct NoTables {};
 
 // Staging of one tile. Keys with a window are coded by tiles: they take the values' place when these are stored.
 template <Code K, Code V, int D, int TILE>
@@ -29,6 +32,7 @@ struct Stage {
     alignas(16) uint8_t meta[SIDES][META];              // in the record's order
     alignas(16) uint16_t row[THREADS / 32][D];          // of each warp, transformed
     alignas(16) uint16_t keys[WINDOW ? TOKENS : 1][D];  // of a tile, as they are coded
+    std::conditional_t<IS_NUQ<K>, NuqTables<D>, NoTables> nuq;
 };
 
 // Where the scale of a token is in a side's meta, as an index of f32.
@@ -174,7 +178,9 @@ __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_
         there[p] = D % 64 == 0 || 64 * p + 2 * lane < D;
         word[p] = there[p] ? reinterpret_cast<const uint32_t*>(row)[32 * p + lane] : 0;
     }
-    if constexpr (C == Code::FLOAT) {
+    if constexpr (IS_NUQ<C>) {
+        stage_nuq<C, SIDE, D>(stage, token, row, dtype, nan);
+    } else if constexpr (C == Code::FLOAT) {
         for (int p = 0; p < PAIRS; ++p) {
             if (there[p]) reinterpret_cast<uint32_t*>(to)[32 * p + lane] = word[p];
         }
@@ -183,12 +189,14 @@ __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_
     }
 }
 
-// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, bytes for E2M1, f16
-// otherwise. The inverse of `token_scale_index`, `block_place`, `ggml_place` and `group_place`.
+// The token that element `index` of a side's staged meta serves; elements are f32 for INT8, bytes for E2M1 and tables,
+// f16 otherwise. The inverse of `token_scale_index`, `block_place`, `ggml_place` and `group_place`.
 template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ int meta_token(int index) {
     constexpr int GROUPS = D / CHANNEL_GROUP<D>, MINIMA = 32 * GROUPS, PAIRS = GROUPS / 2;
-    if constexpr (C == Code::INT8) {
+    if constexpr (IS_NUQ<C>) {
+        return nuq_meta_token<SIDE, D>(index);
+    } else if constexpr (C == Code::INT8) {
         return index % (TOKENS / 8) * 8 + index / (TOKENS / 8);
     } else if constexpr (C == Code::E2M1 && SIDE == 0) {
         return index % 2 * 16 + index / 2 % 2 * 8 + index / 4 / (D / 16);
@@ -226,10 +234,10 @@ __device__ __forceinline__ void store_channel_keys(uint8_t* codes, const uint8_t
 // Scales of the staged tokens to the record.
 template <Code C, int SIDE, int TOKENS, int D>
 __device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, Span span) {
-    constexpr int BYTES = META_BYTES<C, TOKENS, D>;
+    constexpr int BYTES = META_BYTES<C, SIDE, TOKENS, D>;
     if constexpr (BYTES > 0) {
-        using Element =
-            std::conditional_t<C == Code::INT8, uint32_t, std::conditional_t<C == Code::E2M1, uint8_t, uint16_t>>;
+        using Element = std::conditional_t<C == Code::INT8, uint32_t,
+                                           std::conditional_t<C == Code::E2M1 || IS_NUQ<C>, uint8_t, uint16_t>>;
         if (span.hi - span.lo == TOKENS) {
             store_bytes(part, meta, BYTES);
             return;
@@ -245,8 +253,12 @@ __device__ __forceinline__ void store_meta(uint8_t* part, const uint8_t* meta, S
 template <Code C, class T, int D, class Stage>
 __device__ __forceinline__ void store_keys(uint8_t* record, const Stage& stage, Span span) {
     uint8_t* codes = record + T::K_CODES;
-    if constexpr (IS_NIBBLE<C>) {
-        store_part<D / 16, 2>(codes, KeyNibbles < D, C != Code::E2M1 && D % 32 == 0 > {stage.codes[0], span});
+    if constexpr (C == Code::NUQ3) {
+        store_part<D / 32, 2>(codes, KeyBits<D, false>{stage.codes[0], span});
+        store_part<(D + 63) / 64, 2>(codes + 8 * D, KeyBits<D, true>{stage.codes[0], span});
+    } else if constexpr (IS_NIBBLE<C>) {
+        constexpr bool WHOLE = C != Code::E2M1 && C != Code::NUQ4 && D % 32 == 0;
+        store_part<D / 16, 2>(codes, KeyNibbles<D, WHOLE>{stage.codes[0], span});
     } else if constexpr (C == Code::Q8_0) {
         store_part<D / 16, T::TOKENS / 8>(codes, KeyBlocks<D>{stage.codes[0], span});
     } else {
@@ -262,6 +274,9 @@ __device__ __forceinline__ void store_values(uint8_t* record, const Stage& stage
     uint8_t* codes = record + T::V_CODES;
     if constexpr (C == Code::FLOAT) {
         store_part<D / 4, 1>(codes, ValueHalves<D>{stage.codes[AT], span});
+    } else if constexpr (C == Code::NUQ3) {
+        store_part<D / 32, 2>(codes, ValueBits<D, false>{stage.codes[AT], span});
+        store_part<(D + 63) / 64, 2>(codes + 8 * D, ValueBits<D, true>{stage.codes[AT], span});
     } else if constexpr (IS_NIBBLE<C>) {
         store_part<D / 16, T::TOKENS / 16>(codes, ValueNibbles<D>{stage.codes[AT], span});
     } else if constexpr (IS_CRUMB<C>) {

@@ -52,9 +52,12 @@ __device__ __forceinline__ void store_words(uint8_t* to, const Words<COUNT>& wor
 template <int N, int REGIONS, class Source>
 __device__ __forceinline__ void store_part(uint8_t* part, const Source& source) {
     constexpr int QUADS = N / 4, LEFT = N % 4;
-    for (int piece = threadIdx.x; piece < REGIONS * QUADS * 32; piece += THREADS) {
-        const int region = piece / 32 / QUADS, quad = piece / 32 % QUADS, lane = piece % 32;
-        store_words(part + region * 128 * N + quad * 512 + lane * 16, source.template get<4>(region, lane, 4 * quad));
+    if constexpr (QUADS != 0) {
+        for (int piece = threadIdx.x; piece < REGIONS * QUADS * 32; piece += THREADS) {
+            const int region = piece / 32 / QUADS, quad = piece / 32 % QUADS, lane = piece % 32;
+            store_words(part + region * 128 * N + quad * 512 + lane * 16,
+                        source.template get<4>(region, lane, 4 * quad));
+        }
     }
     if constexpr (LEFT != 0) {
         for (int piece = threadIdx.x; piece < REGIONS * LEFT * 32; piece += THREADS) {

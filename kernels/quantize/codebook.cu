@@ -98,7 +98,7 @@ __device__ inline void quantize(const CodebookParams& p) {
         float row_range = 0.0f, row_zero = 0.0f;
         if constexpr (S != Spread::kChannel) {
             Extent e = {};
-            if constexpr (S == Spread::kRow) e = extent(x, count, lane, p);
+            if constexpr (S == Spread::kRow) e = extent(x, count, lane, p.lanes, p.slots);
             if constexpr (S == Spread::kNorm) e.range = norm(x, p);
             row_range = __half2float(e.range), row_zero = __half2float(e.zero);
             if (lane == 0) meta.range[group] = e.range, meta.zero[group] = e.zero;

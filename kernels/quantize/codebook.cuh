@@ -106,11 +106,11 @@ struct Extent {
 };
 
 // kRow: half width and centre of the row without its `slots` largest magnitudes.
-__device__ inline Extent extent(const float (&x)[8], int count, uint32_t lane, const CodebookParams& p) {
+__device__ inline Extent extent(const float (&x)[8], int count, uint32_t lane, uint32_t lanes, uint32_t slots) {
     int key[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) key[i] = i < count ? magnitude(x[i]) : -1;
-    for (uint32_t s = 0; s < p.slots; ++s) take(key, lane, first(key, lane, p.lanes).channel);
+    for (uint32_t s = 0; s < slots; ++s) take(key, lane, first(key, lane, lanes).channel);
     float low = INFINITY, high = -INFINITY;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -118,7 +118,7 @@ __device__ inline Extent extent(const float (&x)[8], int count, uint32_t lane, c
         low = fminf(low, x[i]);
         high = fmaxf(high, x[i]);
     }
-    for (uint32_t offset = 1; offset < p.lanes; offset *= 2) {
+    for (uint32_t offset = 1; offset < lanes; offset *= 2) {
         low = fminf(low, __shfl_xor_sync(0xFFFFFFFFu, low, offset));
         high = fmaxf(high, __shfl_xor_sync(0xFFFFFFFFu, high, offset));
     }

@@ -26,6 +26,10 @@ pub enum KvCode {
     Int2,
     /// Asymmetric 8-bit integer 0..=255, as [`KvCode::Int4`].
     Uint8,
+    /// Index into a table of 16 levels.
+    Nuq4,
+    /// Index into a table of 8 levels.
+    Nuq3,
 }
 
 impl KvCode {
@@ -34,7 +38,8 @@ impl KvCode {
         match self {
             Self::Float => 16,
             Self::Int8 | Self::E4m3 | Self::E5m2 | Self::Uint8 | Self::Q8_0 => 8,
-            Self::Int4 | Self::E2m1 | Self::Q4_0 => 4,
+            Self::Int4 | Self::E2m1 | Self::Q4_0 | Self::Nuq4 => 4,
+            Self::Nuq3 => 3,
             Self::Int2 => 2,
         }
     }
@@ -57,6 +62,12 @@ pub enum KvScale {
     HeadBlock(u32),
     /// One f32 per token and head: `amax / 127`.
     Token,
+    /// y = level * range + zero, range and zero per channel of a KV head, given by the caller with the levels
+    /// ([`nuq_key_table`](super::nuq_key_table)); outliers of a token aside.
+    ChannelRange,
+    /// The same with an f16 range and zero per token and head, levels from the caller
+    /// ([`nuq_value_table`](super::nuq_value_table)); outliers of a token aside.
+    TokenRange,
     /// f16 scale and f16 minimum per this many consecutive channels of one token; where the head dim is no multiple of
     /// it, per the largest divisor of both ([`KvSide::channel_group`]).
     ChannelGroup(u32),
@@ -95,6 +106,8 @@ pub struct KvFormat {
     pub v: KvSide,
     /// R: how many of the last tokens stay in the model's dtype; 0 where nothing does. See [`window`](super::window).
     pub residual: u32,
+    /// How many of the first tokens are read as they were given, in the model's dtype, and not from their codes.
+    pub sink: u32,
 }
 
 impl KvSide {
@@ -111,7 +124,7 @@ impl KvSide {
 }
 
 const fn both(code: KvCode, scale: KvScale) -> KvFormat {
-    KvFormat { k: KvSide { code, scale }, v: KvSide { code, scale }, residual: 0 }
+    KvFormat { k: KvSide { code, scale }, v: KvSide { code, scale }, residual: 0, sink: 0 }
 }
 
 impl KvFormat {
@@ -161,6 +174,28 @@ impl KvFormat {
             k: KvSide { code: k, scale: KvScale::TokenGroup(32) },
             v: KvSide { code: v, scale: KvScale::ChannelGroup(32) },
             residual,
+            sink: 0,
+        }
+    }
+
+    /// KVQuant's 4-bit cache: keys before RoPE in a table of 16 levels, range and zero per channel from calibration; values
+    /// per token; one outlier aside for every 100 channels begun; the first `sink` tokens exact (Hooper et al. 2024,
+    /// "KVQuant", section 3).
+    pub const fn nuq4(sink: u32) -> Self {
+        Self::nuq(KvCode::Nuq4, sink)
+    }
+
+    /// The same with 3 bits, 8 levels.
+    pub const fn nuq3(sink: u32) -> Self {
+        Self::nuq(KvCode::Nuq3, sink)
+    }
+
+    const fn nuq(code: KvCode, sink: u32) -> Self {
+        Self {
+            k: KvSide { code, scale: KvScale::ChannelRange },
+            v: KvSide { code, scale: KvScale::TokenRange },
+            residual: 0,
+            sink,
         }
     }
 
@@ -189,12 +224,14 @@ impl KvFormat {
         ("kivi8/2 g=64 R=128", Self::kivi8_2(128).with_token_group(64)),
         ("kivi2 R=128", Self::kivi2(128)),
         ("kivi2 g=64 R=128", Self::kivi2(128).with_token_group(64)),
+        ("nuq4", Self::nuq4(1)),
+        ("nuq3", Self::nuq3(1)),
     ];
 
     /// What has kernels, in words; the text of every "unsupported" error about a format.
     pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token \
          with e4m3 per head; int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 \
-         with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024";
+         with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024; nuq4, nuq3 with a sink of 0 to 16 tokens";
 
     /// The list of [`KvFormat::SUPPORTED`], but for KIVI.
     const LIST: [Self; 11] = [
@@ -213,12 +250,19 @@ impl KvFormat {
 
     /// True if the format is in the closed list of [`KvFormat::SUPPORTED`].
     pub fn is_supported(&self) -> bool {
-        let KvScale::TokenGroup(group) = self.k.scale else { return Self::LIST.contains(self) };
+        let KvScale::TokenGroup(group) = self.k.scale else {
+            return Self::LIST.contains(self) || (self.is_nuq() && self.sink <= 16);
+        };
         let kivi = [Self::kivi4, Self::kivi2, Self::kivi8_2].map(|kivi| kivi(self.residual).with_token_group(group));
         kivi.contains(self)
             && [32, 64].contains(&group)
             && self.residual.is_multiple_of(group)
             && (group..=1024).contains(&self.residual)
+    }
+
+    /// True for codes with tables and outliers, whatever the sink.
+    pub(crate) fn is_nuq(&self) -> bool {
+        [Self::nuq4(self.sink), Self::nuq3(self.sink)].contains(self)
     }
 
     /// Head dims that have kernels.
@@ -230,13 +274,19 @@ impl KvFormat {
             (_, _, KvScale::Block) => &[64, 96, 128, 256],
             (_, KvCode::Int2, _) => &[64, 96, 128, 192, 256],
             (_, KvCode::Uint8, _) => &[64, 96, 128, 192],
+            _ if self.is_nuq() => &[64, 96, 128, 256],
             _ => &[64, 80, 96, 112, 128, 192, 256],
         }
     }
 
-    /// True if the last tokens are kept in the model's dtype, so that the cache needs state slots.
+    /// True if the last tokens are kept in the model's dtype.
     pub const fn has_window(&self) -> bool {
         self.residual > 0
+    }
+
+    /// True if a sequence needs a state slot: for a window or a sink.
+    pub const fn has_state(&self) -> bool {
+        self.residual > 0 || self.sink > 0
     }
 
     /// Tokens of one tile record: those that share a scale of a key's channel; else 32 where either side has codes of
@@ -263,12 +313,16 @@ impl fmt::Display for KvSide {
             KvCode::Q8_0 => "q8_0",
             KvCode::Q4_0 => "q4_0",
             KvCode::Uint8 => "uint8",
+            KvCode::Nuq4 => "nuq4",
+            KvCode::Nuq3 => "nuq3",
         };
         match self.scale {
             KvScale::None | KvScale::Block => write!(f, "{code}"),
             KvScale::Head => write!(f, "{code} per head"),
             KvScale::HeadBlock(g) => write!(f, "{code} per head and {g} channels"),
             KvScale::Token => write!(f, "{code} per token"),
+            KvScale::ChannelRange => write!(f, "{code} per channel"),
+            KvScale::TokenRange => write!(f, "{code} per token"),
             KvScale::ChannelGroup(g) => write!(f, "{code} per {g} channels"),
             KvScale::TokenGroup(g) => write!(f, "{code} per {g} tokens"),
         }
@@ -278,7 +332,8 @@ impl fmt::Display for KvSide {
 /// `k: int8 per token, v: int8 per token, residual 0`.
 impl fmt::Display for KvFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "k: {}, v: {}, residual {}", self.k, self.v, self.residual)
+        write!(f, "k: {}, v: {}, residual {}", self.k, self.v, self.residual)?;
+        if self.sink > 0 { write!(f, ", sink {}", self.sink) } else { Ok(()) }
     }
 }
 
@@ -295,7 +350,9 @@ mod tests {
         let window = KvFormat { residual: 32, ..KvFormat::INT8 };
         let group = KvFormat::INT8.with_token_group(32);
         let kivi = KvFormat::kivi2(96).with_token_group(64);
-        for format in [mixed, window, group, kivi, KvFormat::kivi4(0), KvFormat::kivi4(48), KvFormat::kivi4(1056)] {
+        let sink = KvFormat { sink: 1, ..KvFormat::INT8 };
+        let wrong = [KvFormat::kivi4(0), KvFormat::kivi4(48), KvFormat::kivi4(1056), KvFormat::nuq4(17)];
+        for format in [mixed, window, group, kivi, sink].into_iter().chain(wrong) {
             assert!(!format.is_supported(), "{format}");
         }
     }

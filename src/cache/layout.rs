@@ -1,6 +1,6 @@
 //! Every byte offset of a page and of a state slot.
 
-use super::{KvCode, KvFormat, KvScale, KvSide, window};
+use super::{KeyRope, KvCode, KvFormat, KvScale, KvSide, nuq_slots, window};
 use crate::format::{DType, MAX_ROTATION, Rotation};
 use crate::{Error, Result};
 
@@ -87,6 +87,7 @@ pub struct KvLayout {
     state_bytes: usize,
     k_rotation: Rotation,
     v_rotation: Rotation,
+    key_rope: Option<KeyRope>,
 }
 
 const OP: &str = "KvLayout::new";
@@ -96,6 +97,8 @@ fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
     match side.scale {
         KvScale::None | KvScale::Head => 0,
         KvScale::Token => 4 * tokens,
+        KvScale::ChannelRange => 3 * tokens * nuq_slots(head_dim),
+        KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(head_dim)),
         KvScale::HeadBlock(channels) => tokens * head_dim / channels as usize,
         KvScale::Block => 2 * tokens * head_dim / 32,
         KvScale::ChannelGroup(_) => 4 * tokens * head_dim / side.channel_group(head_dim),
@@ -106,7 +109,11 @@ fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
 impl TileLayout {
     fn new(format: &KvFormat, head_dim: usize) -> Self {
         let tokens = format.tile_tokens();
-        let codes = |code: KvCode| tokens * head_dim * code.bits() as usize / 8;
+        let codes = |code: KvCode| match code {
+            // Two bits of every code, then the third; of the last 32 of 96 channels a byte of these holds four.
+            KvCode::Nuq3 => 8 * head_dim + 256 * head_dim.div_ceil(64),
+            _ => tokens * head_dim * code.bits() as usize / 8,
+        };
         let mut end = 0;
         let mut part = |bytes| {
             let part = Part { offset: end, bytes };
@@ -152,8 +159,11 @@ impl KvLayout {
             return Err(Error::argument(OP, "shape.max_append", "1..=65536", shape.max_append.to_string()));
         }
         let page_bytes = shape.num_kv_heads * (shape.page_tokens / tile.tokens) * tile.bytes;
-        let window = format.has_window().then(|| {
-            let rows = window::ring_rows(format.residual as usize, shape.max_append, tile.tokens);
+        let window = format.has_state().then(|| {
+            let rows = match format.residual as usize {
+                0 => format.sink as usize,
+                residual => window::ring_rows(residual, shape.max_append, tile.tokens),
+            };
             let row_bytes = shape.head_dim * 2;
             let head_bytes = rows * row_bytes;
             WindowLayout { rows, row_bytes, head_bytes, k_offset: 0, v_offset: shape.num_kv_heads * head_bytes }
@@ -165,7 +175,7 @@ impl KvLayout {
             }
         }
         let (k_rotation, v_rotation) = (Rotation::None, Rotation::None);
-        Ok(Self { shape, format, tile, window, page_bytes, state_bytes, k_rotation, v_rotation })
+        Ok(Self { shape, format, tile, window, page_bytes, state_bytes, k_rotation, v_rotation, key_rope: None })
     }
 
     /// The same bytes for keys and values that are rotated before they are coded, which spreads outlier channels:
@@ -174,9 +184,12 @@ impl KvLayout {
     ///
     /// # Errors
     /// [`Error::Argument`] for a block that is no power of two from 8 to [`MAX_ROTATION`] or does not divide the head;
-    /// [`Error::Unsupported`] for signs.
+    /// [`Error::Unsupported`] for signs, and for codes with tables.
     pub fn rotated(self, k: Rotation, v: Rotation) -> Result<Self> {
         const OP: &str = "KvLayout::rotated";
+        if self.format.is_nuq() {
+            return Err(Error::unsupported(OP, format!("KV format ({})", self.format), "formats without tables"));
+        }
         for (argument, rotation) in [("k", k), ("v", v)] {
             let (block, d) = (rotation.block(), self.shape.head_dim);
             match rotation {
@@ -195,6 +208,26 @@ impl KvLayout {
             }
         }
         Ok(Self { k_rotation: k, v_rotation: v, ..self })
+    }
+
+    /// The same bytes for keys that are stored before RoPE: append takes them so, and attention turns them by its own table
+    /// when it reads them ([`Options::rope`](crate::ops::attend::Options)). Channels are stored in the order of
+    /// [`KeyRope::slot`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a `rotary_dim` that is odd, 0 or above the head's; [`Error::Unsupported`] for formats whose
+    /// keys are stored as they are read.
+    pub fn pre_rope(self, rope: KeyRope) -> Result<Self> {
+        const OP: &str = "KvLayout::pre_rope";
+        if !self.format.is_nuq() {
+            return Err(Error::unsupported(OP, format!("KV format ({})", self.format), "nuq4, nuq3"));
+        }
+        let d = self.shape.head_dim;
+        if rope.rotary_dim == 0 || !rope.rotary_dim.is_multiple_of(2) || rope.rotary_dim > d {
+            let expected = format!("a multiple of 2 from 2 to {d}");
+            return Err(Error::argument(OP, "rope.rotary_dim", expected, rope.rotary_dim.to_string()));
+        }
+        Ok(Self { key_rope: Some(rope), ..self })
     }
 
     /// True exactly if [`KvLayout::new`] accepts the pair.
@@ -222,12 +255,26 @@ impl KvLayout {
         self.v_rotation
     }
 
+    /// What attention does to keys when it reads them.
+    pub const fn key_rope(&self) -> Option<KeyRope> {
+        self.key_rope
+    }
+
+    /// Where a key's channel is stored, and the inverse.
+    pub(crate) fn key_slot(&self, channel: usize) -> usize {
+        self.key_rope.map_or(channel, |rope| rope.slot(channel))
+    }
+
+    pub(crate) fn key_channel(&self, slot: usize) -> usize {
+        self.key_rope.map_or(slot, |rope| rope.channel(slot))
+    }
+
     /// The record of a tile.
     pub const fn tile(&self) -> &TileLayout {
         &self.tile
     }
 
-    /// The window, if the format has one.
+    /// The rows of a state slot, if the format has any: the window, or the sink, whose row is the position.
     pub const fn window(&self) -> Option<&WindowLayout> {
         self.window.as_ref()
     }
@@ -252,7 +299,7 @@ impl KvLayout {
         self.page_bytes
     }
 
-    /// Bytes of a state slot; 0 in formats without a window.
+    /// Bytes of a state slot; 0 in formats without a window and a sink.
     pub const fn state_bytes(&self) -> usize {
         self.state_bytes
     }
@@ -302,6 +349,8 @@ mod tests {
             (KvFormat::kivi2(128), 96),
             (KvFormat::kivi2(128).with_token_group(64), 88),
             (KvFormat::kivi8_2(128), 192),
+            (KvFormat::nuq4(1), 128 + 6 + 10),
+            (KvFormat::nuq3(1), 96 + 6 + 10),
         ] {
             let layout = KvLayout::new(SHAPE, format).unwrap();
             assert_eq!(layout.bytes_per_token(), 8 * bytes, "{format}");
@@ -343,6 +392,25 @@ mod tests {
     }
 
     #[test]
+    fn keys_before_rope_are_for_tables() {
+        use crate::format::RopeStyle;
+        let rope = |rotary_dim| KeyRope { style: RopeStyle::HalfSplit, rotary_dim };
+        let layout = KvLayout::new(SHAPE, KvFormat::nuq4(1)).unwrap();
+        assert_eq!(layout.pre_rope(rope(64)).unwrap().key_rope(), Some(rope(64)));
+        let text = |result: Result<KvLayout>| result.unwrap_err().to_string();
+        for odd in [0, 7, 130] {
+            assert_eq!(
+                text(layout.pre_rope(rope(odd))),
+                format!("KvLayout::pre_rope: `rope.rotary_dim`: expected a multiple of 2 from 2 to 128, found {odd}")
+            );
+        }
+        let int8 = KvLayout::new(SHAPE, KvFormat::INT8).unwrap();
+        assert!(text(int8.pre_rope(rope(64))).ends_with("is not supported; supported: nuq4, nuq3"));
+        let rotated = layout.rotated(Rotation::Hadamard { block: 64 }, Rotation::None);
+        assert!(text(rotated).ends_with("is not supported; supported: formats without tables"));
+    }
+
+    #[test]
     fn bad_shapes_name_the_argument() {
         let text = |shape, format| {
             assert!(!KvLayout::supports(shape, format));
@@ -356,7 +424,7 @@ mod tests {
                 KvFormat::kivi4(33),
                 "KvLayout::new: KV format (k: int4 per 32 tokens, v: int4 per 32 channels, residual 33) is not supported; \
                  supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token with e4m3 per head; \
-                 int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024",
+                 int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024; nuq4, nuq3 with a sink of 0 to 16 tokens",
             ),
             (
                 KvShape { head_dim: 72, ..SHAPE },

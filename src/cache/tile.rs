@@ -19,13 +19,23 @@
 //! | K, 16 bits | x | D/8 | bytes of the row of token 8x+g, two a channel |
 //! | V, 16 bits | one | D/4 | word 4m + 2b+r, half e: token 8b+2t+e, channel (D/8)g+2m+r |
 //! | K, int4, D%32 = 0 | i = token / 16 | D/16 | word w = h(D/32) + j, bits 4n: token 16i+8h+g, channel 32j+8t+n |
-//! | K, int4, D%32 = 16, and e2m1 | i | D/16 | word w, nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e |
+//! | K, int4, D%32 = 16, and e2m1, nuq4 | i | D/16 | word w, nibble 2h+b+4e: token 16i+8h+g, channel 16w+4t+2b+e |
 //! | V, 4 bits | i | D/16 | word w = h(D/32) + v, bits 16e+4f: token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
 //! | | | | where D%32 = 16, word D/16 - 1, nibble 2h+r+4e: token 16i+8h+2t+e, channel D-16+2g+r |
 //! | K, 2 bits | x = token / 32 | D/16 | word w, bits 2n, n = 2i+h + 4b + 8e: token 32x+16i+8h+g, channel 16w+4t+2b+e |
 //! | K, q8_0 | x = token / 8 | D/16 | word w, byte 2b+e: token 8x+g, channel 16w+4t+2b+e |
 //! | V, q8_0 | x | D/16 | word m, byte 2r+e: token 8x+2t+e, channel 16m+2g+r |
 //! | V, 2 bits | x | D/16 | word w = 2v + i, bits 2n, n = 2u+r + 4h + 8e: token 32x+16i+8h+2t+e, channel 32v+16u+2g+r |
+//!
+//! Codes of 3 bits are two parts: two bits of each code, then the third. Per half i of 16 tokens words of D/32 and of
+//! D/64, rounded up. With V = D/32:
+//!
+//! | part | word, bits | what |
+//! |---|---|---|
+//! | K, bits 0 and 1 | w/2, `8(2(w%2) + h) + 2q` | token 16i+8h+g, channel 16w+4t+q |
+//! | K, bit 2 | w/4, `8(2(w/2%2) + h) + 4(w%2) + q` | the same |
+//! | V, bits 0 and 1 | v, `8(2h+e) + 2f` | token 16i+8h+2t+e, channel 32v+16(f/2)+2g+f%2 |
+//! | V, bit 2 | v/2, `8(2h+e) + 4(v%2) + f` | the same |
 //!
 //! | scales | index |
 //! |---|---|
@@ -37,9 +47,16 @@
 //! | e2m1 V, token 16i+8h+2t+e | byte `8(4j+t) + 4i+2e+h` |
 //! | q8_0 and q4_0 K, token 16i+8h+g, group j of G = D/32 | half `2((8i+g) G + j) + h` |
 //! | q8_0 and q4_0 V, token 16i+8h+2t+e, T tokens a tile | half `T/4 (4j+t) + 4i+2h+e` |
+//! | nuq K, S outliers a token | half `S token + s` the value, byte `64S + S token + s` its slot |
+//! | nuq V | half `token` the range, `32 + token` the zero, `64 + S token + s` a value, byte `128 + 64S + S token + s` its channel |
 //! | int4 and int2 V, token 32x+16i+8h+2t+e, group j of Q = gcd(32, D) channels | `64 x D/Q` halves on: half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
-use super::{KvCode, KvFormat, KvScale};
+mod planes;
+
+use super::{KvCode, KvFormat, KvScale, nuq_slots};
+
+pub use planes::{k_high_place, v_high_place};
+use planes::{low_place, place_low};
 
 /// Place of a code inside its part: byte offset, and bit in that byte for codes of less than 8 bits. A code of 16 bits
 /// starts at the byte.
@@ -71,6 +88,16 @@ pub enum MetaPlace {
     Scale8(usize),
     /// An f16 scale.
     Scale16(usize),
+    /// f16 range and zero, if they are in the page, and where the outliers of the token start: f16 values, and a byte each
+    /// of channels.
+    Outliers {
+        /// Range and zero.
+        range: Option<(usize, usize)>,
+        /// The first value.
+        value: usize,
+        /// The first channel.
+        channel: usize,
+    },
     /// An f16 scale and an f16 minimum.
     ScaleMin16(usize, usize),
 }
@@ -121,6 +148,11 @@ pub const fn k_place(code: KvCode, d: usize, token: usize, channel: usize) -> Pl
         let (t, b, e) = (channel / 4 % 4, channel / 2 % 2, channel % 2);
         return crumb_place(d, token / 32, 4 * g + t, channel / 16, 2 * i + h + 4 * b + 8 * e);
     }
+    if code.bits() == 3 {
+        let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
+        let (w, t, q) = (channel / 16, channel / 4 % 4, channel % 4);
+        return low_place(d, i, 4 * g + t, w / 2, 2 * (w % 2) + h, q);
+    }
     if code.bits() == 4 {
         let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
         let (t, w, nibble) = if whole_words(code, d) {
@@ -153,6 +185,10 @@ pub const fn v_place(code: KvCode, d: usize, token: usize, channel: usize) -> Pl
             let (i, h) = (x / 2 % 2, x % 2);
             let (v, u, g) = (channel / 32, channel / 16 % 2, channel / 2 % 8);
             crumb_place(d, x / 4, 4 * g + t, 2 * v + i, 2 * u + r + 4 * h + 8 * e)
+        }
+        3 => {
+            let (v, g, f) = (channel / 32, channel % 16 / 2, channel % 32 / 16 * 2 + channel % 2);
+            low_place(d, x / 2, 4 * g + t, v, 2 * (x % 2) + e, f)
         }
         _ => {
             let (i, h) = (x / 2, x % 2);
@@ -194,6 +230,11 @@ pub const fn k_element(code: KvCode, d: usize, place: Place) -> Element {
         let (x, lane, w, n) = place_crumb(d, place);
         let (i, h, b, e) = (n % 4 / 2, n % 2, n / 4 % 2, n / 8);
         return Element { token: 32 * x + 16 * i + 8 * h + lane / 4, channel: 16 * w + lane % 4 * 4 + 2 * b + e };
+    }
+    if code.bits() == 3 {
+        let (i, lane, w, y, q) = place_low(d, place);
+        let channel = 16 * (2 * w + y / 2) + 4 * (lane % 4) + q;
+        return Element { token: 16 * i + 8 * (y % 2) + lane / 4, channel };
     }
     if code.bits() == 4 {
         let (i, lane, w, nibble) = place_nibble(d, place);
@@ -239,6 +280,11 @@ pub const fn v_element(code: KvCode, d: usize, place: Place) -> Element {
             let token = 32 * x + 16 * i + 8 * h + lane % 4 * 2 + e;
             Element { token, channel: 32 * v + 16 * u + lane / 4 * 2 + r }
         }
+        3 => {
+            let (i, lane, v, y, f) = place_low(d, place);
+            let channel = 32 * v + 16 * (f / 2) + 2 * (lane / 4) + f % 2;
+            Element { token: 16 * i + 8 * (y / 2) + 2 * (lane % 4) + y % 2, channel }
+        }
         _ => {
             let (i, lane, w, nibble) = place_nibble(d, place);
             let (g, t, e) = (lane / 4, lane % 4, nibble / 4);
@@ -257,6 +303,10 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
     let (x, g) = (token / 8, token % 8);
     match format.k.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
+        KvScale::ChannelRange | KvScale::TokenRange => {
+            let slots = nuq_slots(d);
+            MetaPlace::Outliers { range: None, value: 2 * slots * token, channel: slots * (64 + token) }
+        }
         KvScale::Token => token_scale(format, token),
         KvScale::HeadBlock(size) => {
             let size = size as usize;
@@ -285,6 +335,14 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
 pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -> MetaPlace {
     match format.v.scale {
         KvScale::None | KvScale::Head => MetaPlace::None,
+        KvScale::ChannelRange | KvScale::TokenRange => {
+            let slots = nuq_slots(d);
+            MetaPlace::Outliers {
+                range: Some((2 * token, 64 + 2 * token)),
+                value: 128 + 2 * slots * token,
+                channel: 128 + slots * (64 + token),
+            }
+        }
         KvScale::Token => token_scale(format, token),
         KvScale::HeadBlock(size) => {
             let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
@@ -323,19 +381,33 @@ mod tests {
             .map(|(_, format)| *format)
             .flat_map(|format| [64, 80, 96, 112, 128, 192, 256].map(|d| (format, d)))
             .filter(|(format, d)| !matches!(format.v.code, KvCode::Int2 | KvCode::Q4_0 | KvCode::Q8_0) || d % 32 == 0)
+            .filter(|(format, d)| !format.is_nuq() || format.head_dims().contains(d))
     }
 
     #[test]
     fn places_fill_the_part_and_have_an_inverse() {
         for (format, d) in cases() {
             let tokens = format.tile_tokens();
-            let bits = [format.k.code.bits() as usize, format.v.code.bits() as usize];
+            // Of 3-bit codes first the part of two bits.
+            let low = |bits: u32| if bits == 3 { 2 } else { bits as usize };
+            let bits = [low(format.k.code.bits()), low(format.v.code.bits())];
             let (mut k, mut v) = (HashSet::new(), HashSet::new());
+            let (mut k_high, mut v_high) = (HashSet::new(), HashSet::new());
             for (token, channel) in (0..tokens).flat_map(|t| (0..d).map(move |c| (t, c))) {
                 let (pk, pv) = (k_place(format.k.code, d, token, channel), v_place(format.v.code, d, token, channel));
                 let element = Element { token, channel };
                 assert_eq!(k_element(format.k.code, d, pk), element, "K {format} D {d}");
                 assert_eq!(v_element(format.v.code, d, pv), element, "V {format} D {d}");
+                if format.k.code.bits() == 3 {
+                    let highs = [
+                        (&mut k_high, k_high_place(d, token, channel)),
+                        (&mut v_high, v_high_place(d, token, channel)),
+                    ];
+                    for (set, place) in highs {
+                        assert!((8 * d..8 * d + 256 * d.div_ceil(64)).contains(&place.byte), "{format} D {d}");
+                        assert!(set.insert((place.byte, place.bit)), "{format} D {d}: two codes at {place:?}");
+                    }
+                }
                 for (set, place, bits) in [(&mut k, pk, bits[0]), (&mut v, pv, bits[1])] {
                     let first = 8 * place.byte + place.bit as usize;
                     assert_eq!(first % bits, 0);
@@ -360,6 +432,15 @@ mod tests {
                         (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), (a..a + 4).collect()),
                         (KvScale::Block, MetaPlace::Scale16(a)) => ((token, channel / 32), vec![a, a + 1]),
                         (KvScale::HeadBlock(16), MetaPlace::Scale8(a)) => ((token, channel / 16), vec![a]),
+                        (
+                            KvScale::ChannelRange | KvScale::TokenRange,
+                            MetaPlace::Outliers { range, value, channel },
+                        ) => {
+                            let ranges = range.map_or(vec![], |(a, b)| vec![a, a + 1, b, b + 1]);
+                            let slots = nuq_slots(d);
+                            let outliers = (value..value + 2 * slots).chain(channel..channel + slots);
+                            ((token, 0), ranges.into_iter().chain(outliers).collect())
+                        }
                         (KvScale::TokenGroup(_), MetaPlace::ScaleMin16(a, b)) => {
                             ((0, channel), vec![a, a + 1, b, b + 1])
                         }
@@ -376,6 +457,8 @@ mod tests {
                     KvScale::None | KvScale::Head => 0,
                     KvScale::Token => 4 * tokens,
                     KvScale::HeadBlock(_) | KvScale::Block => tokens * d / 16,
+                    KvScale::ChannelRange => 3 * tokens * nuq_slots(d),
+                    KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(d)),
                     KvScale::ChannelGroup(_) => 4 * tokens * d / side.channel_group(d),
                     KvScale::TokenGroup(_) => 4 * d,
                 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop};
 
 use super::params::{BatchParams, KvParams};
-use super::{KvFormat, KvLayout};
+use super::{KvFormat, KvLayout, KvScale, NUQ_BOOK};
 use crate::{Error, Result};
 
 /// Guards of the buffers behind a parameter struct: alive until the launch is queued.
@@ -15,8 +15,9 @@ pub(crate) type Guards<'a> = Vec<SyncOnDrop<'a>>;
 ///
 /// Both views of a cache are checked when used, before anything is launched:
 /// `pages` is a whole number of pages (at most 2^31 - 1), 16-byte aligned; `state` is a whole number of slots, 16-byte
-/// aligned, or empty where the format has no window; `status` is one word; `k_scale` and `v_scale` have 1 or
-/// `num_kv_heads` elements where that side has a scale per head, and are `None` where it has not.
+/// aligned, or empty where the format has no window and no sink; `status` is one word; `k_scale` and `v_scale` have 1 or
+/// `num_kv_heads` elements where that side has a scale per head, are the tables of [`nuq_key_table`](super::nuq_key_table) and
+/// [`nuq_value_table`](super::nuq_value_table) for codes with tables, and `None` for others.
 #[derive(Debug)]
 pub struct KvCacheMut<'a> {
     /// The layout that both buffers follow.
@@ -27,9 +28,9 @@ pub struct KvCacheMut<'a> {
     pub state: CudaViewMut<'a, u8>,
     /// `u32 [1]`, see [`Status`](super::Status).
     pub status: CudaViewMut<'a, u32>,
-    /// `f32 [1]` or `[num_kv_heads]`.
+    /// `f32 [1]`, `[num_kv_heads]` or a table.
     pub k_scale: Option<CudaView<'a, f32>>,
-    /// `f32 [1]` or `[num_kv_heads]`.
+    /// `f32 [1]`, `[num_kv_heads]` or a table.
     pub v_scale: Option<CudaView<'a, f32>>,
 }
 
@@ -44,9 +45,9 @@ pub struct KvCacheRef<'a> {
     pub state: CudaView<'a, u8>,
     /// `u32 [1]`, see [`Status`](super::Status).
     pub status: CudaViewMut<'a, u32>,
-    /// `f32 [1]` or `[num_kv_heads]`.
+    /// `f32 [1]`, `[num_kv_heads]` or a table.
     pub k_scale: Option<CudaView<'a, f32>>,
-    /// `f32 [1]` or `[num_kv_heads]`.
+    /// `f32 [1]`, `[num_kv_heads]` or a table.
     pub v_scale: Option<CudaView<'a, f32>>,
 }
 
@@ -77,12 +78,20 @@ pub(crate) fn checked_params(
     if status != 1 {
         return Err(Error::argument(op, "cache.status", "1 element", status.to_string()));
     }
-    let heads = layout.shape().num_kv_heads;
+    let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
     let sides = [("cache.k_scale", layout.format().k), ("cache.v_scale", layout.format().v)];
     let mut strides = [0, 0];
     for (((argument, side), length), stride) in sides.into_iter().zip(scales).zip(&mut strides) {
         match (side.scale, length) {
             (scale, Some(n)) if scale.is_per_head() && (n == 1 || n == heads) => *stride = u32::from(n != 1),
+            (KvScale::ChannelRange | KvScale::TokenRange, found) => {
+                let channels = if side.scale == KvScale::ChannelRange { 2 * heads * d } else { 0 };
+                let needed = NUQ_BOOK + channels;
+                if found != Some(needed) {
+                    let found = found.map_or("none".to_string(), |n| format!("{n} elements"));
+                    return Err(Error::argument(op, argument, format!("a table of {needed} elements"), found));
+                }
+            }
             (scale, found) if scale.is_per_head() => {
                 let found = found.map_or("none".to_string(), |n| format!("{n} elements"));
                 return Err(Error::argument(op, argument, format!("1 or {heads} elements"), found));
@@ -233,7 +242,7 @@ pub struct Batch<'a> {
     pub block_table: CudaView<'a, i32>,
     /// Row length of `block_table`.
     pub max_blocks: usize,
-    /// `i32 [num_seqs]`: the state slot of each sequence; needed by formats with a window, not read by others.
+    /// `i32 [num_seqs]`: the state slot of each sequence; needed by formats with a window or a sink, not read by others.
     pub state_slots: Option<CudaView<'a, i32>>,
     /// `i32 [num_seqs]`: position from which the window of a sequence is valid, a multiple of the residual; `None` is 0
     /// everywhere. Greater than 0 for a sequence that started on shared pages. Not read by formats without a window.
@@ -283,12 +292,12 @@ pub(crate) fn checked_batch(
     if block_table != num_seqs * max_blocks {
         return wrong("batch.block_table", elements(num_seqs * max_blocks), block_table.to_string());
     }
-    if layout.format().has_window() {
+    if layout.format().has_state() {
         if state_slots != Some(num_seqs) {
             let found = state_slots.map_or("none".to_string(), |n| n.to_string());
             return wrong("batch.state_slots", elements(num_seqs), found);
         }
-        if let Some(n) = ring_start.filter(|&n| n != num_seqs) {
+        if let Some(n) = ring_start.filter(|&n| layout.format().has_window() && n != num_seqs) {
             return wrong("batch.ring_start", elements(num_seqs), n.to_string());
         }
     }
@@ -342,8 +351,10 @@ impl Batch<'_> {
         params.seq_lens = optional(Some(&self.seq_lens), stream, &mut guards);
         params.cu_q_lens = optional(Some(&self.cu_q_lens), stream, &mut guards);
         params.block_table = optional(Some(&self.block_table), stream, &mut guards);
-        if layout.format().has_window() {
+        if layout.format().has_state() {
             params.state_slots = optional(self.state_slots.as_ref(), stream, &mut guards);
+        }
+        if layout.format().has_window() {
             params.ring_start = optional(self.ring_start.as_ref(), stream, &mut guards);
         }
         Ok((params, guards))

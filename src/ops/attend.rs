@@ -17,6 +17,7 @@
 //! | `attend_kivi2` | 64, 96, 128, 192, 256 | KIVI, 2 bits | f16, bf16 |
 //! | `attend_kivi8_2` | 64, 96, 128, 192 | KIVI, keys of 8 bits, values of 2 | f16, bf16 |
 //! | `attend_kivi4_g64`, `attend_kivi2_g64`, `attend_kivi8_2_g64` | 64, 128 | KIVI with keys per 64 tokens | f16, bf16 |
+//! | `attend_nuq4`, `attend_nuq3` | 64, 96, 128, 256 | KVQuant: tables, outliers, keys before RoPE, a sink | f16, bf16 |
 //!
 //! Any number of query heads per KV head, any `q_len`: a row of the call at position p sees keys up to p. K and V are
 //! read once for 8 columns (query heads of a KV head times query tokens).
@@ -32,51 +33,25 @@
 //! that is not the default one. The graph may be replayed with other lengths, tables and slots within the capacity.
 
 mod merge;
+mod options;
 mod prefill;
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice};
+use cudarc::driver::{CudaStream, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr, DeviceSlice};
 
 use crate::cache::params::{BatchParams, KvParams};
-use crate::cache::{Batch, KvCacheRef, KvCode, KvFormat, KvLayout, KvScale, Plan, Rows, check_aligned, check_context};
+use crate::cache::{
+    Batch, KeyRope, KvCacheRef, KvCode, KvFormat, KvLayout, KvScale, Plan, Rows, check_aligned, check_context,
+};
 use crate::error::{Error, Result};
 use crate::format::{DType, Half16, Rotation};
-use crate::reference::attend::check_tree;
+use crate::reference::attend::{check_attend_rope, check_tree};
 use crate::reference::transform::scale;
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
-/// What is done to the logits.
-///
-/// In the order of application: `s = softmax_scale * (q . k)`; soft-cap; ALiBi; masks; the sink.
-#[derive(Debug)]
-pub struct Options<'a> {
-    /// Factor of q . k; usually 1/sqrt(head_dim).
-    pub softmax_scale: f32,
-    /// c of the soft-cap `s = c * tanh(s / c)` (Gemma 2).
-    pub soft_cap: Option<f32>,
-    /// `[num_heads]`, slope of each query head: `s += slope * (t - p)` (Press et al. 2022, "Train Short, Test Long").
-    pub alibi_slopes: Option<CudaView<'a, f32>>,
-    /// A row at position p sees positions > p - window only.
-    pub window: Option<usize>,
-    /// `[num_heads]`: a logit beside those of the keys, in the sum and in the LSE, with no value (gpt-oss). Of partial
-    /// results that are merged later exactly one may have it.
-    pub sink_logits: Option<CudaView<'a, f32>>,
-    /// `[total_q]`, which of its sequence's new tokens a row sees, for verifying a tree of drafts in one call: bit i is the
-    /// token at position p0 + i of the cache, wherever in the tree it is; what lies before p0 every row sees. At most 32
-    /// new tokens a sequence; bits beyond them count as 0. A row's place p, from which the window counts, is p0 - 1 plus its
-    /// bits, the row's own being one of them. The window then must hold 32 tokens; ALiBi is not supported.
-    pub tree_mask: Option<CudaView<'a, u32>>,
-}
-
-impl Options<'_> {
-    /// The factor alone.
-    pub const fn new(softmax_scale: f32) -> Self {
-        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None, tree_mask: None }
-    }
-}
-
 pub use merge::merge_states;
+pub use options::Options;
 pub use prefill::{attend_prefill, prefill_workspace_bytes};
 
 #[repr(C)]
@@ -113,7 +88,8 @@ struct AttendParams {
     chunk_k_stride: u32,
     chunk_v_stride: u32,
     parts: i32,
-    reserved: u32,
+    key_rope: u32,
+    rope_table: u64,
 }
 
 // SAFETY: `repr(C)`, plain numbers without padding; the kernels' struct of the same name has the same fields.
@@ -164,10 +140,12 @@ const KIVI8_2: Instances<AttendParams> = instances!("attend_kivi8_2": "attention
 const KIVI4_G64: Instances<AttendParams> = instances!("attend_kivi4_g64": "attention/kivi_g64" [64 128]);
 const KIVI2_G64: Instances<AttendParams> = instances!("attend_kivi2_g64": "attention/kivi_g64" [64 128]);
 const KIVI8_2_G64: Instances<AttendParams> = instances!("attend_kivi8_2_g64": "attention/kivi_g64" [64 128]);
+const NUQ4: Instances<AttendParams> = instances!("attend_nuq4": "attention/nuq4" [64 96 128 256]);
+const NUQ3: Instances<AttendParams> = instances!("attend_nuq3": "attention/nuq3" [64 96 128 256]);
 const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/merge" [64 80 96 112 128 192 256]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, CHUNKS];
+    let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, NUQ4, NUQ3, CHUNKS];
     let kivi = [KIVI4, KIVI2, KIVI8_2, KIVI4_G64, KIVI2_G64, KIVI8_2_G64];
     let tables = tables.into_iter().chain([Q8_0, Q8_0_Q4_0, Q4_0]).chain(kivi).chain(prefill::INSTANCES);
     tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
@@ -189,6 +167,8 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
         KvFormat::Q8_0 => Q8_0,
         KvFormat::Q8_0_Q4_0 => Q8_0_Q4_0,
         KvFormat::Q4_0 => Q4_0,
+        format if format == KvFormat::nuq4(format.sink) => NUQ4,
+        format if format == KvFormat::nuq3(format.sink) => NUQ3,
         _ => match (format.k.code, format.k.scale) {
             (KvCode::Int2, KvScale::TokenGroup(64)) => KIVI2_G64,
             (KvCode::Int2, _) => KIVI2,
@@ -214,7 +194,18 @@ fn shared_bytes(layout: &KvLayout) -> u32 {
     let ring = WARPS * STAGES * layout.tile().bytes;
     let query = layout.shape().head_dim / 8 * Q_PITCH * 4;
     let queries = if layout.format().has_window() { 2 } else { 1 };
-    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 24) + 64) as u32
+    (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 24) + 64 + table_bytes(layout)) as u32
+}
+
+/// What a CTA keeps of the tables of codes: levels of both sides, range and zero of the head's channels, and the angles of
+/// 16 positions (`NuqTables` of kernels/attention/format_nuq.cuh).
+fn table_bytes(layout: &KvLayout) -> usize {
+    let d = layout.shape().head_dim;
+    if !layout.format().is_nuq() {
+        return 0;
+    }
+    let pitch = if d.is_multiple_of(32) { 4 * d + 64 } else { 4 * d };
+    2 * 64 + 8 * d + 16 * pitch
 }
 
 fn launches(plan: &Plan) -> [Launch<AttendParams>; 2] {
@@ -364,6 +355,11 @@ fn with_params<T: Half16>(
         }
         check_context(op, "options.tree_mask", mask.stream(), stream)?;
     }
+    let blocks = batch.max_blocks;
+    check_attend_rope(op, plan.layout(), blocks, options.rope.as_ref().map(DeviceSlice::len))?;
+    if let Some(rope) = &options.rope {
+        check_context(op, "options.rope", rope.stream(), stream)?;
+    }
     for (argument, of) in [
         ("q.data", q.data.stream()),
         ("out", out.stream()),
@@ -382,6 +378,10 @@ fn with_params<T: Half16>(
     let lse_pointer = lse.as_ref().map_or(0, |(pointer, _guard)| *pointer);
     let [alibi_slopes, sink_logits] = per_head.map(|(_, given)| given.as_ref().map(|given| given.device_ptr(stream)));
     let tree_mask = options.tree_mask.as_ref().map(|mask| mask.device_ptr(stream));
+    let rope = options.rope.as_ref().map(|table| table.device_ptr(stream));
+    if let Some((pointer, _guard)) = &rope {
+        check_aligned(op, "options.rope", *pointer, 8)?;
+    }
     let pointer = |given: &Option<(u64, _)>| given.as_ref().map_or(0, |(pointer, _guard)| *pointer);
     check_aligned(op, "q.data", q_pointer, 4)?;
     check_aligned(op, "out", out_pointer, 4)?;
@@ -421,7 +421,8 @@ fn with_params<T: Half16>(
         chunk_k_stride: 0,
         chunk_v_stride: 0,
         parts: 0,
-        reserved: 0,
+        key_rope: plan.layout().key_rope().map_or(0, KeyRope::packed),
+        rope_table: rope.as_ref().map_or(0, |(pointer, _guard)| *pointer),
     };
     launch(&params)
 }
@@ -480,7 +481,7 @@ mod tests {
     /// The same numbers stand in kernels/attention/params.cuh.
     #[test]
     fn offsets_are_those_of_the_header() {
-        assert_eq!(size_of::<AttendParams>(), 328);
+        assert_eq!(size_of::<AttendParams>(), 336);
         assert_eq!(offset_of!(AttendParams, tree_mask), 272);
         assert_eq!([offset_of!(AttendParams, q), offset_of!(AttendParams, q_stride)], [160, 200]);
         assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [232, 256]);

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, DeviceSlice};
 
 use crate::cache::params::{BatchParams, KvParams};
-use crate::cache::{Batch, KvCacheMut, KvCode, KvFormat, KvLayout, KvScale, Rope, Rows, check_aligned, check_context};
+use crate::cache::{
+    Batch, KeyRope, KvCacheMut, KvCode, KvFormat, KvLayout, KvScale, Rope, Rows, check_aligned, check_context,
+};
 use crate::error::Result;
 use crate::format::{Half16, RopeStyle, Rotation};
 use crate::reference;
-use crate::reference::kv::{check_max_append, check_rope, check_rows};
+use crate::reference::kv::{check_key_rope, check_max_append, check_rope, check_rows};
 use crate::runtime::{Entry, EntryRow, Kernels, Launch, check_stream};
 
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
@@ -36,7 +38,7 @@ struct AppendParams {
     k_stride: u32,
     v_stride: u32,
     prefill: u32,
-    reserved: u32,
+    key_rope: u32,
     k_row: RowTransform,
     v_row: RowTransform,
 }
@@ -84,6 +86,8 @@ const NVFP4: Instances = instances!("nvfp4" [64 80 96 112 128 192 256]);
 const Q8_0: Instances = instances!("q8_0" in "ggml" [64 96 128 256]);
 const Q8_0_Q4_0: Instances = instances!("q8_0_q4_0" in "ggml" [64 96 128]);
 const Q4_0: Instances = instances!("q4_0" in "ggml" [64 96 128 256]);
+const NUQ4: Instances = instances!("nuq4" [64 96 128 256]);
+const NUQ3: Instances = instances!("nuq3" [64 96 128 256]);
 const KIVI4: Instances = instances!("kivi4" [64 80 96 112 128 192 256]);
 const KIVI2: Instances = instances!("kivi2" [64 96 128 192 256]);
 const KIVI8_2: Instances = instances!("kivi8_2" in "kivi2" [64 96 128 192]);
@@ -92,7 +96,7 @@ const KIVI2_G64: Instances = instances!("kivi2_g64" in "kivi_g64" [64 128]);
 const KIVI8_2_G64: Instances = instances!("kivi8_2_g64" in "kivi_g64" [64 128]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
-    let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4];
+    let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, NUQ4, NUQ3];
     let append = append.into_iter().chain([Q8_0, Q8_0_Q4_0, Q4_0]).chain([
         KIVI4,
         KIVI2,
@@ -119,6 +123,8 @@ fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
         KvFormat::Q8_0 => Q8_0,
         KvFormat::Q8_0_Q4_0 => Q8_0_Q4_0,
         KvFormat::Q4_0 => Q4_0,
+        format if format == KvFormat::nuq4(format.sink) => NUQ4,
+        format if format == KvFormat::nuq3(format.sink) => NUQ3,
         _ => match (format.k.code, format.k.scale) {
             (KvCode::Int2, KvScale::TokenGroup(64)) => KIVI2_G64,
             (KvCode::Int2, _) => KIVI2,
@@ -145,7 +151,7 @@ pub fn prepare(kernels: &Kernels, layout: &KvLayout) -> Result<()> {
 /// Appends the batch's new keys and values, rows `k`, `v` `[total_q, num_kv_heads, head_dim]`. Keys below F_k(p0) are
 /// coded from the window, values at once; see [`crate::cache::window`].
 ///
-/// Keys are turned by `rope`, then rotated if the layout says so ([`KvLayout::rotated`]), as values are; all in the one
+/// Keys that the layout stores before RoPE ([`KvLayout::pre_rope`]) come without `rope`. Others are turned by `rope`, then rotated if the layout says so ([`KvLayout::rotated`]), as values are; all in the one
 /// launch. What is coded, and what the window holds, is the result rounded to the layout's dtype.
 ///
 /// # Errors
@@ -210,6 +216,7 @@ fn run<T: Half16>(
     let (v_pointer, _v_guard) = v.data.device_ptr(stream);
     check_aligned(op, "k.data", k_pointer, 16)?;
     check_aligned(op, "v.data", v_pointer, 16)?;
+    check_key_rope(op, &layout, rope.is_some())?;
     if let Some(rope) = rope {
         check_rope(op, &layout, batch.max_blocks, rope.rotary_dim, rope.table.len())?;
         check_context(op, "rope.table", rope.table.stream(), stream)?;
@@ -229,7 +236,7 @@ fn run<T: Half16>(
         k_stride: k.stride as u32,
         v_stride: v.stride as u32,
         prefill: u32::from(prefill),
-        reserved: 0,
+        key_rope: layout.key_rope().map_or(0, KeyRope::packed),
         k_row,
         v_row: RowTransform::rotation(layout.v_rotation()),
     };

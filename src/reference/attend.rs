@@ -14,12 +14,16 @@
 //! out = sum w v / sum w; LSE = ln sum w. A row with no visible key: out 0, LSE the sink logit or -inf. Tokens that are
 //! absent (bad page, bad slot, beyond the block table) are masked and reported in the status.
 
-use crate::cache::tile::{self, MetaPlace, Place};
-use crate::cache::{KvCode, KvFormat, KvLayout, KvSide, Part, Status, checked_params, window};
-use crate::format::{Fp8, Half16, Rotation, decode_e2m1};
+mod read;
+
+use crate::cache::{KvLayout, Status};
+use crate::format::{Half16, Rotation};
 use crate::{Error, Result};
 
-use super::kv::{Batch, Rows, Sequence, check_rows, ring_range, to_f32};
+use super::kv::{Batch, Rows, Sequence, check_rope, check_rows};
+use read::load;
+
+pub use read::{Dequantized, dequantize};
 
 /// A cache in host memory, to be read.
 #[derive(Debug, Clone, Copy)]
@@ -51,12 +55,22 @@ pub struct Options<'a> {
     pub sink_logits: Option<&'a [f32]>,
     /// `[total_q]`: bit i is set if the row sees its sequence's new token i.
     pub tree_mask: Option<&'a [u32]>,
+    /// `[positions, rotary_dim / 2, 2]`, cosine and sine, for a cache of keys before RoPE.
+    pub rope: Option<&'a [f32]>,
 }
 
 impl Options<'_> {
     /// The factor alone.
     pub const fn new(softmax_scale: f32) -> Self {
-        Self { softmax_scale, soft_cap: None, alibi_slopes: None, window: None, sink_logits: None, tree_mask: None }
+        Self {
+            softmax_scale,
+            soft_cap: None,
+            alibi_slopes: None,
+            window: None,
+            sink_logits: None,
+            tree_mask: None,
+            rope: None,
+        }
     }
 }
 
@@ -69,17 +83,6 @@ pub struct Attention {
     pub lse: Vec<f64>,
     /// What was masked.
     pub status: Status,
-}
-
-/// Keys and values of one sequence as they are read (rotated where the layout says so), `[tokens][kv_heads][head_dim]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Dequantized {
-    /// False where the token is absent.
-    pub present: Vec<bool>,
-    /// Keys; unspecified where absent.
-    pub k: Vec<f32>,
-    /// Values; unspecified where absent.
-    pub v: Vec<f32>,
 }
 
 /// Attention of the batch's rows `q` `[total_q, num_heads, head_dim]` over the cache, which already holds them.
@@ -155,13 +158,14 @@ fn run<T: Half16>(
         }
         check_tree(op, batch.max_q_len, options.window, options.alibi_slopes.is_some())?;
     }
+    check_attend_rope(op, &cache.layout, batch.max_blocks, options.rope.map(<[f32]>::len))?;
     let mut result = Attention {
         out: vec![0.0; batch.total_q * num_heads * d],
         lse: vec![f64::NEG_INFINITY; batch.total_q * num_heads],
         status: Status::OK,
     };
     for seq in 0..batch.seq_lens.len() {
-        let (sequence, tokens, status) = load(op, cache, batch, seq, chunk.is_some())?;
+        let (sequence, tokens, status) = load(op, cache, batch, seq, chunk.is_some(), options.rope)?;
         result.status |= status;
         let (Some(sequence), Some(mut tokens)) = (sequence, tokens) else { continue };
         if let Some(chunk) = chunk {
@@ -183,6 +187,24 @@ fn run<T: Half16>(
         }
     }
     Ok(result)
+}
+
+/// A cache of keys before RoPE comes with a table, any other without. Shared with the wrapper; `length` is the table's.
+pub(crate) fn check_attend_rope(
+    op: &'static str,
+    layout: &KvLayout,
+    max_blocks: usize,
+    length: Option<usize>,
+) -> Result<()> {
+    const ARGUMENT: &str = "options.rope";
+    match (layout.key_rope(), length) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => {
+            Err(Error::argument(op, ARGUMENT, "none (the layout's keys are as they are read)", "a table"))
+        }
+        (Some(_), None) => Err(Error::argument(op, ARGUMENT, "a table (the layout's keys are before RoPE)", "none")),
+        (Some(rope), Some(length)) => check_rope(op, layout, max_blocks, rope.rotary_dim, length),
+    }
 }
 
 /// A tree of drafts: what it goes with. Shared with the wrapper.
@@ -271,185 +293,4 @@ fn attend_row(
         }
     }
     peak + total.ln()
-}
-
-/// Keys and values of sequence `seq` as a call over this batch reads them: codes below F_k and F_v, the window above.
-///
-/// # Errors
-/// [`crate::Error::Argument`] for lengths that do not fit.
-pub fn dequantize(cache: &CacheRef<'_>, batch: &Batch<'_>, seq: usize) -> Result<(Option<Dequantized>, Status)> {
-    let (_, tokens, status) = load("dequantize", cache, batch, seq, false)?;
-    Ok((tokens, status))
-}
-
-impl Dequantized {
-    /// Adds the chunk's rows, in the basis of the cache.
-    fn extend<T: Half16>(&mut self, layout: &KvLayout, sequence: &Sequence, chunk: [Rows<'_, T>; 2]) {
-        let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
-        // Positions beyond the block table are absent, those of the chunk are not.
-        self.present.resize(sequence.p0, false);
-        self.present.resize(sequence.n, true);
-        let rotations = [layout.k_rotation(), layout.v_rotation()];
-        for ((to, rows), rotation) in [&mut self.k, &mut self.v].into_iter().zip(chunk).zip(rotations) {
-            to.resize(sequence.p0 * heads * d, 0.0);
-            for r in 0..sequence.m {
-                let row = &rows.data[(sequence.row0 + r) * rows.stride..][..heads * d];
-                for head in row.chunks_exact(d) {
-                    let mut x: Vec<f64> = head.iter().map(|x| f64::from(x.to_f32())).collect();
-                    rotate(rotation, &mut x);
-                    to.extend(x.iter().map(|&x| x as f32));
-                }
-            }
-        }
-    }
-}
-
-/// Reads a sequence; `prefix`: what lies before the batch's tokens only.
-fn load(
-    op: &'static str,
-    cache: &CacheRef<'_>,
-    batch: &Batch<'_>,
-    seq: usize,
-    prefix: bool,
-) -> Result<(Option<Sequence>, Option<Dequantized>, Status)> {
-    let layout = cache.layout;
-    let scales = [cache.k_scale, cache.v_scale].map(|scale| scale.map(<[f32]>::len));
-    let params = checked_params(op, &layout, cache.pages.len(), cache.state.len(), 1, scales)?;
-    let checked = batch.checked(op, &layout)?;
-    let (sequence, mut status) = Sequence::load(&layout, batch, &checked, params.num_slots, seq);
-    let Some(sequence) = sequence else { return Ok((None, None, status)) };
-    let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
-    let Sequence { n, p0, slot, ring_start, .. } = sequence;
-    let tokens = if prefix { p0 } else { n }.min(batch.max_blocks * layout.shape().page_tokens);
-    let keys_coded = window::keys_coded(p0, layout.residual(), n);
-    let values_coded = window::values_coded(p0, layout.residual(), ring_start, n);
-    let mut read =
-        Dequantized { present: vec![true; tokens], k: vec![0.0; tokens * heads * d], v: vec![0.0; tokens * heads * d] };
-    let tile = layout.tile();
-    for start in (0..tokens.min(keys_coded)).step_by(tile.tokens) {
-        let end = tokens.min(keys_coded).min(start + tile.tokens);
-        let (page, bad) = batch.page(&layout, params.num_pages, seq, start);
-        status |= bad;
-        let Some(page) = page else {
-            read.present[start..end].fill(false);
-            continue;
-        };
-        for head in 0..heads {
-            let offset = page * layout.page_bytes() + layout.record_offset(head, start % layout.shape().page_tokens);
-            let record = &cache.pages[offset..offset + tile.bytes];
-            let sides: [(&mut [f32], Side); 2] = [
-                (&mut read.k, Side::keys(&layout, record, cache.k_scale, head)),
-                (&mut read.v, Side::values(&layout, record, cache.v_scale, head)),
-            ];
-            for (to, side) in sides {
-                side.decode(d, |token, channel, value| {
-                    if start + token < end {
-                        to[((start + token) * heads + head) * d + channel] = value;
-                    }
-                });
-            }
-        }
-    }
-    for t in values_coded.min(keys_coded)..tokens {
-        let Some(slot) = slot else {
-            read.present[t] = false;
-            continue;
-        };
-        for head in 0..heads {
-            for (side, first, to) in [(0, keys_coded, &mut read.k), (1, values_coded, &mut read.v)] {
-                if t >= first {
-                    let row = &cache.state[ring_range(&layout, slot, side, head, t)];
-                    for (x, bytes) in to[(t * heads + head) * d..][..d].iter_mut().zip(row.chunks_exact(2)) {
-                        *x = to_f32(u16::from_le_bytes([bytes[0], bytes[1]]), layout.shape().dtype);
-                    }
-                }
-            }
-        }
-    }
-    Ok((Some(sequence), Some(read), status))
-}
-
-/// One side of a tile record.
-struct Side<'a> {
-    what: KvSide,
-    layout: &'a KvLayout,
-    codes: &'a [u8],
-    meta: &'a [u8],
-    /// The caller's scale of this head.
-    scale: f32,
-    element: fn(KvCode, usize, Place) -> tile::Element,
-    meta_place: fn(&KvFormat, usize, usize, usize) -> MetaPlace,
-}
-
-impl<'a> Side<'a> {
-    fn keys(layout: &'a KvLayout, record: &'a [u8], scale: Option<&[f32]>, head: usize) -> Self {
-        let tile = layout.tile();
-        Self {
-            what: layout.format().k,
-            layout,
-            codes: part(record, tile.k_codes),
-            meta: part(record, tile.k_meta),
-            scale: head_scale(scale, head),
-            element: tile::k_element,
-            meta_place: tile::k_meta,
-        }
-    }
-
-    fn values(layout: &'a KvLayout, record: &'a [u8], scale: Option<&[f32]>, head: usize) -> Self {
-        let tile = layout.tile();
-        Self {
-            what: layout.format().v,
-            layout,
-            codes: part(record, tile.v_codes),
-            meta: part(record, tile.v_meta),
-            scale: head_scale(scale, head),
-            element: tile::v_element,
-            meta_place: tile::v_meta,
-        }
-    }
-
-    /// Walks the codes in the order of their bytes; `put` gets token, channel and value.
-    fn decode(&self, d: usize, mut put: impl FnMut(usize, usize, f32)) {
-        let code = self.what.code;
-        let width = code.bits() as usize;
-        for first in (0..8 * self.codes.len()).step_by(width) {
-            let place = Place { byte: first / 8, bit: (first % 8) as u32 };
-            let element = (self.element)(code, d, place);
-            let byte = self.codes[place.byte];
-            let plain = match code {
-                KvCode::Float => {
-                    let bits = u16::from_le_bytes([byte, self.codes[place.byte + 1]]);
-                    to_f32(bits, self.layout.shape().dtype)
-                }
-                KvCode::Int8 | KvCode::Q8_0 => f32::from(byte) - 128.0,
-                KvCode::Q4_0 => f32::from(byte >> place.bit & 15) - 8.0,
-                KvCode::E4m3 => Fp8::E4m3.decode(byte),
-                KvCode::E5m2 => Fp8::E5m2.decode(byte),
-                KvCode::Int4 | KvCode::Int2 | KvCode::Uint8 => (u32::from(byte) >> place.bit & code.top()) as f32,
-                KvCode::E2m1 => decode_e2m1(byte >> place.bit & 15),
-            };
-            let value = match (self.meta_place)(self.layout.format(), d, element.token, element.channel) {
-                MetaPlace::None => plain * self.scale,
-                MetaPlace::Scale8(at) => plain * (Fp8::E4m3.decode(self.meta[at]) * self.scale),
-                MetaPlace::Scale32(at) => {
-                    plain * f32::from_le_bytes(self.meta[at..at + 4].try_into().expect("4 bytes"))
-                }
-                MetaPlace::Scale16(at) => plain * half::f16::from_le_bytes([self.meta[at], self.meta[at + 1]]).to_f32(),
-                MetaPlace::ScaleMin16(scale, min) => {
-                    let half = |at: usize| half::f16::from_le_bytes([self.meta[at], self.meta[at + 1]]).to_f32();
-                    plain * half(scale) + half(min)
-                }
-            };
-            put(element.token, element.channel, value);
-        }
-    }
-}
-
-fn part(record: &[u8], part: Part) -> &[u8] {
-    &record[part.offset..part.end()]
-}
-
-/// 1 where the format takes no scale from the caller.
-fn head_scale(scale: Option<&[f32]>, head: usize) -> f32 {
-    scale.map_or(1.0, |scale| scale[if scale.len() == 1 { 0 } else { head }])
 }

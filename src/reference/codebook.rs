@@ -141,7 +141,7 @@ pub fn dequantize<E: Element>(
 }
 
 /// The channels of the `count` largest magnitudes, largest first, ties to the lower channel.
-fn largest(x: &[f32], count: usize) -> Vec<usize> {
+pub(crate) fn largest(x: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|&a, &b| x[b].abs().total_cmp(&x[a].abs())); // stable
     order.truncate(count);
@@ -149,7 +149,7 @@ fn largest(x: &[f32], count: usize) -> Vec<usize> {
 }
 
 /// Range and zero of a row without the `slots` largest magnitudes; 0 if none are left.
-fn extent(x: &[f32], slots: usize) -> (f16, f16) {
+pub(crate) fn extent(x: &[f32], slots: usize) -> (f16, f16) {
     let left_out = largest(x, slots);
     let rest = || x.iter().enumerate().filter(|(i, _)| !left_out.contains(i)).map(|(_, &x)| x);
     let (high, low) = (rest().fold(f32::NEG_INFINITY, f32::max), rest().fold(f32::INFINITY, f32::min));

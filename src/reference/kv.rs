@@ -9,6 +9,7 @@
 //! | e4m3, e5m2 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
 //! | nvfp4 | x: NaN -> 0, clamp; block = E4M3 of (amax/6)/head_scale over 16 channels, 0 unless that is above 0; scale = block * head_scale; q = E2M1 of x/scale, nearest even, up to +-6, sign of zero kept; 0 if block or scale is 0 |
 //! | q8_0, q4_0 | x: NaN -> 0, clamp; then ggml's blocks: [`reference::ggml`](crate::reference::ggml::quantize) |
+//! | nuq4, nuq3 | src/reference/kv/nuq.rs |
 //! | int4; 15 is 3 for int2, 255 for uint8 | x: NaN -> 0, clamp; low = f16(min), high = f16(max) of the group, scale = f16((high-low)/15); q = clamp(rne((x-low)/scale), 0, 15); 0 if scale = 0 |
 //!
 //! Before it is coded a row is turned by RoPE (keys) and rotated; see [`Rope`] and [`KvLayout::rotated`].
@@ -18,6 +19,7 @@
 mod codes;
 mod copy;
 mod export;
+mod nuq;
 mod row;
 mod sequence;
 
@@ -30,15 +32,16 @@ use crate::format::{DType, Fp8, GgmlType, Half16, encode_e2m1};
 use crate::reference::ggml;
 use crate::{Error, Result};
 
-use codes::{Group, fp8, sanitize};
+use codes::{Group, fp8, kept, sanitize};
 
 pub(crate) use codes::to_f32;
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
 pub(crate) use copy::{check_advance, check_pairs};
 pub use export::export_blocks;
 pub(crate) use export::{check_export, ggml_type};
+pub(crate) use nuq::{Table, decode as decode_nuq};
 pub use row::Rope;
-pub(crate) use row::check_rope;
+pub(crate) use row::{check_key_rope, check_rope, turn};
 pub(crate) use sequence::Sequence;
 
 /// A cache in host memory, to be written; the same bytes as [`crate::cache::KvCacheMut`].
@@ -171,6 +174,7 @@ fn run<T: Half16>(
     }
     let sides = [("k.data", "k.stride", k.data.len(), k.stride), ("v.data", "v.stride", v.data.len(), v.stride)];
     check_rows(op, &layout, T::DTYPE, batch.total_q, sides)?;
+    check_key_rope(op, &layout, rope.is_some())?;
     if let Some(rope) = rope {
         check_rope(op, &layout, batch.max_blocks, rope.rotary_dim, rope.table.len())?;
     }
@@ -236,9 +240,10 @@ impl Writer<'_, '_> {
         let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
         let capacity = self.batch.max_blocks * layout.shape().page_tokens;
         let windowed = layout.format().has_window();
-        if windowed && slot.is_none() {
+        if layout.format().has_state() && slot.is_none() {
             return;
         }
+        let sink = layout.format().sink as usize;
         let row = |rows: Rows<'_, T>, position: usize, head: usize| -> Vec<u16> {
             let start = (row0 + position - p0) * rows.stride + head * d;
             rows.data[start..start + d].iter().map(|&x| bits(x)).collect()
@@ -274,6 +279,15 @@ impl Writer<'_, '_> {
                 if windowed && position >= window::first_kept(p0, n, layout.residual(), layout.shape().max_append) {
                     self.ring_row_mut(0, head, position, &key(position, head));
                     self.ring_row_mut(1, head, position, &value(position, head));
+                }
+                if position < sink && self.record(head, position).is_some() {
+                    let mut places = vec![0; d];
+                    for (c, x) in kept(&key(position, head), dtype).into_iter().enumerate() {
+                        places[layout.key_slot(c)] = x;
+                    }
+                    self.ring_row_mut(0, head, position, &places);
+                    let value = kept(&value(position, head), dtype);
+                    self.ring_row_mut(1, head, position, &value);
                 }
             }
         }
@@ -410,6 +424,11 @@ impl Writer<'_, '_> {
                     }
                     group.store(record, meta, meta_place(j * size));
                 }
+            }
+            KvSide { code: KvCode::Nuq4 | KvCode::Nuq3, .. } => {
+                let x: Vec<f32> = row.iter().map(|&x| sanitize(x, dtype, &mut nan)).collect();
+                let table = Table::new(&layout, side, head, scales.expect("checked: a table"));
+                nuq::code_row(&layout, side, &table, &x, token, record, (codes, meta));
             }
             KvSide { code: KvCode::Int4 | KvCode::Int2 | KvCode::Uint8, .. } => {
                 unreachable!("keys per channel are coded by tiles")

@@ -64,6 +64,7 @@ impl Gpu {
         let mut out = stream.clone_htod(&vec![T::from_f32(UNTOUCHED); step.total_q * row]).unwrap();
         let [slopes, sinks] = [options.alibi_slopes, options.sink_logits]
             .map(|per_head| per_head.map(|values| stream.clone_htod(values).unwrap()));
+        let angles = world.angles.as_ref().map(|angles| stream.clone_htod(angles).unwrap());
         let mask = options.tree_mask.map(|mask| stream.clone_htod(mask).unwrap());
         let device_options = ops::attend::Options {
             softmax_scale: options.softmax_scale,
@@ -72,6 +73,7 @@ impl Gpu {
             window: options.window,
             sink_logits: sinks.as_ref().map(CudaSlice::as_view),
             tree_mask: mask.as_ref().map(CudaSlice::as_view),
+            rope: angles.as_ref().map(CudaSlice::as_view),
         };
         let mut lse = stream.clone_htod(&vec![UNTOUCHED; step.total_q * heads]).unwrap();
         // SAFETY: the kernels write what they read of it; the software device reports it if they do not.
@@ -145,7 +147,7 @@ impl DeviceWorld {
             cu_q_lens: self.cu_q_lens.as_view(),
             block_table: self.table.as_view(),
             max_blocks: world.max_blocks,
-            state_slots: world.layout.format().has_window().then(|| self.slots.as_view()),
+            state_slots: world.layout.format().has_state().then(|| self.slots.as_view()),
             ring_start: self.ring_start.as_ref().map(CudaSlice::as_view),
             max_q_len: step.max_q_len,
             total_q: step.total_q,
@@ -167,7 +169,8 @@ impl DeviceWorld {
 /// The definition on the same bytes.
 pub fn expected<T: Half16>(world: &World, step: &Step, q: &[T], heads: usize, options: &Options) -> Attention {
     let rows = reference::kv::Rows { data: q, stride: heads * world.layout.shape().head_dim };
-    reference::attend::attend(&world.cache_ref(), &world.batch(step), rows, heads, options).unwrap()
+    let options = Options { rope: world.angles.as_deref(), ..*options };
+    reference::attend::attend(&world.cache_ref(), &world.batch(step), rows, heads, &options).unwrap()
 }
 
 /// Largest error of a row relative to its norm: half an ulp of the output dtype for storing it, as much for P in f16 and

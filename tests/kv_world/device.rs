@@ -65,7 +65,7 @@ impl Device {
                 cu_q_lens: cu_q_lens.as_view(),
                 block_table: table.as_view(),
                 max_blocks: world.max_blocks,
-                state_slots: world.layout.format().has_window().then(|| slots.as_view()),
+                state_slots: world.layout.format().has_state().then(|| slots.as_view()),
                 ring_start: ring_start.as_ref().map(|start| start.as_view()),
                 max_q_len: step.max_q_len,
                 total_q: step.total_q,

@@ -7,8 +7,8 @@ pub mod device;
 pub mod planted;
 
 use half::f16;
-use lowbit::cache::{KvFormat, KvLayout, Status};
-use lowbit::format::RopeStyle;
+use lowbit::cache::{KeyRope, KvCode, KvFormat, KvLayout, KvScale, Status, nuq_key_table, nuq_value_table};
+use lowbit::format::{Codebook, RopeStyle, rope_table};
 use lowbit::reference::attend::CacheRef;
 use lowbit::reference::kv::{self, Batch, CacheMut, Rows};
 use rand::seq::SliceRandom;
@@ -33,6 +33,8 @@ pub struct World {
     pub ring_start: Option<Vec<i32>>,
     /// Of the appended keys.
     pub rope: Option<WorldRope>,
+    /// Angles for attention, where keys are stored before RoPE.
+    pub angles: Option<Vec<f32>>,
     /// Tokens of each sequence.
     pub lens: Vec<usize>,
 }
@@ -78,13 +80,16 @@ impl World {
             pages: vec![UNWRITTEN; num_pages * layout.page_bytes()],
             state: vec![UNWRITTEN; num_slots * layout.state_bytes()],
             status: Status::OK,
-            k_scale: per_head(layout.format().k.scale.is_per_head(), 0.031),
-            v_scale: per_head(layout.format().v.scale.is_per_head(), 0.017),
+            k_scale: key_table(&layout).or(per_head(layout.format().k.scale.is_per_head(), 0.031)),
+            v_scale: value_table(&layout).or(per_head(layout.format().v.scale.is_per_head(), 0.017)),
             table,
             max_blocks,
             slots,
             ring_start: None,
             rope: None,
+            angles: layout
+                .key_rope()
+                .map(|rope| rope_table(1e4, rope.rotary_dim, max_blocks * layout.shape().page_tokens)),
             lens: vec![0; num_seqs],
         }
     }
@@ -109,7 +114,7 @@ impl World {
             cu_q_lens: &step.cu_q_lens,
             block_table: &self.table,
             max_blocks: self.max_blocks,
-            state_slots: self.layout.format().has_window().then_some(&self.slots),
+            state_slots: self.layout.format().has_state().then_some(&self.slots),
             ring_start: self.ring_start.as_deref(),
             max_q_len: step.max_q_len,
             total_q: step.total_q,
@@ -176,6 +181,7 @@ impl World {
             ring_start: self.ring_start.clone(),
             lens: self.lens.clone(),
             rope: None,
+            angles: None,
             k_scale: None,
             v_scale: None,
             ..*self
@@ -231,6 +237,48 @@ pub const KIVI_FORMATS: [KvFormat; 5] = [
     KvFormat::kivi2(128).with_token_group(64),
     KvFormat::kivi8_2(64).with_token_group(64),
 ];
+
+/// Formats with tables, a sink of one token and of several.
+pub const NUQ_FORMATS: [KvFormat; 2] = [KvFormat::nuq4(1), KvFormat::nuq3(3)];
+
+/// Levels that no formula has: the ends of -1..=1, 0 below the middle, and others at uneven distances.
+pub fn codebook(code: KvCode, seed: usize) -> Codebook {
+    let count = 1i32 << code.bits();
+    let level = |i: i32| {
+        let x = (2 * i - count + 1) as f32 / (count - 1) as f32;
+        x.signum() * x.abs().powf(1.0 + 0.3 * seed as f32)
+    };
+    let levels: Vec<f16> = (0..count).map(|i| f16::from_f32(if i == count / 2 { 0.0 } else { level(i) })).collect();
+    Codebook::new(&levels).unwrap()
+}
+
+/// Ranges that few elements of [`noise`] are beyond, one of them 0, and centres on both sides of 0.
+fn key_table(layout: &KvLayout) -> Option<Vec<f32>> {
+    (layout.format().k.scale == KvScale::ChannelRange).then(|| {
+        let channels = layout.shape().num_kv_heads * layout.shape().head_dim;
+        let half = |f: &dyn Fn(usize) -> f32| (0..channels).map(|c| f16::from_f32(f(c))).collect::<Vec<_>>();
+        let range = half(&|c| if c % 61 == 7 { 0.0 } else { 1.5 + (c % 5) as f32 });
+        let zero = half(&|c| (c % 7) as f32 / 8.0 - 0.375);
+        nuq_key_table(&codebook(layout.format().k.code, 1), &range, &zero).unwrap()
+    })
+}
+
+fn value_table(layout: &KvLayout) -> Option<Vec<f32>> {
+    (layout.format().v.scale == KvScale::TokenRange)
+        .then(|| nuq_value_table(&codebook(layout.format().v.code, 2)).unwrap())
+}
+
+/// A layout of keys before RoPE, if the format has it: styles and parts of the head by turns.
+pub fn pre_rope(layout: KvLayout, turn: usize) -> KvLayout {
+    let style = [RopeStyle::HalfSplit, RopeStyle::Interleaved][turn % 2];
+    let d = layout.shape().head_dim;
+    let rotary_dim = if (turn / 2).is_multiple_of(2) { d } else { d / 2 - 6 };
+    if layout.format().k.scale == KvScale::ChannelRange {
+        layout.pre_rope(KeyRope { style, rotary_dim }).unwrap()
+    } else {
+        layout
+    }
+}
 
 /// A format of every kind, with residuals that make the window short and long.
 pub fn formats() -> [KvFormat; 5] {

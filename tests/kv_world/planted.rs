@@ -8,7 +8,7 @@
 
 use half::f16;
 use lowbit::cache::tile::MetaPlace;
-use lowbit::cache::{KvCode, KvFormat, KvLayout, KvScale, KvShape, tile, window};
+use lowbit::cache::{KvCode, KvFormat, KvLayout, KvScale, KvShape, nuq_key_table, nuq_value_table, tile, window};
 use lowbit::format::DType;
 use lowbit::reference::attend::Options;
 
@@ -101,6 +101,7 @@ pub fn cases(format: KvFormat, head_dim: usize, page_tokens: usize) -> Vec<Plant
             window::values_coded(p0, r, 0, n),
             p0 / page_tokens * page_tokens,
             p0 / ring.max(1) * ring,
+            format.sink as usize,
             p0 / 256 * 256,
             window.map_or(0, |w| (p0 + 1).saturating_sub(w)),
             window.map_or(0, |w| n.saturating_sub(w)),
@@ -128,6 +129,13 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
     // Blocks of E2M1 hold 1 if a code of 6 is.
     let v_scale = if *layout.format() == KvFormat::NVFP4 { 1.0 / 6.0 } else { 2.0 };
     full.v_scale = per_head(layout.format().v.scale, v_scale);
+    if layout.format().k.scale == KvScale::ChannelRange {
+        // 0 and the hot key are levels; a value that all channels have is its row's centre.
+        let (channels, code) = (KV_HEADS * d, layout.format().k.code);
+        let (range, zero) = (vec![f16::from_f32(15.0); channels], vec![f16::ZERO; channels]);
+        full.k_scale = Some(nuq_key_table(&super::codebook(code, 1), &range, &zero).unwrap());
+        full.v_scale = Some(nuq_value_table(&super::codebook(code, 1)).unwrap());
+    }
     let hot_key = hot_key(layout.format());
     let rows = |plain: f32, planted: &dyn Fn(usize) -> f32| -> Vec<f16> {
         (0..n * KV_HEADS * d)
@@ -179,7 +187,7 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
             let start = page + layout.record_offset(head, t % page_tokens);
             let token = t % record.tokens;
             for side in 0..2 {
-                let coded = t < [keys, values][side];
+                let coded = t < [keys, values][side] && t >= layout.format().sink as usize;
                 if !coded {
                     let w = layout.window().expect("only a window holds what is not coded");
                     let slot = full.slots[0] as usize * layout.state_bytes();
@@ -189,15 +197,15 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                 }
                 let what = [layout.format().k, layout.format().v][side];
                 let (codes, meta) = [(record.k_codes, record.k_meta), (record.v_codes, record.v_meta)][side];
-                for channel in 0..d {
+                for channel_of in 0..d {
                     let (place, scale) = match side {
                         0 => (
-                            tile::k_place(what.code, d, token, channel),
-                            tile::k_meta(layout.format(), d, token, channel),
+                            tile::k_place(what.code, d, token, channel_of),
+                            tile::k_meta(layout.format(), d, token, channel_of),
                         ),
                         _ => (
-                            tile::v_place(what.code, d, token, channel),
-                            tile::v_meta(layout.format(), d, token, channel),
+                            tile::v_place(what.code, d, token, channel_of),
+                            tile::v_meta(layout.format(), d, token, channel_of),
                         ),
                     };
                     let mut copy = |at: usize, bytes: usize| {
@@ -208,6 +216,18 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                     copy(codes.offset + place.byte, (what.code.bits() as usize).div_ceil(8));
                     match scale {
                         MetaPlace::None => {}
+                        MetaPlace::Outliers { range, value, channel } => {
+                            let slots = d.div_ceil(100);
+                            copy(meta.offset + value, 2 * slots);
+                            copy(meta.offset + channel, slots);
+                            for at in range.iter().flat_map(|&(range, zero)| [range, zero]) {
+                                copy(meta.offset + at, 2);
+                            }
+                            if what.code == KvCode::Nuq3 {
+                                let high = [tile::k_high_place, tile::v_high_place][side](d, token, channel_of);
+                                copy(codes.offset + high.byte, 1);
+                            }
+                        }
                         MetaPlace::Scale8(at) => copy(meta.offset + at, 1),
                         MetaPlace::Scale32(at) => copy(meta.offset + at, 4),
                         MetaPlace::Scale16(at) => copy(meta.offset + at, 2),

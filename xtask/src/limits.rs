@@ -33,6 +33,8 @@ const CACHES: Limits = Limits {
         Limit { name: "nvfp4", dnll: 0.12, kl: 0.12 },
         Limit { name: "q8_0", dnll: 0.005, kl: 0.002 },
         Limit { name: "q4_0", dnll: 0.16, kl: 0.17 },
+        Limit { name: "nuq4-1%", dnll: 0.015, kl: 0.02 },
+        Limit { name: "nuq3-1%", dnll: 0.09, kl: 0.08 },
         Limit { name: "kivi4-r128", dnll: 0.01, kl: 0.006 },
         Limit { name: "kivi4-r32", dnll: 0.013, kl: 0.009 },
         Limit { name: "kivi2-r128", dnll: 0.18, kl: 0.20 },

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cache::LayerCache;
+use crate::calibration::{self, Tables};
 use crate::corpus;
 use crate::device::Device;
 use crate::formats::{self, Format};
@@ -30,7 +31,8 @@ pub struct Args {
     /// Text to evaluate on [default: Around the World in Eighty Days, bundled]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Formats to measure: f32, f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, nvfp4, q8_0, q8_0-q4_0, q4_0, kivi4-r128,
+    /// Formats to measure: f32, f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, nvfp4, nuq4-1%, nuq3-1%, q8_0, q8_0-q4_0,
+    /// q4_0, kivi4-r128,
     /// kivi4-r32, kivi4-g64-r128, kivi8-2-r128, kivi8-2-g64-r128, kivi2-r128, kivi2-r32, kivi2-g64-r128 [default: all]
     #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
     formats: Vec<Format>,
@@ -53,7 +55,8 @@ pub fn run(args: &Args) -> Result<()> {
     let ids = Text::new(&file)?.encode(&corpus::load(args.text.as_deref())?)?;
     let end = args.offset.saturating_add(args.tokens);
     ensure!(end <= ids.len(), "the text has {} tokens, and {}..{end} were asked for", ids.len(), args.offset);
-    let ids = &ids[args.offset..end];
+    let all = &ids;
+    let ids = &all[args.offset..end];
     let device = Device::open()?;
     let model = HostModel::load(&mut file)?;
     let config = model.config.clone();
@@ -75,11 +78,20 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(f32_attention(&config, heads))
     })?;
     metrics::log_softmax(&mut baseline, config.vocab);
+    let tables = if chosen.iter().any(Format::gains_by_calibration) {
+        let end = calibration::FIRST + calibration::TOKENS;
+        ensure!(end <= all.len(), "calibration takes tokens {}..{end}, the text has {}", calibration::FIRST, all.len());
+        let apart = end <= args.offset || args.offset + args.tokens <= calibration::FIRST;
+        ensure!(apart, "--offset: tokens {}..{end} are those that tables are made of", calibration::FIRST);
+        Some(calibration::calibrate(&model, &all[calibration::FIRST..end])?)
+    } else {
+        None
+    };
     for format in chosen {
         let accuracy = match format.kv {
             None => metrics::compare(ids, &baseline, &baseline, config.vocab),
             Some(kv) => {
-                let mut run = quantized(&device, &model, ids, &format, kv)?;
+                let mut run = quantized(&device, &model, ids, &format, kv, tables.as_deref())?;
                 metrics::log_softmax(&mut run, config.vocab);
                 metrics::compare(ids, &baseline, &run, config.vocab)
             }
@@ -96,11 +108,17 @@ fn quantized(
     ids: &[u32],
     format: &Format,
     kv: lowbit::cache::KvFormat,
+    tables: Option<&[Tables]>,
 ) -> Result<Vec<f32>> {
     let bar = ProgressBar::new((model.config.layers * ids.len()) as u64).with_message(format.name);
     bar.set_style(ProgressStyle::with_template("{msg:<11} {bar:40} {pos}/{len} attended tokens, {eta} left")?);
     let mut cache = LayerCache::new(device, &model.config, kv, ids.len(), 1)?;
-    let logits = model.forward(ids, |_, heads| cache.decode(device, heads, || bar.inc(1)));
+    let logits = model.forward(ids, |layer, heads| {
+        if let Some(tables) = tables {
+            cache.calibrate(device, &tables[layer])?;
+        }
+        cache.decode(device, heads, || bar.inc(1))
+    });
     bar.finish_and_clear();
     logits
 }

@@ -2,10 +2,12 @@
 
 use anyhow::{Result, ensure};
 use half::f16;
-use lowbit::cache::{Batch, Capacity, KvCacheMut, KvFormat, KvLayout, KvSide, Plan, Rows, Status};
+use lowbit::cache::{Batch, Capacity, KeyRope, KvCacheMut, KvFormat, KvLayout, KvScale, KvSide, Plan, Rows, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaView};
+use lowbit::format::rope_table;
 use lowbit::ops::{self, attend::Options};
 
+use crate::calibration::Tables;
 use crate::device::Device;
 use crate::formats::{PAGE_TOKENS, layout};
 use crate::gguf::Config;
@@ -21,7 +23,10 @@ pub struct LayerCache {
     pages: CudaSlice<u8>,
     state: CudaSlice<u8>,
     status: CudaSlice<u32>,
-    unit_scale: CudaSlice<f32>,
+    /// Scales or tables of keys and values, where the format takes any.
+    scales: [Option<CudaSlice<f32>>; 2],
+    /// Angles of the keys that are stored before RoPE.
+    angles: Option<CudaSlice<f32>>,
     workspace: CudaSlice<u8>,
     /// The page of every block.
     block_table: CudaSlice<i32>,
@@ -51,13 +56,18 @@ impl LayerCache {
         // The table in descending order: nothing may rely on neighbouring pages.
         let table: Vec<i32> = (0..pages as i32).rev().collect();
         let new_tokens: Vec<i32> = (1..=max_append as i32).flat_map(|m| [0, m]).collect();
+        let unit = |side: KvSide| side.scale.is_per_head().then(|| stream.clone_htod(&[1.0f32])).transpose();
+        let angles = |rope: KeyRope| {
+            stream.clone_htod(&rope_table(f64::from(config.rope_base), rope.rotary_dim, pages * PAGE_TOKENS))
+        };
         Ok(LayerCache {
             heads: config.heads,
             softmax_scale: 1.0 / (config.head_dim as f32).sqrt(),
             pages: stream.alloc_zeros(pages * layout.page_bytes())?,
             state: stream.alloc_zeros(layout.state_bytes().max(1))?,
             status: stream.alloc_zeros(1)?,
-            unit_scale: stream.clone_htod(&[1.0f32])?,
+            scales: [unit(format.k)?, unit(format.v)?],
+            angles: layout.key_rope().map(angles).transpose()?,
             workspace: stream.alloc_zeros(plan.workspace_bytes().max(1))?,
             block_table: stream.clone_htod(&table)?,
             lengths: stream.clone_htod(&(1..=max_tokens as i32).collect::<Vec<_>>())?,
@@ -69,9 +79,24 @@ impl LayerCache {
         })
     }
 
+    /// Takes a layer's tables, as far as the format has a use for them.
+    pub fn calibrate(&mut self, device: &Device, tables: &Tables) -> Result<()> {
+        let format = self.layout.format();
+        let given = match format.k.scale {
+            KvScale::ChannelRange => tables.nuq[format.k.code.bits() as usize - 3].clone(),
+            KvScale::HeadBlock(_) => tables.block_scale.map(|scale| vec![scale]),
+            _ => return Ok(()),
+        };
+        for (to, table) in self.scales.iter_mut().zip(given) {
+            *to = Some(device.stream.clone_htod(&table)?);
+        }
+        Ok(())
+    }
+
     /// Appends `rows` tokens and attends from them: `[rows, heads, head_dim]`.
     pub fn extend(&mut self, device: &Device, heads: &Heads, rows: usize) -> Result<Vec<f32>> {
-        let (q, k, v) = (device.upload_f16(&heads.q)?, device.upload_f16(&heads.k)?, device.upload_f16(&heads.v)?);
+        let keys = if self.angles.is_some() { &heads.k_before_rope } else { &heads.k };
+        let (q, k, v) = (device.upload_f16(&heads.q)?, device.upload_f16(keys)?, device.upload_f16(&heads.v)?);
         let mut out = device.stream.alloc_zeros::<f16>(q.len())?;
         self.step(device, (&q.as_view(), &k.as_view(), &v.as_view()), &mut out, 0, rows)?;
         self.check(device)?;
@@ -81,7 +106,8 @@ impl LayerCache {
     /// Empties the cache, then appends and attends token by token: `[tokens, heads, head_dim]`. `done` is called after each.
     pub fn decode(&mut self, device: &Device, heads: &Heads, mut done: impl FnMut()) -> Result<Vec<f32>> {
         self.tokens = 0;
-        let (q, k, v) = (device.upload_f16(&heads.q)?, device.upload_f16(&heads.k)?, device.upload_f16(&heads.v)?);
+        let keys = if self.angles.is_some() { &heads.k_before_rope } else { &heads.k };
+        let (q, k, v) = (device.upload_f16(&heads.q)?, device.upload_f16(keys)?, device.upload_f16(&heads.v)?);
         let mut out = device.stream.alloc_zeros::<f16>(q.len())?;
         let shape = self.layout.shape();
         let (row, kv_row) = (self.heads * shape.head_dim, shape.num_kv_heads * shape.head_dim);
@@ -111,8 +137,7 @@ impl LayerCache {
         let (row, kv_row) = (self.heads * shape.head_dim, shape.num_kv_heads * shape.head_dim);
         let end = self.tokens + rows;
         ensure!(end <= self.lengths.len(), "the cache holds {} tokens", self.lengths.len());
-        let format = *self.layout.format();
-        let scale_of = |side: KvSide| side.scale.is_per_head().then(|| self.unit_scale.as_view());
+        let [k_scale, v_scale] = &self.scales;
         let batch = Batch {
             seq_lens: self.lengths.slice(end - 1..end),
             cu_q_lens: self.new_tokens.slice(2 * (rows - 1)..2 * rows),
@@ -128,8 +153,8 @@ impl LayerCache {
             pages: self.pages.as_view_mut(),
             state: self.state.slice_mut(..self.layout.state_bytes()),
             status: self.status.as_view_mut(),
-            k_scale: scale_of(format.k),
-            v_scale: scale_of(format.v),
+            k_scale: k_scale.as_ref().map(CudaSlice::as_view),
+            v_scale: v_scale.as_ref().map(CudaSlice::as_view),
         };
         let (k, v) = (Rows { data: k.slice(..), stride: kv_row }, Rows { data: v.slice(..), stride: kv_row });
         let q = Rows { data: q.slice(..), stride: row };
@@ -143,7 +168,7 @@ impl LayerCache {
             &batch,
             &q,
             &mut cache.as_ref(),
-            &Options::new(self.softmax_scale),
+            &Options { rope: self.angles.as_ref().map(CudaSlice::as_view), ..Options::new(self.softmax_scale) },
             &mut out,
             None,
             &mut workspace,

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use lowbit::cache::{KvFormat, KvLayout, KvShape};
-use lowbit::format::DType;
+use lowbit::cache::{KeyRope, KvFormat, KvLayout, KvScale, KvShape};
+use lowbit::format::{DType, RopeStyle};
 
 use crate::gguf::Config;
 
@@ -17,7 +17,7 @@ pub struct Format {
 }
 
 /// Every format, the f32 baseline first.
-pub const ALL: [Format; 20] = [
+pub const ALL: [Format; 22] = [
     Format { name: "f32", kv: None },
     Format { name: "f16", kv: Some(KvFormat::FLOAT) },
     Format { name: "int8", kv: Some(KvFormat::INT8) },
@@ -30,6 +30,8 @@ pub const ALL: [Format; 20] = [
     Format { name: "q8_0", kv: Some(KvFormat::Q8_0) },
     Format { name: "q8_0-q4_0", kv: Some(KvFormat::Q8_0_Q4_0) },
     Format { name: "q4_0", kv: Some(KvFormat::Q4_0) },
+    Format { name: "nuq4-1%", kv: Some(KvFormat::nuq4(1)) },
+    Format { name: "nuq3-1%", kv: Some(KvFormat::nuq3(1)) },
     Format { name: "kivi4-r128", kv: Some(KvFormat::kivi4(128)) },
     Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) },
     Format { name: "kivi4-g64-r128", kv: Some(KvFormat::kivi4(128).with_token_group(64)) },
@@ -42,6 +44,18 @@ pub const ALL: [Format; 20] = [
 
 /// Tokens of a page in every cache of this program.
 pub const PAGE_TOKENS: usize = 64;
+
+impl Format {
+    /// Whether the cache cannot be filled without tables from a calibration.
+    pub fn needs_tables(&self) -> bool {
+        self.kv.is_some_and(|kv| kv.k.scale == KvScale::ChannelRange)
+    }
+
+    /// Whether a calibration makes it better.
+    pub fn gains_by_calibration(&self) -> bool {
+        self.needs_tables() || self.kv == Some(KvFormat::NVFP4)
+    }
+}
 
 impl FromStr for Format {
     type Err = String;
@@ -61,7 +75,13 @@ pub fn layout(config: &Config, format: KvFormat, max_append: usize) -> lowbit::R
         max_append,
         dtype: DType::F16,
     };
-    KvLayout::new(shape, format)
+    let layout = KvLayout::new(shape, format)?;
+    match format.k.scale {
+        KvScale::ChannelRange => {
+            layout.pre_rope(KeyRope { style: RopeStyle::Interleaved, rotary_dim: config.rotary_dim })
+        }
+        _ => Ok(layout),
+    }
 }
 
 /// Bytes that one token takes in the caches of all layers, windows aside.

@@ -116,11 +116,8 @@ impl Engine {
         for layer in &mut self.layers {
             interrupt::check()?;
             let h = rms_norm(&x, &layer.attn_norm, c.norm_eps);
-            let mut heads = Heads {
-                q: layer.q.multiply(device, &h)?,
-                k: layer.k.multiply(device, &h)?,
-                v: layer.v.multiply(device, &h)?,
-            };
+            let (k, v) = (layer.k.multiply(device, &h)?, layer.v.multiply(device, &h)?);
+            let mut heads = Heads { q: layer.q.multiply(device, &h)?, k_before_rope: k.clone(), k, v };
             self.rope.apply(&mut heads.q, c.heads, c.head_dim, position);
             self.rope.apply(&mut heads.k, c.kv_heads, c.head_dim, position);
             let mixed = layer.cache.extend(device, &heads, ids.len())?;
@@ -138,6 +135,7 @@ impl Engine {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let kv = args.kv.kv.context("--kv: f32 is attention without a cache, for `accuracy` only")?;
+    ensure!(!args.kv.needs_tables(), "--kv: {} needs tables of calibration, which `accuracy` makes", args.kv.name);
     let mut file = args.model.open()?;
     let text = Text::new(&file)?;
     let prompt = if args.chat { text.chat(&args.prompt)? } else { args.prompt.clone() };

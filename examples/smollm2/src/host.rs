@@ -39,6 +39,8 @@ pub struct Heads {
     pub q: Vec<f32>,
     /// Keys.
     pub k: Vec<f32>,
+    /// Keys before RoPE.
+    pub k_before_rope: Vec<f32>,
     /// Values.
     pub v: Vec<f32>,
 }
@@ -110,7 +112,8 @@ impl HostModel {
                 rows(x, ids.len())
             };
             let h = seen(Site::Attention, rms_norm(&x, &layer.attn_norm, c.norm_eps))?;
-            let mut heads = Heads { q: linear(&h, &layer.q)?, k: linear(&h, &layer.k)?, v: linear(&h, &layer.v)? };
+            let (k, v) = (linear(&h, &layer.k)?, linear(&h, &layer.v)?);
+            let mut heads = Heads { q: linear(&h, &layer.q)?, k_before_rope: k.clone(), k, v };
             rope.apply(&mut heads.q, c.heads, c.head_dim, 0);
             rope.apply(&mut heads.k, c.kv_heads, c.head_dim, 0);
             let mixed = seen(Site::Output, attention(number, &heads)?)?;

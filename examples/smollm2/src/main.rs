@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod cache;
+mod calibration;
 mod corpus;
 mod deploy;
 mod device;

@@ -59,3 +59,12 @@ impl Group {
         record[meta.offset + min..][..2].copy_from_slice(&self.min.to_le_bytes());
     }
 }
+
+/// A row of the sink: NaN -> 0, and within the range of f16.
+pub(super) fn kept(row: &[u16], dtype: DType) -> Vec<u16> {
+    let kept = |&x: &u16| match (dtype, sanitize(x, dtype, &mut false)) {
+        (DType::Bf16, x) => bf16::from_f32(x.clamp(-65280.0, 65280.0)).to_bits(),
+        (_, x) => f16::from_f32(x).to_bits(),
+    };
+    row.iter().map(kept).collect()
+}

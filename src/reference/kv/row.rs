@@ -65,7 +65,17 @@ pub(crate) fn stored_row(row: &mut [u16], position: usize, rope: Option<Rope<'_>
     }
 }
 
-fn turn(x: &mut [f32], rope: &Rope<'_>, position: usize) {
+/// Keys that are stored before RoPE are appended without; shared with the wrapper.
+pub(crate) fn check_key_rope(op: &'static str, layout: &KvLayout, given: bool) -> Result<()> {
+    match (layout.key_rope(), given) {
+        (Some(_), true) => {
+            Err(Error::argument(op, "rope", "none (the layout's keys are turned when they are read)", "a table"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn turn(x: &mut [f32], rope: &Rope<'_>, position: usize) {
     let pairs = rope.rotary_dim / 2;
     let angles = &rope.table[position * rope.rotary_dim..][..rope.rotary_dim];
     for (i, angle) in angles.chunks_exact(2).enumerate() {

@@ -49,12 +49,14 @@ impl Sequence {
         }
         let mut slot = None;
         let mut ring_start = 0;
-        if let (true, Some(slots)) = (layout.format().has_window(), batch.state_slots) {
+        if let (true, Some(slots)) = (layout.format().has_state(), batch.state_slots) {
             if (0..num_slots).contains(&slots[seq]) {
                 slot = Some(slots[seq] as usize * layout.state_bytes());
             } else {
                 status |= Status::BAD_SLOT;
             }
+        }
+        if layout.format().has_window() {
             let given = batch.ring_start.map_or(0, |start| start[seq]);
             let (start, good) = window::effective_ring_start(given, n - m, layout.residual());
             ring_start = start;

@@ -166,6 +166,8 @@ pub const CASES: &[Case] = &[
     append("append_int8_int4_d128"),
     append("append_int4_d128"),
     append("append_nvfp4_d128"),
+    append("append_nuq4_d128"),
+    append("append_nuq3_d128"),
     // W4A16 and W8A16.
     matmul("w4a16_f16_sym_g32", 64, Mark::everywhere(15.0)),
     matmul("w4a16_f16_sym_g128", 64, Mark::everywhere(13.0)),
@@ -221,6 +223,11 @@ pub const CASES: &[Case] = &[
     attend("attend_int4_d128", 1, 5120, Mark::PerUnit { below_sm_89: 3.2, from_sm_89: 3.21 }),
     attend("attend_nvfp4_d128", 8, 4608, Mark::None),
     attend("attend_nvfp4_d128", 1, 4608, Mark::None),
+    // Their tile is two rounds of a loop in the loop, which the method does not count.
+    uncounted("attend_nuq4_d128", 8),
+    uncounted("attend_nuq4_d128", 1),
+    uncounted("attend_nuq3_d128", 8),
+    uncounted("attend_nuq3_d128", 1),
     attend("attend_e5m2_d128", 8, 4096, Mark::None),
     attend("attend_e5m2_d128", 1, 4096, Mark::None),
     attend("attend_int8_e4m3_d128", 8, 4096 + 64, Mark::None),
@@ -299,6 +306,11 @@ const fn attend(kernel: &'static str, heads: usize, tile_bytes: usize, mark: Mar
     let step =
         Some(Step { marker: "LDGSTS", markers: tile_bytes.div_ceil(512), units: tile_bytes as f64, through: &[] });
     Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true }
+}
+
+/// As [`attend`], without the instructions of its loop.
+const fn uncounted(kernel: &'static str, heads: usize) -> Case {
+    Case { step: None, ..attend(kernel, heads, 512, Mark::None) }
 }
 
 /// A product with 1 to 8 rows.

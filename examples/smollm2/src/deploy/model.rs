@@ -161,6 +161,7 @@ impl Deployed {
         let part = |from: usize, len: usize| {
             qkv.chunks_exact(q + 2 * kv).flat_map(|row| row[from..][..len].iter().copied()).collect()
         };
-        Heads { q: part(0, q), k: part(q, kv), v: part(q + kv, kv) }
+        let k = part(q, kv);
+        Heads { q: part(0, q), k_before_rope: k.clone(), k, v: part(q + kv, kv) }
     }
 }
