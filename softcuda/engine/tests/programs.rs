@@ -256,6 +256,9 @@ fn faults_are_named() {
     let kind = |body: &str, threads| outcome(body, threads).unwrap_err().to_string();
     let spin = kind("W: ld.volatile.global.u32 %r1, [%rd0]; setp.eq.u32 %p0, %r1, 0; @%p0 bra W; ret;", 64);
     assert!(spin.contains("goes round without end"), "{spin}");
+    // A single warp passes its barriers at once.
+    let barriers = kind("W: bar.sync 0; bra W;", 32);
+    assert!(barriers.contains("goes round without end"), "{barriers}");
     let half = kind("setp.lt.u32 %p0, %r0, 16; @%p0 bra S; bar.sync 0; ret;\nS: bar.sync 0; ret;", 32);
     assert!(half.contains("barrier reached by lanes"), "{half}");
     let apart = kind("setp.lt.u32 %p0, %r0, 16; @%p0 bra S; bar.warp.sync -1; ret;\nS: bar.warp.sync -1; ret;", 32);
