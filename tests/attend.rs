@@ -17,9 +17,10 @@ use rand::RngExt;
 const PAGE: usize = 32;
 
 /// A format of every kind of arithmetic.
-const MANY: [KvFormat; 12] = [
+const MANY: [KvFormat; 13] = [
     KvFormat::FLOAT,
     KvFormat::INT8,
+    KvFormat::INT8_STATIC,
     KvFormat::E4M3,
     KvFormat::INT8_INT4,
     KvFormat::INT4,

@@ -10,7 +10,7 @@ mod kv_world;
 use attend_device::{Gpu, compare};
 use golden::Golden;
 use kv_world::World;
-use lowbit::cache::{KeyRope, KvFormat, KvLayout, KvShape, KvSide, Status, nuq_key_table, nuq_value_table};
+use lowbit::cache::{KeyRope, KvFormat, KvLayout, KvScale, KvShape, KvSide, Status, nuq_key_table, nuq_value_table};
 use lowbit::format::{Codebook, DType, RopeStyle, rope_table};
 use lowbit::reference::attend::{Attention, Options};
 
@@ -56,7 +56,8 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
         // E4M3 values beside other keys have the scales of the cache that is all E4M3.
         let scales_of = if cache == "int8_k_e4m3_v" { "e4m3_head" } else { cache };
         let scale = |side: &str, of: KvSide| {
-            of.scale.is_per_head().then(|| match scales_of {
+            (of.scale.is_per_head() || of.scale == KvScale::Channel).then(|| match scales_of {
+                "int8_channel_static" => golden.f32(&format!("int8_channel_static.{side}_scale")),
                 "e4m3_head" => golden.f32(&format!("e4m3_head.{side}_scale")),
                 "nvfp4" => golden.f32(&format!("nvfp4.{side}_tensor_scale")),
                 _ => vec![1.0],
@@ -147,6 +148,11 @@ fn other_codes_and_mixtures() {
         check(file, "int8_k_e4m3_v", KvFormat::INT8_E4M3, 32);
         check(file, "int8_k_int4_v", KvFormat::INT8_INT4, 32);
     }
+}
+
+#[test]
+fn given_scales_per_channel() {
+    FILES.iter().chain(&OTHER_DIMS).for_each(|file| check(file, "int8_channel_static", KvFormat::INT8_STATIC, 16));
 }
 
 #[test]

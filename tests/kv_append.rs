@@ -134,10 +134,18 @@ fn every_format_and_head_dim() {
         serve_briefly::<bf16>(&device, format, 128, 73);
     }
     let dims = [KvFormat::kivi4(32), KvFormat::kivi2(32), KvFormat::kivi8_2(32)];
-    for format in [KvFormat::INT8, KvFormat::E4M3, KvFormat::INT4, KvFormat::NVFP4, KvFormat::Q8_0, KvFormat::Q4_0]
-        .into_iter()
-        .chain(dims)
-        .chain(NUQ_FORMATS)
+    for format in [
+        KvFormat::INT8,
+        KvFormat::INT8_STATIC,
+        KvFormat::E4M3,
+        KvFormat::INT4,
+        KvFormat::NVFP4,
+        KvFormat::Q8_0,
+        KvFormat::Q4_0,
+    ]
+    .into_iter()
+    .chain(dims)
+    .chain(NUQ_FORMATS)
     {
         for (i, &d) in format.head_dims().iter().enumerate().filter(|(_, d)| ![64, 128].contains(*d)) {
             if i % 2 == 0 {

@@ -102,6 +102,11 @@ const CASES: &[Case] = &[
         "kv::append: `cache.v_scale`: expected 1 or 2 elements, found 3 elements",
     ),
     (
+        KvFormat::INT8_STATIC,
+        |c| c.world.v_scale = Some(vec![1.0; 2]),
+        "kv::append: `cache.v_scale`: expected 128 elements, one per head and channel, found 2 elements",
+    ),
+    (
         INT8,
         |c| c.world.k_scale = Some(vec![1.0]),
         "kv::append: `cache.k_scale`: expected none (int8 per token takes no scale from the caller), found 1 elements",

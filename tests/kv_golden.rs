@@ -5,7 +5,7 @@ mod kv_world;
 
 use half::f16;
 use kv_world::World;
-use lowbit::cache::{KvFormat, KvLayout, KvShape, KvSide, Status};
+use lowbit::cache::{KvFormat, KvLayout, KvScale, KvShape, KvSide, Status};
 use lowbit::format::DType;
 use lowbit::reference::attend::{Options, attend};
 use lowbit::reference::kv::Rows;
@@ -87,7 +87,7 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize, fill: Fi
     let scales = |side: &str, of: KvSide| -> Option<Vec<f32>> {
         let given = |name: &str| golden.get(&format!("{scales_of}.{side}_{name}"));
         let scale = || given("scale").or_else(|| given("tensor_scale"));
-        of.scale.is_per_head().then(|| scale().unwrap_or_else(|| vec![1.0]))
+        (of.scale.is_per_head() || of.scale == KvScale::Channel).then(|| scale().unwrap_or_else(|| vec![1.0]))
     };
     for (n, m, case, option) in golden.cases(cache) {
         let max_append = match fill {
@@ -172,6 +172,10 @@ fn other_codes_and_mixtures() {
     for file in FILES.into_iter().chain(["attention_d96_h6_kv2_t200", "attention_d256_h4_kv1_t130"]) {
         check(file, "q8_0", KvFormat::Q8_0, 16, Fill::Prefill);
         check(file, "q4_0", KvFormat::Q4_0, 32, Fill::Prefill);
+    }
+
+    for file in FILES.into_iter().chain(OTHER_DIMS) {
+        check(file, "int8_channel_static", KvFormat::INT8_STATIC, 16, Fill::Prefill);
     }
     check(FILES[0], "q8_0_k_q4_0_v", KvFormat::Q8_0_Q4_0, 32, Fill::Chunks(7));
     check(FILES[0], "int4_group", KvFormat::INT4, 64, Fill::OneByOne);

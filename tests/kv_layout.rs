@@ -40,6 +40,7 @@ fn golden_pages() {
         ("nuq3", KvFormat::nuq3(0)),
         ("kivi4", KvFormat::kivi4(32)),
         ("kivi4_g64", KvFormat::kivi4(64).with_token_group(64)),
+        ("int8_static", KvFormat::INT8_STATIC),
         ("q8_0", KvFormat::Q8_0),
         ("q8_0_q4_0", KvFormat::Q8_0_Q4_0),
         ("q4_0", KvFormat::Q4_0),
@@ -48,6 +49,10 @@ fn golden_pages() {
         ("kivi8_2", KvFormat::kivi8_2(32)),
     ] {
         let tokens = format.tile_tokens();
+        let scales = |given: Option<Vec<f32>>, first: f32| {
+            given
+                .map(|s| if s.len() == 1 { vec![first] } else { (0..64).map(|c| first * (1 + c % 4) as f32).collect() })
+        };
         let mut layout = layout(format, 1, 64, tokens, DType::F16);
         if format.k.scale == KvScale::ChannelRange {
             layout = layout.pre_rope(KeyRope { style: RopeStyle::HalfSplit, rotary_dim: 64 }).unwrap();
@@ -63,8 +68,7 @@ fn golden_pages() {
             world.k_scale = Some(nuq_key_table(&book, &range, &zero).unwrap());
             world.v_scale = Some(nuq_value_table(&book).unwrap());
         } else {
-            world.k_scale = world.k_scale.map(|_| vec![1.0 / 64.0]);
-            world.v_scale = world.v_scale.map(|_| vec![1.0 / 32.0]);
+            (world.k_scale, world.v_scale) = (scales(world.k_scale, 1.0 / 64.0), scales(world.v_scale, 1.0 / 32.0));
         }
         let (k, v) = golden_rows(tokens);
         let step = world.step(&[tokens]);
@@ -258,6 +262,9 @@ impl Page<'_> {
             KvCode::E4m3 => Self::e4m3(self.bytes[codes_at + at]) * self.scales[side],
             // The upper byte of an f16.
             KvCode::E5m2 => f16::from_bits(u16::from(self.bytes[codes_at + at]) << 8).to_f32() * self.scales[side],
+            KvCode::Int8 if what.scale == KvScale::Channel => {
+                (f32::from(self.bytes[codes_at + at]) - 128.0) * self.scales[side]
+            }
             KvCode::Int8 => {
                 let scale = meta_at + 4 * (tile / 8 * (token % 8) + token / 8);
                 let scale = f32::from_le_bytes(self.bytes[scale..scale + 4].try_into().unwrap());
@@ -348,7 +355,9 @@ fn agree<T: Half16>(format: KvFormat, d: usize, page_tokens: usize, seed: u64) {
         let (t, head, channel) =
             (random.random_range(0..tokens), random.random_range(0..heads), random.random_range(0..d));
         let start = world.table[t / page_tokens] as usize * layout.page_bytes();
-        let scale = |s: &Option<Vec<f32>>| s.as_ref().map_or(1.0, |s| s[head]);
+        let scale = |s: &Option<Vec<f32>>| {
+            s.as_ref().map_or(1.0, |s| if s.len() == heads { s[head] } else { s[head * d + channel] })
+        };
         let page = Page {
             bytes: &world.pages[start..start + layout.page_bytes()],
             format,

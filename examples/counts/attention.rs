@@ -19,6 +19,7 @@ pub fn run(bench: &Bench) -> Outcome {
     for (kernel, format) in [
         ("attend_f16_d128", KvFormat::FLOAT),
         ("attend_int8_d128", KvFormat::INT8),
+        ("attend_int8_static_d128", KvFormat::INT8_STATIC),
         ("attend_e4m3_d128", KvFormat::E4M3),
         ("attend_e5m2_d128", KvFormat::E5M2),
         ("attend_int8_e4m3_d128", KvFormat::INT8_E4M3),
@@ -60,7 +61,7 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     let pages = stream.alloc_zeros::<u8>(blocks * layout.page_bytes())?;
     let state = stream.alloc_zeros::<u8>(16 + layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
-    let scale = stream.clone_htod(&[1.0f32])?;
+    let scale = stream.clone_htod(&[1.0f32; KV_HEADS * DIM])?;
     let [k_table, v_table] = match has_tables {
         true => tables(KV_HEADS * DIM, format.k.code.bits())?.map(Some),
         false => [None, None],
@@ -68,7 +69,10 @@ fn decode(bench: &Bench, kernel: &'static str, case: &'static str, format: KvFor
     let [k_table, v_table, angles] = [k_table, v_table, has_tables.then(|| rope_table(1e4, DIM, TOKENS))]
         .map(|table| table.map(|table| stream.clone_htod(&table)).transpose());
     let (k_table, v_table, angles) = (k_table?, v_table?, angles?);
-    let scale_of = |side: KvSide| side.scale.is_per_head().then(|| scale.as_view());
+    let scale_of = |side: KvSide| match side.scale {
+        KvScale::Channel => Some(scale.as_view()),
+        of => of.is_per_head().then(|| scale.slice(..1)),
+    };
     let seq_lens = stream.clone_htod(&[TOKENS as i32])?;
     let cu_q_lens = stream.clone_htod(&[0, 1])?;
     // Pages in an order that is not that of memory.

@@ -20,6 +20,7 @@ pub fn run(bench: &Bench) -> Outcome {
     for (kernel, format) in [
         ("append_float_d128", KvFormat::FLOAT),
         ("append_int8_d128", KvFormat::INT8),
+        ("append_int8_static_d128", KvFormat::INT8_STATIC),
         ("append_e4m3_d128", KvFormat::E4M3),
         ("append_e5m2_d128", KvFormat::E5M2),
         ("append_int8_e4m3_d128", KvFormat::INT8_E4M3),
@@ -59,7 +60,7 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
     let mut pages = stream.alloc_zeros::<u8>(SEQS * blocks * layout.page_bytes())?;
     let mut state = stream.alloc_zeros::<u8>(16 + SEQS * layout.state_bytes())?;
     let mut status = stream.alloc_zeros::<u32>(1)?;
-    let scale = stream.clone_htod(&[1.0f32])?;
+    let scale = stream.clone_htod(&[1.0f32; HEADS * DIM])?;
     let tables = match format.k.scale {
         KvScale::ChannelRange => Some(tables(row, format.k.code.bits())?.map(|table| stream.clone_htod(&table))),
         _ => None,
@@ -68,7 +69,10 @@ fn append(bench: &Bench, kernel: &'static str, format: KvFormat) -> Outcome {
         Some([k, v]) => [Some(k?), Some(v?)],
         None => [None, None],
     };
-    let scale_of = |side: KvSide| side.scale.is_per_head().then(|| scale.as_view());
+    let scale_of = |side: KvSide| match side.scale {
+        KvScale::Channel => Some(scale.as_view()),
+        of => of.is_per_head().then(|| scale.slice(..1)),
+    };
     let seq_lens = stream.clone_htod(&[TOKENS as i32; SEQS])?;
     let cu_q_lens = stream.clone_htod(&[0, TOKENS as i32, 2 * TOKENS as i32])?;
     // Pages in an order that is not that of memory.

@@ -30,15 +30,15 @@ constexpr int Q_PITCH =
     36;  // words from one B register of all lanes to the next: 32 + 4 keeps the writes free of conflicts
 constexpr uint32_t ABSENT = 0xffffffffu;
 
-// Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q), per column its factor and
-// which tokens it sees, per warp and column m and l, the format's tables. The O accumulators of the warps meet in the
-// ring's place.
+// Shared memory of one CTA, bytes: the ring, the query in fragment order (twice if RAW_Q or with scales per channel),
+// per column its factor and which tokens it sees, per warp and column m and l, the format's tables. The O accumulators
+// of the warps meet in the ring's place.
 template <class F>
 struct Shared {
     static constexpr int RING = WARPS * F::STAGES * F::RECORD;
     static constexpr int QUERY = F::D / 8 * Q_PITCH * 4;
     static constexpr int RAW = RING + QUERY;
-    static constexpr int FACTOR = RAW + (F::RAW_Q ? QUERY : 0);
+    static constexpr int FACTOR = RAW + (F::RAW_Q || F::Keys::CHANNEL_SCALES ? QUERY : 0);
     static constexpr int STATE = FACTOR + COLUMNS * 4;
     static constexpr int VISIBLE = STATE + WARPS * COLUMNS * 8;
     static constexpr int JOB = VISIBLE + COLUMNS * 24;
@@ -152,6 +152,14 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
             }
             __syncwarp();
         }
+        if constexpr (F::Keys::CHANNEL_SCALES) {
+            const float* scale = reinterpret_cast<const float*>(p.kv.k_scale) + job.kv_head * p.kv.k_scale_stride;
+#pragma unroll
+            for (int x = 0; x < N; ++x) {
+                const int ch = 64 * x + 2 * lane;
+                if (D % 64 == 0 || ch < D) q[x].x *= scale[ch], q[x].y *= scale[ch + 1];
+            }
+        }
 #pragma unroll
         for (int x = 0; x < N; ++x) most = fmaxf(most, fmaxf(fabsf(q[x].x), fabsf(q[x].y)));
         // A power of two a column brings |q| below 4 or what the keys ask for: f16 holds a bf16 query, and a query
@@ -177,6 +185,13 @@ __device__ __forceinline__ void stage_query(const AttendParams& p, const Job& jo
             if constexpr (F::NORMALIZE_Q) {
                 const float by = exp2_int(-exponent);
                 word[x] = pack_f16(q[x].x * by, q[x].y * by);
+            }
+            if constexpr (F::Keys::CHANNEL_SCALES) {
+                const float by = exp2_int(-exponent);
+                const float2 high = unpack_16(DType::F16, word[x]);
+                const QueryPlace place = F::Keys::place(ch);
+                const uint32_t low = pack_f16(q[x].x * by - high.x, q[x].y * by - high.y);
+                if (there) raw[(2 * place.step + place.reg) * Q_PITCH + 4 * g + place.t] = low;
             }
             word[x] = F::Keys::pair_up(word[x], lane, ch);
             if (!there) continue;

@@ -104,10 +104,14 @@ __device__ __forceinline__ void join_warps(const AttendParams& p, char* shared, 
             const int at = ((w * TILES + place.m) * 4 + 2 * place.r + n) * PITCH + 4 * place.g + warp;
             if (weight[w] != 0.0f) sum = fmaf(weight[w], accumulators[at], sum);  // 0: the warp saw nothing.
         }
+        float out = sum * over;
+        if constexpr (F::OUT_SCALES) {
+            out *= reinterpret_cast<const float*>(p.kv.v_scale)[job.kv_head * p.kv.v_scale_stride + place.channel];
+        }
         if (rotated) {
-            rows[n * ROTATED_PITCH<F::D> + place.channel] = sum * over;
+            rows[n * ROTATED_PITCH<F::D> + place.channel] = out;
         } else {
-            store_element<F::D>(p, job, column, place.channel, sum * over);
+            store_element<F::D>(p, job, column, place.channel, out);
         }
     }
     if (column.valid && F::place_out(lane, 0).channel == 0) {  // One lane a column.
@@ -126,9 +130,10 @@ struct NoRest {
 // every fourth tile; `rest` gets (tile's first token, weights) of tiles in which V does not end with its codes.
 template <class F, class Rest>
 __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& format, const Job& job, char* ring,
-                                            const uint32_t (&q)[F::D / 16][2], const float (&factor)[2],
-                                            const Visible* visible, int warp, int lane, Softmax& softmax,
-                                            float (&o)[F::D / 16][4], typename F::Carry& carry, const Rest& rest) {
+                                            const uint32_t (&q)[F::D / 16][2], const uint32_t* second,
+                                            const float (&factor)[2], const Visible* visible, int warp, int lane,
+                                            Softmax& softmax, float (&o)[F::D / 16][4], typename F::Carry& carry,
+                                            const Rest& rest) {
     static_assert(F::STAGES == 2, "one tile in flight while one is read");
     const Span span = job.span;
     const int end = min(span.end, job.source.k_coded);
@@ -159,7 +164,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         if (__any_sync(0xffffffffu, bad)) clean = 0;  // Every tile is looked at from here on.
         asm volatile("" : "+r"(clean));               // Keeps that out of the loop.
     };
-    const typename F::Keys::Query query = format.prepare(q, lane);
+    const typename F::Keys::Query query = format.prepare(q, second, lane);
     refill(tile);
     fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, 0), base, lane);
     cp_async_commit();
@@ -288,10 +293,12 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     Visible* visible = reinterpret_cast<Visible*>(shared + Shared<F>::VISIBLE);
     place_columns(p, own, kv_head, first_column, limit, window, visible);
     if (F::TABLES > 0 && threadIdx.x < COLUMNS) visible[threadIdx.x].first = max(visible[threadIdx.x].first, hidden);
-    const auto head_scale = [&](float unit, uint64_t scale, uint32_t stride) {
-        return unit * (F::TABLES > 0 || scale == 0 ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
+    // Scales per channel are elsewhere: in the query, and in what is written out.
+    const auto head_scale = [&](bool per_channel, float unit, uint64_t scale, uint32_t stride) {
+        const bool none = F::TABLES > 0 || scale == 0 || per_channel;
+        return unit * (none ? 1.0f : reinterpret_cast<const float*>(scale)[kv_head * stride]);
     };
-    const float v_factor = head_scale(F::Values::UNIT, p.kv.v_scale, p.kv.v_scale_stride);
+    const float v_factor = head_scale(F::Values::CHANNEL_SCALES, F::Values::UNIT, p.kv.v_scale, p.kv.v_scale_stride);
     const Job given{span, source, sequence, kv_head, first_column, columns, own.row0, chunk, chunks, v_factor, 0};
     const Job& job = *reinterpret_cast<const Job*>(shared + Shared<F>::JOB);
     if (threadIdx.x == 0) *reinterpret_cast<Job*>(shared + Shared<F>::JOB) = given;
@@ -299,7 +306,7 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
     if constexpr (F::TABLES > 0) F::load_tables(p, kv_head, shared + Shared<F>::TABLES);
     __syncthreads();
 
-    const float k_factor = head_scale(F::Keys::UNIT, p.kv.k_scale, p.kv.k_scale_stride);
+    const float k_factor = head_scale(F::Keys::CHANNEL_SCALES, F::Keys::UNIT, p.kv.k_scale, p.kv.k_scale_stride);
     float factor[2];
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
@@ -325,7 +332,8 @@ __device__ __forceinline__ void attend(const AttendParams& p) {
             load_query<D>(reinterpret_cast<const uint32_t*>(shared + Shared<F>::RING), lane, q);
         }
         const auto run = [&] {
-            coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, NoRest());
+            const uint32_t* second = reinterpret_cast<const uint32_t*>(shared + Shared<F>::RAW);
+            coded_tiles<F>(p, format, job, ring, q, second, factor, visible, warp, lane, softmax, o, carry, NoRest());
         };
         if constexpr (F::GROUP_SCALES) {
             with_room<F>(softmax, o, carry, run);

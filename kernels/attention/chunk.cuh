@@ -17,6 +17,7 @@ struct ChunkRows {
     using Keys = HalfKeys<HEAD_DIM, IS_BF16>;
     static constexpr int D = HEAD_DIM, TILE = 32, HALVES = 2, STAGES = 2, TABLES = 0;
     static constexpr bool ROTATES = false, RAW_Q = false, NORMALIZE_Q = false, BF16 = IS_BF16;
+    static constexpr bool OUT_SCALES = false;
     // No ring: where the warps' outputs meet.
     static constexpr int RECORD = (164 * D + 512 + 127) / 128 * 16;
 

@@ -38,6 +38,7 @@ struct Format {
     static constexpr int RECORD = V_META + STEPS * V::META;
     static constexpr bool TOKEN_SCALES = K::TOKEN_SCALES || V::TOKEN_SCALES, COLUMN_BIAS = K::COLUMN_BIAS;
     static constexpr bool NORMALIZE_Q = K::NORMALIZE_Q, RAW_Q = HAS_WINDOW, BF16 = V::BF16;
+    static constexpr bool OUT_SCALES = V::CHANNEL_SCALES;
     static constexpr bool ROTATES = true, GROUP_SCALES = V::GROUP_SCALES, WINDOW = HAS_WINDOW;
     static constexpr int TABLES = 0;
 
@@ -45,8 +46,14 @@ struct Format {
 
     static __device__ __forceinline__ OutPlace place_out(int lane, int item) { return V::place_out(lane, item); }
 
-    __device__ __forceinline__ typename K::Query prepare(const uint32_t (&q)[D / 16][2], int lane) const {
-        return keys.prepare(q, lane);
+    // `second`: what stage_query stored beside the query.
+    __device__ __forceinline__ typename K::Query prepare(const uint32_t (&q)[D / 16][2], const uint32_t* second,
+                                                         int lane) const {
+        if constexpr (K::CHANNEL_SCALES) {
+            return keys.prepare(second, lane);
+        } else {
+            return keys.prepare(q, lane);
+        }
     }
     __device__ __forceinline__ void scores(const char* tile, int step, int, int lane, const typename K::Query& query,
                                            const uint32_t (&q)[D / 16][2], float (&c)[HALVES][4],
@@ -89,6 +96,8 @@ struct Side {
     static constexpr int D = HEAD_DIM, HALVES = TILE_HALVES;
     static constexpr bool TOKEN_SCALES = false, COLUMN_BIAS = false, NORMALIZE_Q = true;
     static constexpr bool GROUP_SCALES = false, BF16 = false;
+    // The caller's scales are one per channel: of keys they go into the query, of values into the output.
+    static constexpr bool CHANNEL_SCALES = false;
     static constexpr int PARTS = 1;
     static constexpr float UNIT = 1.0f;
     // Normalised queries are below 2^Q_EXPONENT: times any scale that goes into them they are f16.

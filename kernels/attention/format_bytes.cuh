@@ -1,4 +1,5 @@
-// Codes of a byte each: the maps, whatever a byte means and whether a token has a scale of its own.
+// Codes of a byte each: the maps, whatever a byte means and whether a token or a channel has a scale of its own. Scales
+// per channel are in the query, which is f16 in two parts then: rounded once it would miss the tolerance.
 //
 // HALVES i of 16 tokens, D channels, N = D/16 words a lane (words.cuh); F = D - D%64.
 //   keys    (T32, i, h, w N)  -> word w of half 2i+h, 8D bytes each: bytes 2b+e of token 16i+8h+g, channel
@@ -6,6 +7,8 @@
 //   values  (T32, i, h, m N)  -> word m of half 2i+h: byte 2r+e of token 16i+8h+2t+e, channel (D/8)g+2m+r
 //   scales: f32 2*HALVES*g+2i+h is token 16i+8h+g
 #pragma once
+#include <type_traits>
+
 #include "attention/format.cuh"
 
 namespace lowbit {
@@ -32,9 +35,17 @@ struct TokenMeta {
     }
 };
 
-template <class CodeType, bool SCALED, int HEAD_DIM, int TILE_HALVES = 1>
+// What is left of a query in f16 beside itself.
+template <int D>
+struct LowQuery {
+    uint32_t low[D / 16][2];
+};
+
+template <class CodeType, bool SCALED, int HEAD_DIM, int TILE_HALVES = 1, bool PER_CHANNEL = false>
 struct ByteKeys : Side<HEAD_DIM, TILE_HALVES> {
     using Code = CodeType;
+    using Query = std::conditional_t<PER_CHANNEL, LowQuery<HEAD_DIM>, typename Side<HEAD_DIM, TILE_HALVES>::Query>;
+    static constexpr bool CHANNEL_SCALES = PER_CHANNEL;
     static constexpr int D = HEAD_DIM, HALVES = TILE_HALVES, N = D / 16;
     static constexpr int CODES = 16 * D * HALVES, META = SCALED ? TokenMeta<HALVES>::BYTES : 0;
     static constexpr bool TOKEN_SCALES = SCALED;
@@ -49,8 +60,14 @@ struct ByteKeys : Side<HEAD_DIM, TILE_HALVES> {
         return {ch >> 4, (ch >> 2) & 3, (ch >> 1) & 1};
     }
 
-    __device__ __forceinline__ void scores(const char* codes, const char*, int lane,
-                                           const typename Side<HEAD_DIM, TILE_HALVES>::Query&,
+    using Side<HEAD_DIM, TILE_HALVES>::prepare;
+    static __device__ __forceinline__ LowQuery<D> prepare(const uint32_t* second, int lane) {
+        LowQuery<D> query;
+        load_query<D>(second, lane, query.low);
+        return query;
+    }
+
+    __device__ __forceinline__ void scores(const char* codes, const char*, int lane, const Query& query,
                                            const uint32_t (&q)[D / 16][2], float (&c)[HALVES][4], float (&)[2]) const {
 #pragma unroll
         for (int i = 0; i < HALVES; ++i) {
@@ -66,6 +83,7 @@ struct ByteKeys : Side<HEAD_DIM, TILE_HALVES> {
                     code.exact(w0[j], a[0], a[2]);
                     code.exact(w1[j], a[1], a[3]);
                     mma_f16(c[i], a, q[x + j]);
+                    if constexpr (PER_CHANNEL) mma_f16(c[i], a, query.low[x + j]);
                 }
             }
         }
@@ -85,9 +103,10 @@ struct ByteKeys : Side<HEAD_DIM, TILE_HALVES> {
     }
 };
 
-template <class CodeType, bool SCALED, int HEAD_DIM, int TILE_HALVES = 1>
+template <class CodeType, bool SCALED, int HEAD_DIM, int TILE_HALVES = 1, bool PER_CHANNEL = false>
 struct ByteValues : Side<HEAD_DIM, TILE_HALVES> {
     using Code = CodeType;
+    static constexpr bool CHANNEL_SCALES = PER_CHANNEL;
     static constexpr int D = HEAD_DIM, HALVES = TILE_HALVES, N = D / 16;
     static constexpr int CODES = 16 * D * HALVES, META = SCALED ? TokenMeta<HALVES>::BYTES : 0;
     static constexpr bool TOKEN_SCALES = SCALED;
@@ -113,10 +132,17 @@ struct ByteValues : Side<HEAD_DIM, TILE_HALVES> {
                 for (int j = 0; j < 4; ++j) {
                     if (x + j >= N) continue;
                     uint32_t a[4];
-                    code.biased(w0[j], a[0], a[1]);
-                    code.biased(w1[j], a[2], a[3]);
-                    mma_f16(o[x + j], a, weights[0][i]);
-                    code.unbias(o[x + j], weights[0][i]);
+                    if constexpr (PER_CHANNEL) {
+                        // A token of values 0 has a weight here, whose share of a bias would round the others'.
+                        code.exact(w0[j], a[0], a[1]);
+                        code.exact(w1[j], a[2], a[3]);
+                        mma_f16(o[x + j], a, weights[0][i]);
+                    } else {
+                        code.biased(w0[j], a[0], a[1]);
+                        code.biased(w1[j], a[2], a[3]);
+                        mma_f16(o[x + j], a, weights[0][i]);
+                        code.unbias(o[x + j], weights[0][i]);
+                    }
                 }
             }
         }

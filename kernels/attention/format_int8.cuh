@@ -1,4 +1,5 @@
-// INT8, one f32 scale per token and head. Codes are stored as u8 = q + 128; layout: format_bytes.cuh.
+// INT8, one f32 scale per token and head, or one per head and channel. Codes are stored as u8 = q + 128; layout:
+// format_bytes.cuh.
 //
 // K is made exact by subtracting 1152 from 1024+u (the scores' error is then that of the accumulator alone); V keeps
 // the bias, which an extra mma with a constant A and the same P takes off.
@@ -35,6 +36,10 @@ struct Int8Code {
     uint32_t bias[4];  // -1152
     uint32_t magic;
 };
+
+// The caller's scales, one per head and channel.
+template <int D>
+using Int8Static = Format<ByteKeys<Int8Code, false, D, 1, true>, ByteValues<Int8Code, false, D, 1, true>>;
 
 template <int D>
 using Int8 = Format<ByteKeys<Int8Code, true, D>, ByteValues<Int8Code, true, D>>;

@@ -56,13 +56,14 @@ struct Nuq {
     static constexpr int V_CODES = CODES, K_META = 2 * CODES, V_META = K_META + 96 * S;
     static constexpr int RECORD = V_META + 128 + 96 * S;
     static constexpr bool TOKEN_SCALES = false, COLUMN_BIAS = false, NORMALIZE_Q = true, RAW_Q = false, BF16 = false;
-    static constexpr bool ROTATES = false, GROUP_SCALES = false, WINDOW = false;
+    static constexpr bool ROTATES = false, GROUP_SCALES = false, WINDOW = false, OUT_SCALES = false;
     static constexpr int TABLES = sizeof(NuqTables<D>);
     static_assert(D % 32 == 0, "whole words of values");
     using Carry = NoCarry;
 
     struct Keys {
         static constexpr float UNIT = 4.0f;
+        static constexpr bool CHANNEL_SCALES = false;
         static constexpr int Q_EXPONENT = 2;
         struct Query {};
         static __device__ __forceinline__ QueryPlace place(int slot) {
@@ -72,6 +73,7 @@ struct Nuq {
     };
     struct Values {
         static constexpr float UNIT = 1.0f;
+        static constexpr bool CHANNEL_SCALES = false;
         static __device__ __forceinline__ float out_unit(int, int) { return 1.0f; }
     };
 
@@ -117,7 +119,9 @@ struct Nuq {
         return NibbleValues<D>::place_out(lane, item);
     }
 
-    __device__ __forceinline__ typename Keys::Query prepare(const uint32_t (&)[D / 16][2], int) const { return {}; }
+    __device__ __forceinline__ typename Keys::Query prepare(const uint32_t (&)[D / 16][2], const uint32_t*, int) const {
+        return {};
+    }
 
     __device__ __forceinline__ void scores(const char* tile, int, int token, int lane, const typename Keys::Query&,
                                            const uint32_t (&)[D / 16][2], float (&c)[2][4], float (&)[2]) const {

@@ -182,7 +182,7 @@ __device__ __forceinline__ void windowed(const AttendParams& p, const F& format,
                     window_values<F, false>(p, job, token, weights, lane, o);
                 }
             };
-            coded_tiles<F>(p, format, job, ring, q, factor, visible, warp, lane, softmax, o, carry, rest);
+            coded_tiles<F>(p, format, job, ring, q, nullptr, factor, visible, warp, lane, softmax, o, carry, rest);
         }
         if (p.kv.dtype == kv::DTYPE_BF16) {
             window_tiles<F, true>(p, job, shared, visible, warp, lane, softmax, o, carry);

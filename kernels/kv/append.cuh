@@ -60,10 +60,10 @@ struct Ring {
     }
 };
 
-// Stages the rows of `span` of the tile at `start`, a row a warp. `head_scale` is fp8's.
+// Stages the rows of `span` of the tile at `start`, a row a warp. `scales` are the caller's, of the head.
 template <Code C, int SIDE, int D, class Stage>
 __device__ __forceinline__ void stage_rows(Stage& stage, Chunk chunk, int start, Span span, const KvParams& kv,
-                                           float head_scale, bool& nan) {
+                                           const float* scales, bool& nan) {
     for (int token = span.lo + threadIdx.x / 32; token < span.hi; token += THREADS / 32) {
         const uint16_t* row = chunk.row(start + token);
         if (chunk.transform.any()) {
@@ -71,7 +71,7 @@ __device__ __forceinline__ void stage_rows(Stage& stage, Chunk chunk, int start,
             transform_row<D>(chunk.transform, row, start + token, kv.dtype, transformed);
             row = transformed;
         }
-        stage_row<C, SIDE, D>(stage, token, row, kv.dtype, head_scale, nan);
+        stage_row<C, SIDE, D>(stage, token, row, kv.dtype, scales, nan);
     }
 }
 
@@ -192,9 +192,8 @@ __device__ __forceinline__ uint32_t append_unit(const AppendParams& p, Stage<K, 
     if (page == nullptr) return status;
     uint8_t* record = tile_in_page<T>(p.kv, page, head, start);
     const Span span{max(s.p0 - start, 0), min(s.n - start, T::TOKENS)};
-    float k_scale = 1.0f, v_scale = 1.0f;
-    if constexpr (HAS_HEAD_SCALE<K>) k_scale = reinterpret_cast<const float*>(p.kv.k_scale)[head * p.kv.k_scale_stride];
-    if constexpr (HAS_HEAD_SCALE<V>) v_scale = reinterpret_cast<const float*>(p.kv.v_scale)[head * p.kv.v_scale_stride];
+    const float* k_scale = reinterpret_cast<const float*>(p.kv.k_scale) + head * p.kv.k_scale_stride;
+    const float* v_scale = reinterpret_cast<const float*>(p.kv.v_scale) + head * p.kv.v_scale_stride;
     if constexpr (IS_NUQ<K>) {
         stage.nuq.load(p.kv, p.key_rope, head, start, sink);
         __syncthreads();

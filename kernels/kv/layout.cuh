@@ -13,7 +13,7 @@ struct KvParams {
     uint64_t pages;    // u8[num_pages * page_bytes], 16-byte aligned
     uint64_t state;    // u8[num_slots * state_bytes], 16-byte aligned; null without a window
     uint64_t status;   // u32[1]
-    uint64_t k_scale;  // f32[1] or [num_kv_heads]; null where the format has no scale per head
+    uint64_t k_scale;  // f32[1] or [num_kv_heads], or [num_kv_heads, D]; null where the caller gives no scale
     uint64_t v_scale;
     int32_t num_pages;
     int32_t num_slots;
@@ -28,7 +28,7 @@ struct KvParams {
     uint32_t ring_rows;        // row = position mod ring_rows; a multiple of the tile, or, with R = 0, the sink
     uint32_t ring_head_bytes;  // from one head to the next in a ring
     uint32_t ring_v_offset;    // values in a slot; keys start at 0
-    uint32_t k_scale_stride;   // elements from one head to the next: 0 or 1
+    uint32_t k_scale_stride;   // elements from one head to the next: 0, 1 or D
     uint32_t v_scale_stride;
     uint32_t dtype;  // DTYPE_F16 or DTYPE_BF16
 };
@@ -68,6 +68,7 @@ constexpr uint32_t STATUS_BAD_RING_START = 32;
 enum class Code {
     FLOAT,
     INT8,         // one f32 a token
+    INT8_STATIC,  // the caller's f32 a head and channel
     E4M3,         // the caller's f32 a head
     E5M2,         // the same
     INT4,         // f16 scale and minimum per token and group of channels

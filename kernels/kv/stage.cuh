@@ -78,10 +78,11 @@ __device__ __forceinline__ int ggml_place(int token, int j) {
     return TOKENS / 4 * (4 * j + token / 2 % 4) + 4 * i + 2 * h + token % 2;
 }
 
-// Codes a row that the lanes hold as pairs: codes and scales to the stage.
+// Codes a row that the lanes hold as pairs: codes and scales to the stage. `scales`: the caller's, of the head.
 template <Code C, int SIDE, int D, class Stage, int PAIRS>
 __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint32_t (&word)[PAIRS],
-                                            const bool (&there)[PAIRS], uint32_t dtype, float head_scale, bool& nan) {
+                                            const bool (&there)[PAIRS], uint32_t dtype, const float* scales,
+                                            bool& nan) {
     constexpr int AT = Stage::SIDES == 1 ? 0 : SIDE;
     uint8_t* to = stage.codes[AT] + token * Stage::STRIDE;
     uint8_t* meta = stage.meta[AT];
@@ -105,11 +106,18 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
             for (int e = 0; e < 2; ++e) code[p][e] = int8_code(x[p][e], scale);
         }
         if (lane == 0) reinterpret_cast<float*>(meta)[token_scale_index<Stage::TOKENS>(token)] = scale;
+    } else if constexpr (C == Code::INT8_STATIC) {
+        for (int p = 0; p < PAIRS; ++p) {
+            for (int e = 0; e < 2; ++e) {
+                const float scale = there[p] ? scales[64 * p + 2 * lane + e] : 0.0f;
+                code[p][e] = int8_code(sanitize(x[p][e], nan), scale);
+            }
+        }
     } else if constexpr (IS_FP8<C>) {
         constexpr Fp8Format FORMAT = C == Code::E4M3 ? Fp8Format::kE4m3 : Fp8Format::kE5m2;
         for (int p = 0; p < PAIRS; ++p) {
             for (int e = 0; e < 2; ++e) {
-                code[p][e] = Fp8<FORMAT>::encode(fp8_quotient(x[p][e], head_scale, nan)) & 0xFF;
+                code[p][e] = Fp8<FORMAT>::encode(fp8_quotient(x[p][e], *scales, nan)) & 0xFF;
             }
         }
     } else if constexpr (C == Code::E2M1) {
@@ -117,7 +125,7 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
             for (int e = 0; e < 2; ++e) x[p][e] = sanitize(x[p][e], nan);
             float amax = fmaxf(fabsf(x[p][0]), fabsf(x[p][1]));
             for (int offset = 4; offset > 0; offset /= 2) amax = fmaxf(amax, __shfl_xor_sync(~0u, amax, offset));
-            const Block block = make_block(amax, head_scale);
+            const Block block = make_block(amax, *scales);
             for (int e = 0; e < 2; ++e) code[p][e] = e2m1_code(x[p][e], block);
             if (there[p] && lane % 8 == 0) meta[block_place<SIDE, D>(token, (32 * p + lane) / 8)] = block.bits;
         }
@@ -168,7 +176,7 @@ __device__ __forceinline__ void stage_codes(Stage& stage, int token, const uint3
 // Codes one row of side SIDE (0: K, 1: V), the whole warp together.
 template <Code C, int SIDE, int D, class Stage>
 __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_t* row, uint32_t dtype,
-                                          float head_scale, bool& nan) {
+                                          const float* scales, bool& nan) {
     constexpr int PAIRS = (D + 63) / 64, AT = Stage::SIDES == 1 ? 0 : SIDE;
     uint8_t* to = stage.codes[AT] + token * Stage::STRIDE;
     const int lane = threadIdx.x % 32;
@@ -185,7 +193,7 @@ __device__ __forceinline__ void stage_row(Stage& stage, int token, const uint16_
             if (there[p]) reinterpret_cast<uint32_t*>(to)[32 * p + lane] = word[p];
         }
     } else {
-        stage_codes<C, SIDE, D>(stage, token, word, there, dtype, head_scale, nan);
+        stage_codes<C, SIDE, D>(stage, token, word, there, dtype, scales, nan);
     }
 }
 

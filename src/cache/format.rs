@@ -60,6 +60,8 @@ pub enum KvScale {
     Head,
     /// One E4M3 per this many consecutive channels of one token, times the f32 of [`KvScale::Head`].
     HeadBlock(u32),
+    /// One f32 per KV head and channel, given by the caller on the device, `[num_kv_heads, head_dim]`.
+    Channel,
     /// One f32 per token and head: `amax / 127`.
     Token,
     /// y = level * range + zero, range and zero per channel of a KV head, given by the caller with the levels
@@ -132,6 +134,8 @@ impl KvFormat {
     pub const FLOAT: Self = both(KvCode::Float, KvScale::None);
     /// int8, one f32 scale per token and head.
     pub const INT8: Self = both(KvCode::Int8, KvScale::Token);
+    /// int8 with the caller's f32 scale per head and channel, calibrated; what is beyond 127 of them saturates.
+    pub const INT8_STATIC: Self = both(KvCode::Int8, KvScale::Channel);
     /// E4M3 with the caller's f32 scale per head (1.0 for a plain cast).
     pub const E4M3: Self = both(KvCode::E4m3, KvScale::Head);
     /// E5M2, as [`KvFormat::E4M3`].
@@ -208,6 +212,7 @@ impl KvFormat {
     pub const PRESETS: &'static [(&'static str, Self)] = &[
         ("float16", Self::FLOAT),
         ("int8", Self::INT8),
+        ("int8 static", Self::INT8_STATIC),
         ("e4m3", Self::E4M3),
         ("e5m2", Self::E5M2),
         ("int8/e4m3", Self::INT8_E4M3),
@@ -229,14 +234,15 @@ impl KvFormat {
     ];
 
     /// What has kernels, in words; the text of every "unsupported" error about a format.
-    pub const SUPPORTED: &str = "float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token \
+    pub const SUPPORTED: &str = "float; int8 per token; int8 per channel; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token \
          with e4m3 per head; int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 \
          with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024; nuq4, nuq3 with a sink of 0 to 16 tokens";
 
     /// The list of [`KvFormat::SUPPORTED`], but for KIVI.
-    const LIST: [Self; 11] = [
+    const LIST: [Self; 12] = [
         Self::FLOAT,
         Self::INT8,
+        Self::INT8_STATIC,
         Self::E4M3,
         Self::E5M2,
         Self::INT4,
@@ -320,6 +326,7 @@ impl fmt::Display for KvSide {
             KvScale::None | KvScale::Block => write!(f, "{code}"),
             KvScale::Head => write!(f, "{code} per head"),
             KvScale::HeadBlock(g) => write!(f, "{code} per head and {g} channels"),
+            KvScale::Channel => write!(f, "{code} per channel"),
             KvScale::Token => write!(f, "{code} per token"),
             KvScale::ChannelRange => write!(f, "{code} per channel"),
             KvScale::TokenRange => write!(f, "{code} per token"),

@@ -95,7 +95,7 @@ const OP: &str = "KvLayout::new";
 /// Bytes of the scales of one side in a tile record.
 fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
     match side.scale {
-        KvScale::None | KvScale::Head => 0,
+        KvScale::None | KvScale::Head | KvScale::Channel => 0,
         KvScale::Token => 4 * tokens,
         KvScale::ChannelRange => 3 * tokens * nuq_slots(head_dim),
         KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(head_dim)),
@@ -334,6 +334,7 @@ mod tests {
         for (format, bytes) in [
             (KvFormat::FLOAT, 512),
             (KvFormat::INT8, 264),
+            (KvFormat::INT8_STATIC, 256),
             (KvFormat::E4M3, 256),
             (KvFormat::E5M2, 256),
             (KvFormat::INT8_E4M3, 260),
@@ -423,7 +424,7 @@ mod tests {
                 SHAPE,
                 KvFormat::kivi4(33),
                 "KvLayout::new: KV format (k: int4 per 32 tokens, v: int4 per 32 channels, residual 33) is not supported; \
-                 supported: float; int8 per token; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token with e4m3 per head; \
+                 supported: float; int8 per token; int8 per channel; e4m3 per head; e5m2 per head; int4 per 32 channels; nvfp4; int8 per token with e4m3 per head; \
                  int8 per token with int4 per 32 channels; q8_0; q8_0 with q4_0; q4_0; kivi4, kivi2 and kivi8_2 with keys per 32 or 64 tokens and a residual that is a multiple of that up to 1024; nuq4, nuq3 with a sink of 0 to 16 tokens",
             ),
             (

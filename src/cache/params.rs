@@ -16,7 +16,7 @@ pub struct KvParams {
     pub state: u64,
     /// `u32 [1]`.
     pub status: u64,
-    /// `f32 [1]` or `[num_kv_heads]`; null where the format has no scale per head.
+    /// `f32 [1]` or `[num_kv_heads]`, or `[num_kv_heads, head_dim]`; null where the caller gives no scale.
     pub k_scale: u64,
     /// As `k_scale`.
     pub v_scale: u64,
@@ -46,7 +46,7 @@ pub struct KvParams {
     pub ring_head_bytes: u32,
     /// Where the values start in a slot; the keys start at 0.
     pub ring_v_offset: u32,
-    /// Elements from one head's `k_scale` to the next: 0 or 1.
+    /// Elements from one head's `k_scale` to the next: 0, 1 or the head dim.
     pub k_scale_stride: u32,
     /// As `k_scale_stride`.
     pub v_scale_stride: u32,

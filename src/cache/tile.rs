@@ -80,7 +80,7 @@ pub struct Element {
 /// Byte offsets, inside the meta part, of the numbers that decode one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetaPlace {
-    /// Nothing in the page: no scale, or one per head from the caller.
+    /// Nothing in the page: no scale, or one per head or channel from the caller.
     None,
     /// An f32 scale.
     Scale32(usize),
@@ -302,7 +302,7 @@ pub const fn v_element(code: KvCode, d: usize, place: Place) -> Element {
 pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -> MetaPlace {
     let (x, g) = (token / 8, token % 8);
     match format.k.scale {
-        KvScale::None | KvScale::Head => MetaPlace::None,
+        KvScale::None | KvScale::Head | KvScale::Channel => MetaPlace::None,
         KvScale::ChannelRange | KvScale::TokenRange => {
             let slots = nuq_slots(d);
             MetaPlace::Outliers { range: None, value: 2 * slots * token, channel: slots * (64 + token) }
@@ -334,7 +334,7 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
 /// Scale of a value: (token, channel) -> bytes in the V meta part.
 pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -> MetaPlace {
     match format.v.scale {
-        KvScale::None | KvScale::Head => MetaPlace::None,
+        KvScale::None | KvScale::Head | KvScale::Channel => MetaPlace::None,
         KvScale::ChannelRange | KvScale::TokenRange => {
             let slots = nuq_slots(d);
             MetaPlace::Outliers {
@@ -428,7 +428,7 @@ mod tests {
                 let mut owner = std::collections::HashMap::new();
                 for (token, channel) in (0..tokens).flat_map(|t| (0..d).map(move |c| (t, c))) {
                     let (group, places) = match (side.scale, meta(&format, d, token, channel)) {
-                        (KvScale::None | KvScale::Head, MetaPlace::None) => continue,
+                        (KvScale::None | KvScale::Head | KvScale::Channel, MetaPlace::None) => continue,
                         (KvScale::Token, MetaPlace::Scale32(a)) => ((token, 0), (a..a + 4).collect()),
                         (KvScale::Block, MetaPlace::Scale16(a)) => ((token, channel / 32), vec![a, a + 1]),
                         (KvScale::HeadBlock(16), MetaPlace::Scale8(a)) => ((token, channel / 16), vec![a]),
@@ -454,7 +454,7 @@ mod tests {
                     }
                 }
                 let bytes = match side.scale {
-                    KvScale::None | KvScale::Head => 0,
+                    KvScale::None | KvScale::Head | KvScale::Channel => 0,
                     KvScale::Token => 4 * tokens,
                     KvScale::HeadBlock(_) | KvScale::Block => tokens * d / 16,
                     KvScale::ChannelRange => 3 * tokens * nuq_slots(d),

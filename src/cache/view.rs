@@ -28,9 +28,9 @@ pub struct KvCacheMut<'a> {
     pub state: CudaViewMut<'a, u8>,
     /// `u32 [1]`, see [`Status`](super::Status).
     pub status: CudaViewMut<'a, u32>,
-    /// `f32 [1]`, `[num_kv_heads]` or a table.
+    /// `f32 [1]`, `[num_kv_heads]`, `[num_kv_heads, head_dim]` or a table.
     pub k_scale: Option<CudaView<'a, f32>>,
-    /// `f32 [1]`, `[num_kv_heads]` or a table.
+    /// `f32 [1]`, `[num_kv_heads]`, `[num_kv_heads, head_dim]` or a table.
     pub v_scale: Option<CudaView<'a, f32>>,
 }
 
@@ -45,9 +45,9 @@ pub struct KvCacheRef<'a> {
     pub state: CudaView<'a, u8>,
     /// `u32 [1]`, see [`Status`](super::Status).
     pub status: CudaViewMut<'a, u32>,
-    /// `f32 [1]`, `[num_kv_heads]` or a table.
+    /// `f32 [1]`, `[num_kv_heads]`, `[num_kv_heads, head_dim]` or a table.
     pub k_scale: Option<CudaView<'a, f32>>,
-    /// `f32 [1]`, `[num_kv_heads]` or a table.
+    /// `f32 [1]`, `[num_kv_heads]`, `[num_kv_heads, head_dim]` or a table.
     pub v_scale: Option<CudaView<'a, f32>>,
 }
 
@@ -79,6 +79,7 @@ pub(crate) fn checked_params(
         return Err(Error::argument(op, "cache.status", "1 element", status.to_string()));
     }
     let (heads, d) = (layout.shape().num_kv_heads, layout.shape().head_dim);
+    let channels = heads * d;
     let sides = [("cache.k_scale", layout.format().k), ("cache.v_scale", layout.format().v)];
     let mut strides = [0, 0];
     for (((argument, side), length), stride) in sides.into_iter().zip(scales).zip(&mut strides) {
@@ -95,6 +96,12 @@ pub(crate) fn checked_params(
             (scale, found) if scale.is_per_head() => {
                 let found = found.map_or("none".to_string(), |n| format!("{n} elements"));
                 return Err(Error::argument(op, argument, format!("1 or {heads} elements"), found));
+            }
+            (KvScale::Channel, Some(n)) if n == channels => *stride = d as u32,
+            (KvScale::Channel, found) => {
+                let found = found.map_or("none".to_string(), |n| format!("{n} elements"));
+                let expected = format!("{channels} elements, one per head and channel");
+                return Err(Error::argument(op, argument, expected, found));
             }
             (_, None) => {}
             (_, Some(n)) => {

@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | `attend_f16`, `attend_bf16` | 64, 128 | the model's own | that |
 //! | `attend_int8` | seven: 64, 80, 96, 112, 128, 192, 256 | int8 per token and head | f16, bf16 |
+//! | `attend_int8_static` | the seven | int8, the caller's scale per head and channel | f16, bf16 |
 //! | `attend_e4m3` | the seven | E4M3 per head or tensor | f16, bf16 |
 //! | `attend_int4` | the seven | int4 per token and 32 channels | f16, bf16 |
 //! | `attend_nvfp4` | the seven | E2M1 with E4M3 per 16 channels and f32 per head or tensor | f16, bf16 |
@@ -120,6 +121,8 @@ const F16: Instances<AttendParams> = instances!("attend_f16": "attention/half" [
 const BF16: Instances<AttendParams> = instances!("attend_bf16": "attention/half" [64 128]);
 const INT8: Instances<AttendParams> = instances!("attend_int8":
     "attention/int8" [64 128], "attention/int8_mid" [80 96 112], "attention/int8_wide" [192 256]);
+const INT8_STATIC: Instances<AttendParams> =
+    instances!("attend_int8_static": "attention/int8_static" [64 80 96 112 128 192 256]);
 const E4M3: Instances<AttendParams> = instances!("attend_e4m3":
     "attention/e4m3" [64 128], "attention/e4m3_mid" [80 96 112], "attention/e4m3_wide" [192 256]);
 const E5M2: Instances<AttendParams> = instances!("attend_e5m2": "attention/e5m2" [64 128]);
@@ -147,7 +150,7 @@ const CHUNKS: Instances<AttendParams> = instances!("attend_merge": "attention/me
 pub(crate) fn entries() -> Vec<EntryRow> {
     let tables = [F16, BF16, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, NUQ4, NUQ3, CHUNKS];
     let kivi = [KIVI4, KIVI2, KIVI8_2, KIVI4_G64, KIVI2_G64, KIVI8_2_G64];
-    let tables = tables.into_iter().chain([Q8_0, Q8_0_Q4_0, Q4_0]).chain(kivi).chain(prefill::INSTANCES);
+    let tables = tables.into_iter().chain([INT8_STATIC, Q8_0, Q8_0_Q4_0, Q4_0]).chain(kivi).chain(prefill::INSTANCES);
     tables.flatten().map(|(_, entry)| entry.row()).chain([merge::STATES.row()]).collect()
 }
 
@@ -158,6 +161,7 @@ fn instance(layout: &KvLayout) -> Entry<AttendParams> {
     let table = match format {
         KvFormat::FLOAT => [F16, BF16][usize::from(bf16)],
         KvFormat::INT8 => INT8,
+        KvFormat::INT8_STATIC => INT8_STATIC,
         KvFormat::E4M3 => E4M3,
         KvFormat::E5M2 => E5M2,
         KvFormat::INT8_E4M3 => INT8_E4M3,
@@ -193,7 +197,8 @@ fn shared_bytes(layout: &KvLayout) -> u32 {
     const Q_PITCH: usize = 36;
     let ring = WARPS * STAGES * layout.tile().bytes;
     let query = layout.shape().head_dim / 8 * Q_PITCH * 4;
-    let queries = if layout.format().has_window() { 2 } else { 1 };
+    let second = layout.format().has_window() || layout.format().k.scale == KvScale::Channel;
+    let queries = if second { 2 } else { 1 };
     (ring + queries * query + COLUMNS * (4 + 8 * WARPS + 24) + 64 + table_bytes(layout)) as u32
 }
 

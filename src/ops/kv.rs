@@ -77,6 +77,7 @@ macro_rules! instances {
 type Instances = &'static [(usize, Entry<AppendParams>)];
 const FLOAT: Instances = instances!("float" [64 128]);
 const INT8: Instances = instances!("int8" [64 80 96 112 128 192 256]);
+const INT8_STATIC: Instances = instances!("int8_static" [64 80 96 112 128 192 256]);
 const E4M3: Instances = instances!("e4m3" [64 80 96 112 128 192 256]);
 const E5M2: Instances = instances!("e5m2" [64 128]);
 const INT8_E4M3: Instances = instances!("int8_e4m3" [64 128]);
@@ -97,7 +98,7 @@ const KIVI8_2_G64: Instances = instances!("kivi8_2_g64" in "kivi_g64" [64 128]);
 
 pub(crate) fn entries() -> Vec<EntryRow> {
     let append = [FLOAT, INT8, E4M3, E5M2, INT8_E4M3, INT8_INT4, INT4, NVFP4, NUQ4, NUQ3];
-    let append = append.into_iter().chain([Q8_0, Q8_0_Q4_0, Q4_0]).chain([
+    let append = append.into_iter().chain([INT8_STATIC, Q8_0, Q8_0_Q4_0, Q4_0]).chain([
         KIVI4,
         KIVI2,
         KIVI8_2,
@@ -114,6 +115,7 @@ fn entry_of(layout: &KvLayout) -> Entry<AppendParams> {
     let table = match format {
         KvFormat::FLOAT => FLOAT,
         KvFormat::INT8 => INT8,
+        KvFormat::INT8_STATIC => INT8_STATIC,
         KvFormat::E4M3 => E4M3,
         KvFormat::E5M2 => E5M2,
         KvFormat::INT8_E4M3 => INT8_E4M3,

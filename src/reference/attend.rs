@@ -34,7 +34,7 @@ pub struct CacheRef<'a> {
     pub pages: &'a [u8],
     /// State slots.
     pub state: &'a [u8],
-    /// `[1]` or `[num_kv_heads]`, for codes with a scale per head.
+    /// `[1]` or `[num_kv_heads]`, for codes with a scale per head; `[num_kv_heads, head_dim]`, with one per channel.
     pub k_scale: Option<&'a [f32]>,
     /// As `k_scale`.
     pub v_scale: Option<&'a [f32]>,

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | float | the 16 bits as given |
 //! | int8 per token | x: NaN -> 0, clamp to +-65504; scale = amax/127 over the head's channels; q = clamp(rne(x/scale), +-127); 0 if scale = 0 |
+//! | int8 per channel | as per token, with the caller's scale of the channel |
 //! | e4m3, e5m2 per head | x clamped to +-65504; q = satfinite(x/scale), sign of zero kept; 0x00 if scale = 0; 0x00 where x or x/scale is NaN |
 //! | nvfp4 | x: NaN -> 0, clamp; block = E4M3 of (amax/6)/head_scale over 16 channels, 0 unless that is above 0; scale = block * head_scale; q = E2M1 of x/scale, nearest even, up to +-6, sign of zero kept; 0 if block or scale is 0 |
 //! | q8_0, q4_0 | x: NaN -> 0, clamp; then ggml's blocks: [`reference::ggml`](crate::reference::ggml::quantize) |
@@ -32,7 +33,7 @@ use crate::format::{DType, Fp8, GgmlType, Half16, encode_e2m1};
 use crate::reference::ggml;
 use crate::{Error, Result};
 
-use codes::{Group, fp8, kept, sanitize};
+use codes::{Group, fp8, int8, kept, sanitize};
 
 pub(crate) use codes::to_f32;
 pub use copy::{advance_seq_lens, copy_pages, copy_state};
@@ -55,7 +56,7 @@ pub struct CacheMut<'a> {
     pub state: &'a mut [u8],
     /// Sticky bits.
     pub status: &'a mut Status,
-    /// `[1]` or `[num_kv_heads]`, for codes with a scale per head.
+    /// `[1]` or `[num_kv_heads]`, for codes with a scale per head; `[num_kv_heads, head_dim]`, with one per channel.
     pub k_scale: Option<&'a [f32]>,
     /// As `k_scale`.
     pub v_scale: Option<&'a [f32]>,
@@ -364,12 +365,18 @@ impl Writer<'_, '_> {
                     put(record, codes, place(channel), 16, u32::from(x));
                 }
             }
+            KvSide { code: KvCode::Int8, scale: KvScale::Channel } => {
+                let scales = &scales.expect("checked: a scale per channel")[head * d..];
+                for (channel, &x) in row.iter().enumerate() {
+                    let (x, scale) = (sanitize(x, dtype, &mut nan), scales[channel]);
+                    put(record, codes, place(channel), 8, int8(x, scale));
+                }
+            }
             KvSide { code: KvCode::Int8, .. } => {
                 let x: Vec<f32> = row.iter().map(|&x| sanitize(x, dtype, &mut nan)).collect();
                 let scale = x.iter().fold(0f32, |amax, x| amax.max(x.abs())) / 127.0;
                 for (channel, &x) in x.iter().enumerate() {
-                    let q = if scale == 0.0 { 0.0 } else { (x / scale).round_ties_even().clamp(-127.0, 127.0) };
-                    put(record, codes, place(channel), 8, (q as i32 + 128) as u32);
+                    put(record, codes, place(channel), 8, int8(x, scale));
                 }
                 let MetaPlace::Scale32(at) = meta_place(0) else { unreachable!("int8 is scaled per token") };
                 record[meta.offset + at..][..4].copy_from_slice(&scale.to_le_bytes());

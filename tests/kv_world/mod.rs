@@ -74,14 +74,23 @@ impl World {
         slots.shuffle(&mut rng);
         slots.truncate(num_seqs);
         let heads = layout.shape().num_kv_heads;
-        let per_head = |on: bool, first: f32| on.then(|| (0..heads).map(|h| first * (1.0 + 0.37 * h as f32)).collect());
+        let scales = |scale: KvScale, first: f32| -> Option<Vec<f32>> {
+            let of_head = |h: usize| first * (1.0 + 0.37 * h as f32);
+            let d = layout.shape().head_dim;
+            match scale {
+                KvScale::Channel => {
+                    Some((0..heads * d).map(|i| of_head(i / d) * (1.0 + 0.21 * (i % d % 11) as f32)).collect())
+                }
+                _ => scale.is_per_head().then(|| (0..heads).map(of_head).collect()),
+            }
+        };
         Self {
             layout,
             pages: vec![UNWRITTEN; num_pages * layout.page_bytes()],
             state: vec![UNWRITTEN; num_slots * layout.state_bytes()],
             status: Status::OK,
-            k_scale: key_table(&layout).or(per_head(layout.format().k.scale.is_per_head(), 0.031)),
-            v_scale: value_table(&layout).or(per_head(layout.format().v.scale.is_per_head(), 0.017)),
+            k_scale: key_table(&layout).or(scales(layout.format().k.scale, 0.031)),
+            v_scale: value_table(&layout).or(scales(layout.format().v.scale, 0.017)),
             table,
             max_blocks,
             slots,
@@ -218,7 +227,8 @@ pub fn noise(len: usize, seed: u64) -> Vec<f16> {
 }
 
 /// Formats without a window beside those of [`formats`]: other codes and mixtures in the same places.
-pub const TOKEN_FORMATS: [KvFormat; 8] = [
+pub const TOKEN_FORMATS: [KvFormat; 9] = [
+    KvFormat::INT8_STATIC,
     KvFormat::E5M2,
     KvFormat::INT8_E4M3,
     KvFormat::INT8_INT4,

@@ -70,7 +70,7 @@ fn plain_value(format: &KvFormat) -> f32 {
 
 /// Value of the hot token in a KV head; exact in every format.
 fn hot_value(plain: f32, kv_head: usize) -> f32 {
-    64.0 * plain * (kv_head + 1) as f32
+    32.0 * plain * (kv_head + 1) as f32
 }
 
 /// The cases of a format: lengths around every boundary, the hot token on both sides of each.
@@ -122,13 +122,18 @@ fn plant(layout: KvLayout, n: usize, m: usize, window: Option<usize>, hot: usize
         layout.shape().page_tokens
     );
     let mut full = World::new(layout, 1, n, (n * 31 + hot) as u64);
-    let per_head = |side: KvScale, first: f32| {
-        side.is_per_head().then(|| (0..KV_HEADS).map(|h| first * 2f32.powi(h as i32)).collect())
+    let scales = |side: KvScale, first: f32| -> Option<Vec<f32>> {
+        let of_head = |h: usize| first * 2f32.powi(h as i32);
+        match side {
+            // Every head's the same: 1 and 64 of the values are codes.
+            KvScale::Channel => Some(vec![first.min(1.0); KV_HEADS * d]),
+            _ => side.is_per_head().then(|| (0..KV_HEADS).map(of_head).collect()),
+        }
     };
-    full.k_scale = per_head(layout.format().k.scale, 0.25);
+    full.k_scale = scales(layout.format().k.scale, 0.25);
     // Blocks of E2M1 hold 1 if a code of 6 is.
     let v_scale = if *layout.format() == KvFormat::NVFP4 { 1.0 / 6.0 } else { 2.0 };
-    full.v_scale = per_head(layout.format().v.scale, v_scale);
+    full.v_scale = scales(layout.format().v.scale, v_scale);
     if layout.format().k.scale == KvScale::ChannelRange {
         // 0 and the hot key are levels; a value that all channels have is its row's centre.
         let (channels, code) = (KV_HEADS * d, layout.format().k.code);

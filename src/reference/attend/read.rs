@@ -3,7 +3,7 @@
 use super::{CacheRef, rotate};
 use crate::Result;
 use crate::cache::tile::{self, MetaPlace, Place};
-use crate::cache::{KeyRope, KvCode, KvFormat, KvLayout, KvSide, Part, Status, checked_params, window};
+use crate::cache::{KeyRope, KvCode, KvFormat, KvLayout, KvScale, KvSide, Part, Status, checked_params, window};
 use crate::format::{Fp8, Half16, decode_e2m1};
 use crate::reference::kv::{Batch, Rope, Rows, Sequence, Table, decode_nuq, ring_range, to_f32, turn};
 
@@ -175,34 +175,34 @@ struct Side<'a> {
     layout: &'a KvLayout,
     codes: &'a [u8],
     meta: &'a [u8],
-    /// The caller's scale of this head.
-    scale: f32,
+    /// The caller's scales of this head: of all channels, or of each.
+    scale: HeadScale<'a>,
     element: fn(KvCode, usize, Place) -> tile::Element,
     meta_place: fn(&KvFormat, usize, usize, usize) -> MetaPlace,
 }
 
 impl<'a> Side<'a> {
-    fn keys(layout: &'a KvLayout, record: &'a [u8], scale: Option<&[f32]>, head: usize) -> Self {
+    fn keys(layout: &'a KvLayout, record: &'a [u8], scale: Option<&'a [f32]>, head: usize) -> Self {
         let tile = layout.tile();
         Self {
             what: layout.format().k,
             layout,
             codes: part(record, tile.k_codes),
             meta: part(record, tile.k_meta),
-            scale: head_scale(scale, head),
+            scale: HeadScale::of(layout.format().k, layout.shape().head_dim, scale, head),
             element: tile::k_element,
             meta_place: tile::k_meta,
         }
     }
 
-    fn values(layout: &'a KvLayout, record: &'a [u8], scale: Option<&[f32]>, head: usize) -> Self {
+    fn values(layout: &'a KvLayout, record: &'a [u8], scale: Option<&'a [f32]>, head: usize) -> Self {
         let tile = layout.tile();
         Self {
             what: layout.format().v,
             layout,
             codes: part(record, tile.v_codes),
             meta: part(record, tile.v_meta),
-            scale: head_scale(scale, head),
+            scale: HeadScale::of(layout.format().v, layout.shape().head_dim, scale, head),
             element: tile::v_element,
             meta_place: tile::v_meta,
         }
@@ -230,9 +230,9 @@ impl<'a> Side<'a> {
                 KvCode::Nuq4 | KvCode::Nuq3 => unreachable!("read by their tables"),
             };
             let value = match (self.meta_place)(self.layout.format(), d, element.token, element.channel) {
-                MetaPlace::None => plain * self.scale,
+                MetaPlace::None => plain * self.scale.at(element.channel),
                 MetaPlace::Outliers { .. } => unreachable!("read by their tables"),
-                MetaPlace::Scale8(at) => plain * (Fp8::E4m3.decode(self.meta[at]) * self.scale),
+                MetaPlace::Scale8(at) => plain * (Fp8::E4m3.decode(self.meta[at]) * self.scale.at(element.channel)),
                 MetaPlace::Scale32(at) => {
                     plain * f32::from_le_bytes(self.meta[at..at + 4].try_into().expect("4 bytes"))
                 }
@@ -251,7 +251,26 @@ fn part(record: &[u8], part: Part) -> &[u8] {
     &record[part.offset..part.end()]
 }
 
-/// 1 where the format takes no scale from the caller.
-fn head_scale(scale: Option<&[f32]>, head: usize) -> f32 {
-    scale.map_or(1.0, |scale| scale[if scale.len() == 1 { 0 } else { head }])
+/// What the caller gave for a head.
+enum HeadScale<'a> {
+    /// 1 where the format takes no scale from the caller.
+    All(f32),
+    Channels(&'a [f32]),
+}
+
+impl<'a> HeadScale<'a> {
+    fn of(side: KvSide, d: usize, scale: Option<&'a [f32]>, head: usize) -> Self {
+        match (side.scale, scale) {
+            (_, None) => Self::All(1.0),
+            (KvScale::Channel, Some(scale)) => Self::Channels(&scale[head * d..]),
+            (_, Some(scale)) => Self::All(scale[if scale.len() == 1 { 0 } else { head }]),
+        }
+    }
+
+    fn at(&self, channel: usize) -> f32 {
+        match self {
+            Self::All(scale) => *scale,
+            Self::Channels(scales) => scales[channel],
+        }
+    }
 }

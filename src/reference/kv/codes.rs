@@ -21,6 +21,12 @@ pub(super) fn sanitize(bits: u16, dtype: DType, nan: &mut bool) -> f32 {
     if x.is_nan() { 0.0 } else { x.clamp(-65504.0, 65504.0) }
 }
 
+/// The byte q + 128. A quotient that is NaN counts as 0.
+pub(super) fn int8(x: f32, scale: f32) -> u32 {
+    let q = if scale == 0.0 { 0.0 } else { (x / scale).round_ties_even().clamp(-127.0, 127.0) };
+    (q as i32 + 128) as u32
+}
+
 pub(super) fn fp8(code: KvCode, x: f32, scale: f32, nan: &mut bool) -> u8 {
     let format = if code == KvCode::E4m3 { Fp8::E4m3 } else { Fp8::E5m2 };
     // `clamp` keeps NaN.
