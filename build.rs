@@ -74,7 +74,8 @@ fn build() -> Result<(), String> {
             let parallel = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
             // In the repository one folder for all profiles and packages, so that each kernel is compiled once.
             let ptx = repository_target(&manifest, &out).map_or_else(|| out.join("ptx"), |t| t.join("kernels"));
-            let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &ptx, targets: &targets, parallel };
+            let job =
+                compile::Job { nvcc: &nvcc, kernels: &kernels, out: &ptx, targets: &targets, only: None, parallel };
             (compile::compile(&job)?.0, nvcc.release().to_string())
         }
         Source::Folder(folder) => {
@@ -82,6 +83,8 @@ fn build() -> Result<(), String> {
             (prebuilt(&kernels, &folder, &targets)?, format!("LOWBIT_PTX_DIR={}", folder.display()))
         }
         Source::External(folder) => {
+            // Where the tool that changes the kernels says which images there are.
+            println!("cargo::rerun-if-changed={}", folder.join("images").display());
             (prebuilt(&kernels, &folder, &targets)?, format!("LOWBIT_PTX_EXTERNAL={}", folder.display()))
         }
         Source::None(why) => (Vec::new(), why),

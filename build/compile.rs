@@ -34,6 +34,8 @@ pub struct Job<'a> {
     pub kernels: &'a Path,
     pub out: &'a Path,
     pub targets: &'a [String],
+    /// Of modules that are compiled for this target too, just this one.
+    pub only: Option<&'a str>,
     /// Compilations at once.
     pub parallel: usize,
 }
@@ -79,7 +81,9 @@ pub fn ptx_path(folder: &Path, module: &str, target: &str) -> PathBuf {
 pub fn compile(job: &Job) -> Result<(Vec<Unit>, usize), String> {
     let mut units = Vec::new();
     for module in modules(job.kernels)? {
-        for target in targets_of(job.kernels, &module, job.targets)? {
+        let targets = targets_of(job.kernels, &module, job.targets)?;
+        let only = job.only.filter(|only| targets.iter().any(|target| target == only));
+        for target in targets.into_iter().filter(|target| only.is_none_or(|only| only == *target)) {
             let ptx = ptx_path(job.out, &module, target);
             units.push(Unit { module: module.clone(), target: target.clone(), ptx });
         }

@@ -70,6 +70,7 @@ impl Tree {
             kernels: &self.root.join("kernels"),
             out: &self.root.join("ptx"),
             targets: &self.targets,
+            only: None,
             parallel: 2,
         })
     }

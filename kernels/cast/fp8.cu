@@ -5,7 +5,8 @@
 //
 // Bounded by bytes: 16-byte accesses of the numbers when both pointers allow, else element by element.
 // 1. A thread takes kUnroll chunks, a block's width apart: all are in flight at once.
-// 2. f16 is converted in pairs: by the hardware from compute_89 on, below with 16-bit arithmetic (cast/pairs.cuh).
+// 2. Numbers are converted by the hardware from compute_89 on, below by one FMA whose rounding is the code's
+//    (cast/pairs.cuh).
 #include "cast/pairs.cuh"
 #include "common/philox.cuh"
 #include "quantize/code.cuh"
@@ -25,15 +26,15 @@ struct CastParams {
 };
 static_assert(sizeof(CastParams) == 40, "CastParams is shared with Rust");
 
-// Runs body(at, count, aligned) on the chunks of this thread.
+// Runs body(at, count) on the chunks of this thread, unless body(at, kUnroll) has done them all at once: of those that
+// are whole, and in which it met no NaN.
 template <typename T, typename Body>
 __device__ inline void chunks(const CastParams& p, Body body) {
     constexpr int kN = kChunk<T>;
     const uint64_t first = kN * (static_cast<uint64_t>(blockIdx.x) * (kBlock * kUnroll) + threadIdx.x);
     const bool aligned = p.aligned != 0;
     if (aligned && kN * (static_cast<uint64_t>(blockIdx.x) + 1) * (kBlock * kUnroll) <= p.len) {
-        body(first, std::integral_constant<int, kUnroll>());
-        return;
+        if (body(first, std::integral_constant<int, kUnroll>())) return;
     }
 #pragma unroll 1
     for (int k = 0; k < kUnroll; ++k) {
@@ -49,13 +50,15 @@ struct ToFp8 {
     uint8_t* codes;
     bool aligned;
 
-    __device__ inline void operator()(uint64_t at, std::integral_constant<int, kUnroll>) const {
+    __device__ inline bool operator()(uint64_t at, std::integral_constant<int, kUnroll>) const {
         Chunk<T> chunk[kUnroll];
 #pragma unroll
         for (int k = 0; k < kUnroll; ++k) chunk[k] = load_chunk(x + at + k * (kN * kBlock), kN, true);
+        NanSeen nan;
 #pragma unroll
         for (int k = 0; k < kUnroll; ++k)
-            store_word<Float8<F>, kN>(codes + at + k * (kN * kBlock), encode_chunk<F>(chunk[k]));
+            store_word<Float8<F>, kN>(codes + at + k * (kN * kBlock), encode_chunk<F>(chunk[k], nan));
+        return !nan.any();
     }
     __device__ inline void operator()(uint64_t at, int count) const {
         const Chunk<T> chunk = load_chunk(x + at, count, aligned);
@@ -73,15 +76,17 @@ struct FromFp8 {
     const uint8_t* codes;
     bool aligned;
 
-    __device__ inline void operator()(uint64_t at, std::integral_constant<int, kUnroll>) const {
+    __device__ inline bool operator()(uint64_t at, std::integral_constant<int, kUnroll>) const {
         CodeWord<kN> word[kUnroll];
 #pragma unroll
         for (int k = 0; k < kUnroll; ++k) word[k] = load_word<kN>(codes + at + k * (kN * kBlock));
+        NanSeen nan;
 #pragma unroll
         for (int k = 0; k < kUnroll; ++k) {
-            const Chunk<T> chunk = decode_chunk<T, F>(word[k]);
+            const Chunk<T> chunk = decode_chunk<T, F>(word[k], nan);
             *reinterpret_cast<uint4*>(x + at + k * (kN * kBlock)) = *reinterpret_cast<const uint4*>(&chunk);
         }
+        return !nan.any();
     }
     __device__ inline void operator()(uint64_t at, int count) const {
         uint32_t code[kN];

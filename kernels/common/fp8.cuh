@@ -63,6 +63,19 @@ struct Fp8 {
 #endif
     }
 
+#if __CUDA_ARCH__ >= 890
+    // Codes of the two f16 in a word.
+    static __device__ inline uint32_t encode_pair_f16(uint32_t x) {
+        uint16_t pair;
+        if constexpr (kIsE4m3) {
+            asm("cvt.rn.satfinite.e4m3x2.f16x2 %0, %1;" : "=h"(pair) : "r"(x));
+        } else {
+            asm("cvt.rn.satfinite.e5m2x2.f16x2 %0, %1;" : "=h"(pair) : "r"(x));
+        }
+        return pair;
+    }
+#endif
+
     // One of the two codes around x: the farther from zero when u in [0, 1), a multiple of 2^-24, is below the fraction
     // of the way. The quotient by a power of two is exact.
     static __device__ inline uint32_t encode_stochastic(float x, float u) {

@@ -11,13 +11,13 @@ template <typename T, typename Code>
 __device__ inline void decode(const QuantizeParams& p) {
     constexpr int kN = kChunk<T>;
     const Place<T> place(p);
-    if (place.count <= 0) return;
-    ChunkScales<Code, kN> scales(p, place.col, place.count);
+    ChunkScales<Code, kN> scales(p, place.col, place.count, place.end);
 #pragma unroll 1
     for (uint32_t row = place.row; row < place.end; ++row) {
-        uint32_t code[kN];
-        load_codes<Code>(place.template codes<Code>(p, row), place.count, p.aligned != 0, code);
+        uint32_t code[kN] = {};
+        if (place.count > 0) load_codes<Code>(place.template codes<Code>(p, row), place.count, p.aligned != 0, code);
         scales.at(p, row);
+        if (place.count <= 0) continue;
         float v[kN];
 #pragma unroll
         for (int i = 0; i < kN; ++i) v[i] = scales.scale[i].decode(code[i]);

@@ -14,12 +14,13 @@ template <typename T, typename Code>
 __device__ inline void encode(const QuantizeParams& p) {
     constexpr int kN = kChunk<T>;
     const Place<T> place(p);
-    if (place.count <= 0) return;
-    ChunkScales<Code, kN> scales(p, place.col, place.count);
+    ChunkScales<Code, kN> scales(p, place.col, place.count, place.end);
 #pragma unroll 1
     for (uint32_t row = place.row; row < place.end; ++row) {
-        const Chunk<T> chunk = load_chunk(place.x(p, row), place.count, p.aligned != 0);
+        Chunk<T> chunk = {};
+        if (place.count > 0) chunk = load_chunk(place.x(p, row), place.count, p.aligned != 0);
         scales.at(p, row);
+        if (place.count <= 0) continue;
         uint32_t code[kN];
 #pragma unroll
         for (int i = 0; i < kN; ++i) code[i] = scales.scale[i].encode(to_f32(chunk.value[i]));
@@ -31,13 +32,14 @@ template <typename T, typename Code>
 __device__ inline void stochastic(const QuantizeParams& p) {
     constexpr int kN = kChunk<T>;
     const Place<T> place(p);
-    if (place.count <= 0) return;
-    ChunkScales<Code, kN> scales(p, place.col, place.count);
+    ChunkScales<Code, kN> scales(p, place.col, place.count, place.end);
     Philox random(p.seed);
 #pragma unroll 1
     for (uint32_t row = place.row; row < place.end; ++row) {
-        const Chunk<T> chunk = load_chunk(place.x(p, row), place.count, p.aligned != 0);
+        Chunk<T> chunk = {};
+        if (place.count > 0) chunk = load_chunk(place.x(p, row), place.count, p.aligned != 0);
         scales.at(p, row);
+        if (place.count <= 0) continue;
         const uint64_t index = static_cast<uint64_t>(row) * p.cols + place.col;
         uint32_t code[kN];
 #pragma unroll

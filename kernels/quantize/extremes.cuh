@@ -20,14 +20,15 @@ __device__ __forceinline__ float max_nan(float a, float b) {
     return out;
 }
 
-// What one register holds of a chunk: one f32 or two 16-bit numbers.
+// What one register holds of a chunk: one f32 or two 16-bit numbers. max_abs(a, b) is the larger magnitude, of any
+// sign.
 template <typename T>
 struct Word;
 
 template <>
 struct Word<float> {
     using Type = float;
-    static __device__ inline float abs(float a) { return fabsf(a); }
+    static __device__ inline float max_abs(float a, float b) { return max_nan(a, fabsf(b)); }
     static __device__ inline float min(float a, float b) { return min_nan(a, b); }
     static __device__ inline float max(float a, float b) { return max_nan(a, b); }
     static __device__ inline float low(float a) { return a; }
@@ -37,7 +38,7 @@ struct Word<float> {
 template <>
 struct Word<__half> {
     using Type = __half2;
-    static __device__ inline __half2 abs(__half2 a) { return __habs2(a); }
+    static __device__ inline __half2 max_abs(__half2 a, __half2 b) { return __hmax2_nan(a, __habs2(b)); }
     static __device__ inline __half2 min(__half2 a, __half2 b) { return __hmin2_nan(a, b); }
     static __device__ inline __half2 max(__half2 a, __half2 b) { return __hmax2_nan(a, b); }
     static __device__ inline float low(__half2 a) { return __low2float(a); }
@@ -47,7 +48,18 @@ struct Word<__half> {
 template <>
 struct Word<__nv_bfloat16> {
     using Type = __nv_bfloat162;
-    static __device__ inline Type abs(Type a) { return __habs2(a); }
+    static __device__ inline Type max_abs(Type a, Type b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+        // Without it |b| is an instruction of its own: operands of bf16 have no such form.
+        Type out;
+        asm("max.NaN.xorsign.abs.bf16x2 %0, %1, %2;"
+            : "=r"(reinterpret_cast<uint32_t&>(out))
+            : "r"(reinterpret_cast<const uint32_t&>(a)), "r"(reinterpret_cast<const uint32_t&>(b)));
+        return out;
+#else
+        return __hmax2_nan(a, __habs2(b));
+#endif
+    }
     static __device__ inline Type min(Type a, Type b) { return __hmin2_nan(a, b); }
     static __device__ inline Type max(Type a, Type b) { return __hmax2_nan(a, b); }
     static __device__ inline float low(Type a) { return __low2float(a); }
@@ -64,14 +76,17 @@ class Gather {
     __device__ inline void first(const Chunk<T>& chunk) {
         const Type* word = reinterpret_cast<const Type*>(&chunk);
         low_ = word[0];
-        high_ = kBoth ? word[0] : W::abs(word[0]);
+        high_ = kBoth ? word[0] : W::max_abs(Type{}, word[0]);
         rest(word + 1, 3);
     }
     __device__ inline void next(const Chunk<T>& chunk) { rest(reinterpret_cast<const Type*>(&chunk), 4); }
 
     __device__ inline Extremes result() const {
-        const float high = max_nan(W::low(high_), W::high(high_));
-        return {kBoth ? min_nan(W::low(low_), W::high(low_)) : 0.0f, high};
+        if constexpr (kBoth) {
+            return {min_nan(W::low(low_), W::high(low_)), max_nan(W::low(high_), W::high(high_))};
+        } else {
+            return {0.0f, max_nan(fabsf(W::low(high_)), fabsf(W::high(high_)))};
+        }
     }
 
   private:
@@ -82,7 +97,7 @@ class Gather {
                 low_ = W::min(low_, word[i]);
                 high_ = W::max(high_, word[i]);
             } else {
-                high_ = W::max(high_, W::abs(word[i]));
+                high_ = W::max_abs(high_, word[i]);
             }
         }
     }
@@ -90,10 +105,10 @@ class Gather {
     Type low_, high_;
 };
 
-// Over the 2^lanes_log2 neighbours of this thread that share its segment: lanes of a warp, or the whole block. `round`
-// alternates between the calls of a block, so that one barrier a call suffices. `kBoth`: low counts too.
+// Over the 2^lanes_log2 neighbours of this thread that share its segment: lanes of a warp, or the whole block. `kBoth`:
+// low counts too.
 template <bool kBoth>
-__device__ inline Extremes reduce(Extremes e, uint32_t lanes_log2, uint32_t round) {
+__device__ inline Extremes reduce(Extremes e, uint32_t lanes_log2) {
     const auto across = [](Extremes e, uint32_t lanes_log2) {
         if (!kBoth && lanes_log2 >= 5) {
             // Magnitudes order as integers; a NaN is the largest.
@@ -110,11 +125,12 @@ __device__ inline Extremes reduce(Extremes e, uint32_t lanes_log2, uint32_t roun
     };
     e = across(e, lanes_log2);
     if (lanes_log2 > 5) {
-        __shared__ Extremes warps[2][32];
-        if (threadIdx.x % 32 == 0) warps[round & 1][threadIdx.x / 32] = e;
+        __shared__ Extremes warps[32];
+        __syncthreads();  // those of the call before have been read
+        if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = e;
         __syncthreads();
         // As many entries as there are warps, a power of two; further lanes see one of these again.
-        e = across(warps[round & 1][threadIdx.x & (blockDim.x / 32 - 1)], 5);
+        e = across(warps[threadIdx.x & (blockDim.x / 32 - 1)], 5);
     }
     return e;
 }

@@ -16,10 +16,7 @@ struct QuantizeParams {
     uint64_t min;    // f16[regions] of an asymmetric code; f32[1] of NVFP4, the tensor's scale; else 0
     uint64_t row_stride;
     uint64_t row_bytes;
-    uint64_t seed;         // of stochastic rounding
-    uint64_t x_step;       // by segment: bytes of x from one row of a thread to its next, `below` rows on
-    uint64_t codes_step;   // the same of codes
-    uint64_t region_step;  // and of regions
+    uint64_t seed;  // of stochastic rounding
     uint32_t rows;
     uint32_t cols;
     uint32_t segment;      // elements of a row that share a scale; per token group: rows that share one
@@ -29,7 +26,7 @@ struct QuantizeParams {
     uint32_t below;        // by segment: rows from one that a thread takes to its next
     uint32_t chunk_bytes;  // by segment: bytes of x from one chunk of a lane to its next
     uint32_t code_bytes;   // the same of codes
-    uint32_t slots;        // by segment: chunks of a lane, when it can hold them; else 0
+    uint32_t gather;       // by segment: chunks whose codes a lane stores at once; 0 when it cannot hold its chunks
     uint32_t block_rows;   // elementwise passes: rows of a block
     Axis axis;
     DType dtype;
@@ -37,8 +34,8 @@ struct QuantizeParams {
     float clip;        // statistics are multiplied by this
     float top;         // quantize_finish_*: divisor of amax, or of max - min
 };
-static_assert(sizeof(QuantizeParams) == 144 && offsetof(QuantizeParams, rows) == 80 &&
-                  offsetof(QuantizeParams, aligned) == 132 && offsetof(QuantizeParams, top) == 140,
+static_assert(sizeof(QuantizeParams) == 120 && offsetof(QuantizeParams, rows) == 56 &&
+                  offsetof(QuantizeParams, aligned) == 108 && offsetof(QuantizeParams, top) == 116,
               "QuantizeParams is shared with Rust");
 
 }  // namespace lowbit

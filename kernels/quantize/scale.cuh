@@ -32,44 +32,38 @@ __device__ __forceinline__ float divide_by(float a) {
 template <typename Code>
 struct Scale {
     float scale, min;
+    uint32_t block;  // what is stored of a kind whose scales are bytes
 
-    // The region's scale; stored when `store`.
-    static __device__ inline Scale make(const QuantizeParams& p, uint64_t region, Extremes e, bool store) {
+    // The region's scale; `tensor`, under the blocks of kE4m3, is the one of the tensor.
+    static __device__ inline Scale make(Extremes e, float tensor) {
         const float amax = fmaxf(fabsf(e.low), fabsf(e.high));
         if constexpr (Code::kScale == ScaleKind::kF32) {
             constexpr int kTop = static_cast<int>(Code::kTop);
-            const Scale made = {amax >= 0x1p-100f ? divide_by<kTop>(amax) : __fdiv_rn(amax, Code::kTop), 0.0f};
-            if (store) made.store(p, region);
-            return made;
+            return {amax >= 0x1p-100f ? divide_by<kTop>(amax) : __fdiv_rn(amax, Code::kTop), 0.0f, 0};
         } else if constexpr (Code::kScale == ScaleKind::kF16Min) {
             const __half min = __float2half_rn(e.low), high = __float2half_rn(e.high);
             const float low = __half2float(min);
             // Differences of f16 are not subnormal in f32.
             const float step = divide_by<static_cast<int>(Code::kTop)>(__fsub_rn(__half2float(high), low));
-            const Scale made = {__half2float(__float2half_rn(step)), low};
-            if (store) made.store(p, region);
-            return made;
+            return {__half2float(__float2half_rn(step)), low, 0};
         } else if constexpr (Code::kScale == ScaleKind::kE4m3) {
-            const float tensor = *reinterpret_cast<const float*>(p.min);
             const uint32_t block = E4m3::encode(__fdiv_rn(amax, 6.0f), tensor, 0.0f);
-            if (store) reinterpret_cast<uint8_t*>(p.scale)[region] = block;
-            return {__fmul_rn(E4m3::decode(block), tensor), 0.0f};
+            return {__fmul_rn(E4m3::decode(block), tensor), 0.0f, block};
         } else {
             const uint32_t exponent = __float_as_uint(amax) >> 23;
             const uint32_t block = exponent > Code::kLargestExponent ? exponent - Code::kLargestExponent : 0;
-            if (store) reinterpret_cast<uint8_t*>(p.scale)[region] = block;
-            return {decode_e8m0(block), 0.0f};
+            return {decode_e8m0(block), 0.0f, block};
         }
     }
 
-    // Of the kinds whose scales lie in memory as they are.
     __device__ inline void store(const QuantizeParams& p, uint64_t region) const {
         if constexpr (Code::kScale == ScaleKind::kF32) {
             reinterpret_cast<float*>(p.scale)[region] = scale;
-        } else {
-            static_assert(Code::kScale == ScaleKind::kF16Min, "block scales are stored as their bytes");
+        } else if constexpr (Code::kScale == ScaleKind::kF16Min) {
             reinterpret_cast<__half*>(p.scale)[region] = __float2half_rn(scale);
             reinterpret_cast<__half*>(p.min)[region] = __float2half_rn(min);
+        } else {
+            reinterpret_cast<uint8_t*>(p.scale)[region] = block;
         }
     }
 

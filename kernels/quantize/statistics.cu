@@ -33,6 +33,25 @@ struct Columns {
         }
     }
 
+    // Calls take(column, extremes) for each of the block's columns, neighbouring threads neighbouring columns.
+    template <typename Take>
+    __device__ inline void each(const QuantizeParams& p, const Take& take) const {
+        constexpr int kN = kChunk<T>;
+        float *lows = held_scales<0>(), *highs = held_scales<1>();
+#pragma unroll
+        for (int i = 0; i < kN; ++i) {
+            const uint32_t at = i * ByColumn<kN>::kPitch + threadIdx.x;
+            lows[at] = low[i], highs[at] = high[i];
+        }
+        __syncthreads();
+        const uint32_t left = blockIdx.x * (kBlock * kN), width = min(p.cols - left, kBlock * kN);
+#pragma unroll 1
+        for (uint32_t i = threadIdx.x; i < width; i += kBlock) {
+            const uint32_t at = ByColumn<kN>::at(i);
+            take(left + i, Extremes{lows[at], highs[at]});
+        }
+    }
+
     __device__ inline Extremes all() const {
         Extremes e = {low[0], high[0]};
 #pragma unroll
@@ -70,9 +89,7 @@ __device__ inline void amax(const QuantizeParams& p) {
     const Place<T> place(p);
     const Columns<T> columns(p, place);
     if (p.axis == Axis::kColumn) {
-#pragma unroll
-        for (int i = 0; i < kChunk<T>; ++i)
-            if (i < place.count) raise(p.scale, place.col + i, {columns.low[i], columns.high[i]});
+        columns.each(p, [&](uint32_t column, Extremes e) { raise(p.scale, column, e); });
     } else {
         const Extremes e = block_extremes(columns.all());
         if (threadIdx.x == 0) raise(p.scale, 0, e);
@@ -109,9 +126,7 @@ __device__ inline void range(const QuantizeParams& p) {
     const Place<T> place(p);
     const Columns<T> columns(p, place);
     if (p.axis == Axis::kColumn) {
-#pragma unroll
-        for (int i = 0; i < kChunk<T>; ++i)
-            if (i < place.count) widen(p, place.col + i, {columns.low[i], columns.high[i]});
+        columns.each(p, [&](uint32_t column, Extremes e) { widen(p, column, e); });
     } else {
         const Extremes e = block_extremes(columns.all());
         if (threadIdx.x == 0) widen(p, 0, e);

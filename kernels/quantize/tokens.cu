@@ -10,7 +10,10 @@
 //    shuffles, over the 8 warps in shared memory, where one thread a word makes the scales. A column with a NaN or
 //    magnitudes above 65504 is gone through again there.
 // 3. Codes by fixed point where the code has it (fast.cuh), with a scale for each of a chunk's columns.
-// 4. Columns lie in shared arrays as [place in the chunk][chunk], so padded that neither way of reading them meets a
+// 4. Where 8 chunks have less than a sector of codes, a block goes through `kTurns` times 8 chunks one after the other,
+// and
+//    their codes wait in shared memory until each row has a whole sector.
+// 5. Columns lie in shared arrays as [place in the chunk][chunk], so padded that neither way of reading them meets a
 //    bank twice.
 #include "common/cp_async.cuh"
 #include "quantize/extremes.cuh"
@@ -22,6 +25,12 @@ namespace lowbit {
 constexpr int kAcross = 8;               // chunks of a row
 constexpr int kDown = kBlock / kAcross;  // rows at once
 constexpr int kWarps = kBlock / 32;
+
+// Bytes of codes of a chunk, and tiles that fill a sector with them.
+template <typename T, typename Code>
+constexpr int kUnit = kChunk<T> * Code::kBits / 8;
+template <typename T, typename Code>
+constexpr int kTurns = kAcross * kUnit<T, Code> < 32 ? 32 / (kAcross * kUnit<T, Code>) : 1;
 
 template <int N>
 struct Columns {
@@ -53,27 +62,39 @@ __device__ inline Extremes column_extremes(const T* tile, uint32_t rows, Extreme
 template <typename T, typename Code>
 class Tokens {
     static constexpr int kN = kChunk<T>, kPitch = Columns<kN>::kPitch;
+    static constexpr int kBytes = kUnit<T, Code>;
+    static constexpr bool kStages = kTurns<T, Code> > 1;
+    static constexpr int kRowBytes = kTurns<T, Code> * kAcross * kBytes;  // of a staged row
     using W = Word<T>;
     using Pair = typename W::Type;
     static constexpr int kEach = sizeof(Pair) / sizeof(T);  // columns of a word
 
   public:
-    __device__ inline explicit Tokens(const QuantizeParams& p)
-        : p_(p),
-          lane_(threadIdx.x % kAcross),
-          slot_(threadIdx.x / kAcross),
-          left_(static_cast<uint64_t>(blockIdx.x) * (kAcross * kN)),
-          col_(left_ + lane_ * kN),
-          count_(col_ < p.cols ? static_cast<int>(p.cols - col_) : 0) {}
+    // `staged`: [segment][kRowBytes], where codes wait.
+    __device__ inline Tokens(const QuantizeParams& p, uint8_t* staged)
+        : p_(p), staged_(staged), lane_(threadIdx.x % kAcross), slot_(threadIdx.x / kAcross) {}
 
     __device__ inline void group(uint32_t group, Chunk<T>* tile, Pair (&part)[kWarps][2][32], Columns<kN>& columns) {
-        load(group, tile);
-        extremes(tile, part);
-        __syncthreads();
-        if (threadIdx.x < 32) make_scales(tile, part, columns);
-        __syncthreads();
-        store_scales(group, columns);
-        if (count_ > 0) code(group, tile, columns);
+#pragma unroll 1
+        for (int turn = 0; turn < kTurns<T, Code>; ++turn) {
+            turn_ = turn;
+            left_ = (static_cast<uint64_t>(blockIdx.x) * kTurns<T, Code> + turn) * (kAcross * kN);
+            col_ = left_ + lane_ * kN;
+            count_ = col_ < p_.cols ? static_cast<int>(min(p_.cols - col_, static_cast<uint64_t>(kN))) : 0;
+            if (left_ >= p_.cols) break;
+            load(group, tile);
+            extremes(tile, part);
+            __syncthreads();
+            if (threadIdx.x < 32) make_scales(tile, part, columns);
+            __syncthreads();
+            store_scales(group, columns);
+            if (count_ > 0) code(group, tile, columns);
+            __syncthreads();
+        }
+        if constexpr (kStages) {
+            store_staged(group);
+            __syncthreads();
+        }
     }
 
   private:
@@ -140,7 +161,7 @@ class Tokens {
             const bool ordinary = e.low >= -kLimit && e.high <= kLimit;
             e = column_extremes(column, p_.segment, e);
             e = {__fmul_rn(e.low, p_.clip), __fmul_rn(e.high, p_.clip)};
-            const Scale<Code> scale = Scale<Code>::make(p_, 0, e, false);
+            const Scale<Code> scale = Scale<Code>::make(e, 0.0f);
             const int at = place * kPitch + static_cast<int>(lane_);
             columns.scale[at] = scale.scale;
             columns.min[at] = scale.min;
@@ -177,8 +198,9 @@ class Tokens {
 #pragma unroll 1
         for (uint32_t row = slot_; row < p_.segment; row += kDown) {
             const Chunk<T> chunk = tile[row * kAcross + lane_];
-            uint8_t* codes = reinterpret_cast<uint8_t*>(p_.codes) + (first + row) * p_.row_bytes;
-            codes += col_ * Code::kBits / 8;
+            uint8_t* codes =
+                kStages ? staged_ + row * kRowBytes + (turn_ * kAcross + lane_) * kBytes
+                        : reinterpret_cast<uint8_t*>(p_.codes) + (first + row) * p_.row_bytes + col_ * Code::kBits / 8;
             if constexpr (kFixed<Code>) {
                 if (usable) {
                     uint32_t u[kN];
@@ -192,27 +214,60 @@ class Tokens {
             uint32_t code[kN];
 #pragma unroll
             for (int i = 0; i < kN; ++i) code[i] = scale[i].encode(to_f32(chunk.value[i]));
-            store_codes<Code>(codes, count_, p_.aligned != 0, code);
+            store_codes<Code>(codes, count_, kStages || p_.aligned != 0, code);
+        }
+    }
+
+    // Neighbouring threads store the codes of neighbouring chunks.
+    __device__ inline void store_staged(uint32_t group) const {
+        constexpr uint32_t kChunks = kTurns<T, Code> * kAcross;
+        const uint64_t first = static_cast<uint64_t>(group) * p_.segment;
+        const uint32_t chunk = threadIdx.x % kChunks;
+        const uint64_t col = (static_cast<uint64_t>(blockIdx.x) * kChunks + chunk) * kN;
+        if (col >= p_.cols) return;
+        const uint64_t left = p_.cols - col;
+#pragma unroll 1
+        for (uint32_t row = threadIdx.x / kChunks; row < p_.segment; row += kBlock / kChunks) {
+            const uint8_t* from = staged_ + row * kRowBytes + chunk * kBytes;
+            uint8_t* to = reinterpret_cast<uint8_t*>(p_.codes) + (first + row) * p_.row_bytes + col * Code::kBits / 8;
+            if (left >= kN && p_.aligned != 0) {
+                if constexpr (kBytes == 2) *reinterpret_cast<uint16_t*>(to) = *reinterpret_cast<const uint16_t*>(from);
+                if constexpr (kBytes == 1) *to = *from;
+            } else {
+                const int bytes = (static_cast<int>(min(left, static_cast<uint64_t>(kN))) * Code::kBits + 7) / 8;
+#pragma unroll 1
+                for (int i = 0; i < bytes; ++i) to[i] = from[i];
+            }
         }
     }
 
     const QuantizeParams& p_;
+    uint8_t* const staged_;
     const uint32_t lane_, slot_;
-    const uint64_t left_, col_;
-    const int count_;
+    // Of a turn.
+    int turn_ = 0;
+    uint64_t left_ = 0, col_ = 0;
+    int count_ = 0;
 };
+
+// What warps exchange, the same place for all types of a kernel: extremes of a warp's rows, then columns.
+constexpr int kPartBytes = kWarps * 2 * 32 * 4;
+__device__ inline uint8_t (&exchanged()) [kPartBytes + sizeof(Columns<8>)] {
+    __shared__ alignas(16) uint8_t bytes[kPartBytes + sizeof(Columns<8>)];
+    return bytes;
+}
 
 template <typename T, typename Code>
 __device__ inline void tokens(const QuantizeParams& p) {
-    extern __shared__ uint4 tile[];  // [segment][kAcross]
-    __shared__ typename Word<T>::Type part[kWarps][2][32];
-    __shared__ Columns<kChunk<T>> columns;
-    Tokens<T, Code> tokens(p);
+    extern __shared__ uint4 tile[];  // [segment][kAcross], then what is staged
+    using Part = typename Word<T>::Type[kWarps][2][32];
+    static_assert(sizeof(Part) == kPartBytes && sizeof(Columns<4>) <= sizeof(Columns<8>), "the place is enough");
+    Part& part = *reinterpret_cast<Part*>(exchanged());
+    Columns<kChunk<T>>& columns = *reinterpret_cast<Columns<kChunk<T>>*>(exchanged() + kPartBytes);
+    Tokens<T, Code> tokens(p, reinterpret_cast<uint8_t*>(tile + p.segment * kAcross));
     const uint32_t groups = p.rows / p.segment;
-    for (uint32_t group = blockIdx.y; group < groups; group += gridDim.y) {
+    for (uint32_t group = blockIdx.y; group < groups; group += gridDim.y)
         tokens.group(group, reinterpret_cast<Chunk<T>*>(tile), part, columns);
-        __syncthreads();
-    }
 }
 
 }  // namespace lowbit

@@ -30,6 +30,26 @@ fn every_scheme_and_type() {
     }
 }
 
+/// Codes of less than a sector a lane, or a tile: lanes exchange them, or they wait for each other. Groups that two and
+/// four lanes fill, whose chunks are no power of two, and more tiles than a block takes in turn.
+#[test]
+fn gathered_codes() {
+    let device = Device::new();
+    let (groups, tokens) = (Matrix::dense(5, 768), Matrix { rows: 32, cols: 328, row_stride: 336 });
+    let axes = [32, 48, 64, 96, 128, 192, 256].map(Axis::Group);
+    for code in [Code::Int4, Code::Uint4, Code::Int2, Code::Uint2] {
+        for dtype in 0..3 {
+            for (i, axis) in axes.into_iter().enumerate() {
+                check_type(&device, Scheme { code, axis }, groups, (dtype, i as u64), Way::default(), 0);
+            }
+            for (shape, size) in [(tokens, 16), (tokens, 32), (Matrix::dense(256, 72), 256)] {
+                let scheme = Scheme { code, axis: Axis::TokenGroup(size) };
+                check_type(&device, scheme, shape, (dtype, size as u64), Way::default(), 0);
+            }
+        }
+    }
+}
+
 /// Lanes of a block share a row, first all of its registers, then more than they hold.
 #[test]
 fn long_rows() {

@@ -123,7 +123,7 @@ pub fn quantize_with<E: Element>(
             let entries = code.checked_sub(ROWS.len()).map_or_else(|| ROWS[code], |code| BLOCKS[code]);
             run(entries[E::DTYPE as usize], cut, &params)?;
         }
-        Axis::TokenGroup(_) => run(TOKENS[code], params.by_tokens(), &params)?,
+        Axis::TokenGroup(_) => run(TOKENS[code], params.by_tokens(scheme.code), &params)?,
     }
     match stochastic(options.rounding, scheme.code) {
         // Over the codes to nearest, by the scales just made.

@@ -12,7 +12,9 @@ const MOST_LANES: u32 = 512;
 /// Chunks that each of them holds; of the block formats.
 const HELD: u32 = 8;
 const HELD_OF_BLOCKS: u32 = 4;
-/// Bytes of a row that a block of `quantize/tokens` takes: eight chunks.
+/// Bytes that memory moves at once.
+const SECTOR: u32 = 32;
+/// Bytes of a row that a block of `quantize/tokens` takes at once: eight chunks.
 const TOKEN_TILE_BYTES: u32 = 8 * 16;
 /// Blocks enough for any device; beyond, each takes several rows.
 const ENOUGH_BLOCKS: u32 = 4096;
@@ -30,9 +32,6 @@ pub(super) struct QuantizeParams {
     pub row_stride: u64,
     pub row_bytes: u64,
     pub seed: u64,
-    pub x_step: u64,
-    pub codes_step: u64,
-    pub region_step: u64,
     pub rows: u32,
     pub cols: u32,
     pub segment: u32,
@@ -42,7 +41,7 @@ pub(super) struct QuantizeParams {
     pub below: u32,
     pub chunk_bytes: u32,
     pub code_bytes: u32,
-    pub slots: u32,
+    pub gather: u32,
     pub block_rows: u32,
     pub axis: u32,
     pub dtype: u32,
@@ -104,9 +103,6 @@ impl QuantizeParams {
             row_stride: shape.row_stride as u64,
             row_bytes: row_bytes as u64,
             seed,
-            x_step: 0,
-            codes_step: 0,
-            region_step: 0,
             rows: shape.rows as u32,
             cols: shape.cols as u32,
             segment: segment as u32,
@@ -116,7 +112,7 @@ impl QuantizeParams {
             below: 0,
             chunk_bytes: 0,
             code_bytes: 0,
-            slots: 0,
+            gather: 0,
             block_rows: 0,
             axis,
             dtype: dtype as u32,
@@ -150,34 +146,62 @@ impl QuantizeParams {
     /// For the kernels where lanes share a segment of a row: sets how many, and how segments lie in a block.
     pub(super) fn by_segment(&mut self, op: &'static str, code: Code) -> Result<Cut> {
         let chunks = self.segment.div_ceil(self.chunk());
-        let holds = if code.block().is_some() { HELD_OF_BLOCKS } else { HELD };
-        // As many chunks as a lane holds, but two lanes at least, so that they fill sectors.
+        let blocks = code.block().is_some();
+        let holds = if blocks { HELD_OF_BLOCKS } else { HELD };
+        let enough = chunks.div_ceil(holds).next_power_of_two().clamp(2, MOST_LANES);
+        // Of a chunk, bytes of codes.
+        let unit = self.chunk() * code.bits() as u32 / 8;
+        // Lanes whose codes fill a sector at once; but where neighbours can exchange codes, as few as hold the segment.
+        let gathers = match (self.element_bytes(), unit, blocks) {
+            (2, 2 | 4, false) if chunks.is_multiple_of(enough) => gathered(chunks / enough, enough, unit),
+            _ => 1,
+        };
         let lanes = match chunks {
             0..=1 => 1,
-            _ => chunks.div_ceil(holds).next_power_of_two().clamp(2, MOST_LANES),
+            _ if gathers > 1 => enough,
+            _ => enough.max((SECTOR / unit).min(chunks.next_power_of_two())),
         };
         let block = if lanes > 32 { lanes } else { BLOCK };
         let segments = block / lanes;
         let across = self.per_row.next_power_of_two().min(segments);
         (self.lanes_log2, self.across_log2) = (lanes.ilog2(), across.ilog2());
-        let slots = chunks.div_ceil(lanes);
-        self.slots = if self.aligned != 0 && slots <= holds { slots } else { 0 };
-        (self.chunk_bytes, self.code_bytes) = (16 * lanes, self.chunk() * lanes * code.bits() as u32 / 8);
+        let held = self.aligned != 0 && chunks.div_ceil(lanes) <= holds;
+        self.gather = if held { gathers } else { 0 };
+        (self.chunk_bytes, self.code_bytes) = (16 * lanes, lanes * unit);
         let wide = grid_x(op, self.per_row.into(), across.into())?;
         let down = self.rows.div_ceil(segments / across).min((ENOUGH_BLOCKS / wide).max(1));
         self.below = down * (segments / across);
-        self.x_step = u64::from(self.below) * self.row_stride * u64::from(self.element_bytes());
-        self.codes_step = u64::from(self.below) * self.row_bytes;
-        self.region_step = u64::from(self.below) * u64::from(self.per_row);
         Ok(Cut { grid: (wide, down, 1), block: (block, 1, 1), shared: 0 })
     }
 
     /// For the kernel of groups of tokens.
-    pub(super) fn by_tokens(&self) -> Cut {
+    pub(super) fn by_tokens(&self, code: Code) -> Cut {
         let row_bytes = u64::from(self.cols) * u64::from(self.element_bytes());
         let down = (self.rows / self.segment).min(MOST_GRID_Y);
-        let cut = Cut::plain((row_bytes.div_ceil(TOKEN_TILE_BYTES.into()) as u32, down));
-        Cut { shared: self.segment * TOKEN_TILE_BYTES, ..cut }
+        // A tile's bytes of codes in a row; of several tiles they wait until they are a sector.
+        let unit = self.chunk() * code.bits() as u32 / 8;
+        let turns = (SECTOR / (TOKEN_TILE_BYTES / 16 * unit)).max(1);
+        let cut = Cut::plain((row_bytes.div_ceil(u64::from(turns * TOKEN_TILE_BYTES)) as u32, down));
+        let staged = if turns > 1 { SECTOR } else { 0 };
+        Cut { shared: self.segment * (TOKEN_TILE_BYTES + staged), ..cut }
+    }
+}
+
+/// How many chunks' codes, `unit` bytes each, a lane stores at once so that `lanes` lanes with `slots` chunks each fill
+/// sectors (`quantize/gather.cuh`); 1 where they do as it is, or cannot.
+const fn gathered(slots: u32, lanes: u32, unit: u32) -> u32 {
+    let most = match lanes {
+        2 => 16 / unit,
+        // All lanes store neighbours, two each.
+        _ if lanes * unit < SECTOR && 2 * lanes * unit >= SECTOR => 2,
+        _ => 1,
+    };
+    if slots.is_power_of_two() && slots < most {
+        slots
+    } else if slots.is_multiple_of(most) {
+        most
+    } else {
+        1
     }
 }
 

@@ -95,7 +95,7 @@ struct Passing {
 
 /// The tests without any mutant, by name: they must pass.
 fn unmutated(scratch: &Scratch, selected: &[&Mutant]) -> Result<BTreeMap<String, Passing>, String> {
-    scratch.compile(&["80", "89"])?;
+    scratch.compile_all()?;
     scratch.keep_kernels()?;
     let mut tests = BTreeMap::new();
     for name in selected.iter().flat_map(|mutant| &mutant.tests) {
@@ -132,7 +132,7 @@ fn try_mutant(
 fn outcome(scratch: &Scratch, mutant: &Mutant, passing: &BTreeMap<String, Passing>) -> Result<Outcome, String> {
     // A kernel is read by the programs when they run; anything else is in them.
     if mutant.is_kernel()
-        && let Err(log) = scratch.compile(&[&mutant.target])
+        && let Err(log) = scratch.compile(Some(&mutant.target))
     {
         return Ok(Outcome::DoesNotBuild(log));
     }

@@ -94,14 +94,26 @@ impl Scratch {
         self.target.join("kernels")
     }
 
-    /// Compiles the kernels that have changed; or what nvcc said.
-    pub fn compile(&self, targets: &[&str]) -> Result<(), String> {
+    /// Compiles the kernels that have changed, for every target, and notes which images there are: the table of them is
+    /// built into the programs.
+    pub fn compile_all(&self) -> Result<(), String> {
+        let units = self.compile(None)?;
+        let list: String = units.iter().map(|unit| format!("{} {}\n", unit.module, unit.target)).collect();
+        let file = self.kernels().join("images");
+        if fs::read_to_string(&file).is_ok_and(|old| old == list) {
+            return Ok(());
+        }
+        io("writing", &file, fs::write(&file, list))
+    }
+
+    /// Compiles the kernels that have changed, for every target or `only` one where a module has it; or what nvcc said.
+    pub fn compile(&self, only: Option<&str>) -> Result<Vec<compile::Unit>, String> {
         let nvcc = nvcc::run(&self.nvcc)?;
-        let targets: Vec<String> = targets.iter().map(|target| target.to_string()).collect();
+        let targets = ["80", "89"].map(String::from);
         let parallel = std::thread::available_parallelism().map_or(1, |n| n.get());
         let (kernels, out) = (self.tree.join("kernels"), self.kernels());
-        let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &out, targets: &targets, parallel };
-        compile::compile(&job).map(drop)
+        let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &out, targets: &targets, only, parallel };
+        compile::compile(&job).map(|(units, _)| units)
     }
 
     /// Builds the test's program: its path, or what the compilers said.

@@ -80,7 +80,7 @@ pub fn perf(arguments: &[String]) -> Result<(), String> {
         return Ok(());
     }
     let options = options(arguments)?;
-    let kernels = assemble_all(&options.architectures)?;
+    let kernels = assemble_all(&options.architectures, options.print.as_deref())?;
     if let Some(text) = &options.print {
         return print_loops(&kernels, text);
     }
@@ -113,8 +113,9 @@ fn tools() -> Result<Tools, String> {
     Ok(Tools { nvcc, ptxas: folder.join("ptxas"), nvdisasm: folder.join("nvdisasm") })
 }
 
-/// Every kernel for every architecture, in the order of module, architecture and the cubin.
-fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
+/// Every kernel for every architecture, in the order of module, architecture and the cubin; or those in the modules of
+/// the cases that hold a text.
+fn assemble_all(architectures: &[String], text: Option<&str>) -> Result<Vec<Kernel>, String> {
     let tools = tools()?;
     let folder = target().join("perf");
     std::fs::create_dir_all(&folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
@@ -123,7 +124,7 @@ fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
     let targets = TARGETS.map(String::from);
     // The folder that the build script fills, with the same step.
     let ptx = target().join("kernels");
-    let job = compile::Job { nvcc: &tools.nvcc, kernels: &kernels, out: &ptx, targets: &targets, parallel };
+    let job = compile::Job { nvcc: &tools.nvcc, kernels: &kernels, out: &ptx, targets: &targets, only: None, parallel };
     let (units, _) = compile::compile(&job)?;
     let mut work = Vec::new();
     for arch in architectures {
@@ -135,6 +136,14 @@ fn assemble_all(architectures: &[String]) -> Result<Vec<Kernel>, String> {
             let target = assemble::target_for(arch, &targets);
             work.extend(of_module.iter().filter(|unit| Some(unit.target.as_str()) == target).map(|unit| (unit, arch)));
         }
+    }
+    if let Some(text) = text {
+        let entries: Vec<String> =
+            CASES.iter().filter(|case| case.holds(text)).map(|case| format!(".entry {}(", case.kernel)).collect();
+        work.retain(|(unit, _)| {
+            let ptx = std::fs::read_to_string(&unit.ptx).unwrap_or_default();
+            entries.iter().any(|entry| ptx.contains(entry))
+        });
     }
     work.sort_by_key(|(unit, _)| &unit.module);
     let next = AtomicUsize::new(0);
@@ -286,7 +295,7 @@ fn print_loops(kernels: &[Kernel], text: &str) -> Result<(), String> {
     let mut printed = 0;
     for kernel in kernels {
         for case in CASES.iter().filter(|case| case.kernel == kernel.function.name) {
-            if !case.kernel.contains(text) && !case.case.contains(text) {
+            if !case.holds(text) {
                 continue;
             }
             printed += 1;

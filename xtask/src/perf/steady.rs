@@ -8,7 +8,7 @@
 //! Where no loop holds a marker, each thread does its work once: then it is the shortest way from the kernel's entry
 //! through a marker to its end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::sass::Function;
 
@@ -72,33 +72,57 @@ fn shortest(
     (head, tail): (usize, usize),
     through: Through<'_>,
 ) -> Option<Vec<usize>> {
-    // A place on the way is an instruction and what was met up to it.
-    let meet = |at: usize, met: &[usize]| -> Vec<usize> {
-        let opcode = function.instructions[at].opcode();
-        let one = |(&(kind, wanted), &met): (&(&str, usize), &usize)| (met + weight(opcode, kind)).min(wanted);
-        through.iter().zip(met).map(one).collect()
-    };
-    let first = (head, meet(head, &vec![0; through.len()]));
-    let mut previous = HashMap::from([(first.clone(), first.clone())]);
-    let mut queue = VecDeque::from([first.clone()]);
-    while let Some(here) = queue.pop_front() {
-        let (at, met) = &here;
-        if *at == tail && met.iter().zip(through).all(|(met, (_, wanted))| met == wanted) {
-            let mut path = vec![&here];
-            while *path.last()? != &first {
-                path.push(&previous[*path.last()?]);
-            }
-            return Some(path.into_iter().rev().map(|(at, _)| *at).collect());
-        }
-        for &next in graph.successors[*at].iter().filter(|&&next| next <= tail) {
-            let next = (next, meet(next, met));
-            if !previous.contains_key(&next) {
-                previous.insert(next.clone(), here.clone());
-                queue.push_back(next);
-            }
-        }
+    if tail < head {
+        return None;
     }
-    None
+    // What was met up to a place, a byte for each kind: as many as are wanted, at most.
+    type Met = u64;
+    let weights: Vec<Met> = (head..=tail)
+        .map(|at| {
+            let opcode = function.instructions[at].opcode();
+            through
+                .iter()
+                .enumerate()
+                .fold(0, |all, (kind, (name, _))| all | (weight(opcode, name) as Met) << (8 * kind))
+        })
+        .collect();
+    let meet = |at: usize, met: Met| -> Met {
+        let weights = weights[at - head];
+        if weights == 0 {
+            return met;
+        }
+        through.iter().enumerate().fold(0, |all, (kind, &(_, wanted))| {
+            let sum = (met >> (8 * kind) & 0xFF) + (weights >> (8 * kind) & 0xFF);
+            all | sum.min(wanted as Met) << (8 * kind)
+        })
+    };
+    let all = through.iter().enumerate().fold(0, |all, (kind, &(_, wanted))| all | (wanted as Met) << (8 * kind));
+    // Edges lead forward, so the instructions' order is one in which every way to a place is known before it is left:
+    // by what was met, the length of the shortest way and whence it came.
+    let mut ways: Vec<HashMap<Met, (usize, usize, Met)>> = vec![HashMap::new(); tail + 1 - head];
+    ways[0].insert(meet(head, 0), (1, head, 0));
+    for at in head..tail {
+        let here = std::mem::take(&mut ways[at - head]);
+        for &next in graph.successors[at].iter().filter(|&&next| next <= tail) {
+            for (&met, &(length, ..)) in &here {
+                let way = ways[next - head].entry(meet(next, met)).or_insert((usize::MAX, at, met));
+                if length + 1 < way.0 {
+                    *way = (length + 1, at, met);
+                }
+            }
+        }
+        ways[at - head] = here;
+    }
+    let (mut at, mut met) = (tail, all);
+    let mut path = vec![tail];
+    ways[tail - head].get(&all)?;
+    while at != head {
+        let &(_, before, met_before) = ways[at - head].get(&met)?;
+        (at, met) = (before, met_before);
+        path.push(at);
+    }
+    path.reverse();
+    Some(path)
 }
 
 /// The steady loop with instructions of the kind `marker`, or else the way through one; none if there is none. `through`:
@@ -126,21 +150,19 @@ pub fn steady(function: &Function, marker: &str, through: Through<'_>) -> Option
     best.cloned().or_else(|| once(function, &graph, through, &is_marker).map(steady))
 }
 
-/// The shortest way from the entry through a marker, or through what is asked, to an EXIT that is no early exit.
+/// The shortest way from the entry to an EXIT: through what is asked, or through a marker and not to an early exit.
 fn once(
     function: &Function,
     graph: &Graph,
     through: Through<'_>,
     is_marker: &dyn Fn(usize) -> bool,
 ) -> Option<Vec<usize>> {
-    let ends = |at: &usize| {
-        let instruction = &function.instructions[*at];
-        instruction.opcode().starts_with("EXIT") && !instruction.is_predicated()
-    };
-    let ends: Vec<usize> = (0..function.instructions.len()).filter(ends).collect();
+    let exits = |at: &usize| function.instructions[*at].opcode().starts_with("EXIT");
+    let exits: Vec<usize> = (0..function.instructions.len()).filter(exits).collect();
     if !through.is_empty() {
-        return ends.iter().filter_map(|&end| shortest(function, graph, (0, end), through)).min_by_key(Vec::len);
+        return exits.iter().filter_map(|&end| shortest(function, graph, (0, end), through)).min_by_key(Vec::len);
     }
+    let ends: Vec<usize> = exits.into_iter().filter(|&at| !function.instructions[at].is_predicated()).collect();
     let way = |marker: usize| {
         let mut path = shortest(function, graph, (0, marker), &[])?;
         let rest = ends.iter().filter_map(|&end| shortest(function, graph, (marker, end), &[]));
