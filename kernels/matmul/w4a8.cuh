@@ -23,14 +23,14 @@ struct W4A8 : W4<F16, ZERO, GROUP, false> {
     static constexpr bool kRowScale = true, kOutputScale = false, kOutliers = false;
     using Raw = uint2;
     using Weights = typename Base::Weights;
-    uint32_t tiles;
+    uint32_t pairs;  // blocks of two tiles; the last block may have one
 
     __device__ __forceinline__ W4A8(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane)
-        : Base(p, row_tile, block, lane), tiles(p.tiles) {}
+        : Base(p, row_tile, block, lane), pairs(p.tiles / 2) {}
 
     __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, bool valid) const {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) Base::load_codes(w, i, ahead, valid && 2 * block + i < tiles);
+        Base::load_codes(w, 0, ahead, valid);
+        Base::load_codes(w, 1, ahead, valid && block < pairs);
         Base::load_scales(w, ahead, block, valid);
     }
 };
@@ -47,10 +47,17 @@ struct W4Int8 : W4A8<ZERO, GROUP, COLS> {
         int c[COLS][4];  // of codes times x, outputs g times 16
         int x[COLS][4];  // of x
     };
-    uint32_t plus;
+    int minus_plus[2];  // of 4-bit zeros, what is taken off beyond the stored ones: outputs g (times 16), g + 8
+    uint32_t ones[4];
 
     __device__ __forceinline__ W4Int8(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane, uint32_t)
-        : Base(p, row_tile, block, lane), plus(p.plus) {}
+        : Base(p, row_tile, block, lane), minus_plus{-16 * int(p.plus), -int(p.plus)} {
+        // Through a shuffle, which keeps them in registers: constants are made anew for every two blocks.
+#pragma unroll
+        for (int i = 0; i < 2; ++i) minus_plus[i] = __shfl_sync(0xffffffffu, minus_plus[i], 0);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) ones[i] = __shfl_sync(0xffffffffu, 0x01010101, i);
+    }
 
     __device__ __forceinline__ X operand(Group&, int, Raw raw) const {
         return make_uint2(__byte_perm(raw.x, 0, 0x3120), __byte_perm(raw.y, 0, 0x3120));
@@ -66,7 +73,6 @@ struct W4Int8 : W4A8<ZERO, GROUP, COLS> {
         const uint4& v = w.codes[s >> 1];
         const uint32_t low = rotate_right(s & 1 ? v.z : v.x, 2), high = rotate_right(s & 1 ? v.w : v.y, 2);
         const uint32_t a[4] = {low & 0xf0f0f0f0u, low & 0x0f0f0f0fu, high & 0xf0f0f0f0u, high & 0x0f0f0f0fu};
-        const uint32_t ones[4] = {0x01010101, 0x01010101, 0x01010101, 0x01010101};
 #pragma unroll
         for (int c = 0; c < COLS; ++c) {
             mma_u8s8(group.c[c], a, {x[c].x, x[c].y});
@@ -75,17 +81,18 @@ struct W4Int8 : W4A8<ZERO, GROUP, COLS> {
     }
     __device__ __forceinline__ void end(Group& group, const Weights& w, int r, Sum (&y)[COLS][4]) const {
         const float2 scale = half2_to_float2(w.meta[r]);
-        int zero[2] = {8, 8};
+        int minus[2] = {-16 * 8, -8};
         if constexpr (ZERO == Zero::kBits4) {
-            const uint32_t byte = w.zeros >> (8 * r);
-            zero[0] = (byte >> 4 & 15) + plus, zero[1] = (byte & 15) + plus;
+            const int byte = w.zeros >> (8 * r), low = byte & 0x0f;
+            // The first in one addition of three where there is but one byte.
+            minus[0] = minus_plus[0] - (Base::kGroups == 1 ? byte - low : byte & 0xf0), minus[1] = minus_plus[1] - low;
         }
 #pragma unroll
         for (int c = 0; c < COLS; ++c)
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                y[c][i] = fmaf(scale.x, float(group.c[c][i] - 16 * zero[0] * group.x[c][i]), y[c][i]);
-                y[c][i + 2] = fmaf(scale.y, float(group.c[c][i + 2] - zero[1] * group.x[c][i + 2]), y[c][i + 2]);
+                y[c][i] = fmaf(scale.x, float(group.c[c][i] + minus[0] * group.x[c][i]), y[c][i]);
+                y[c][i + 2] = fmaf(scale.y, float(group.c[c][i + 2] + minus[1] * group.x[c][i + 2]), y[c][i + 2]);
             }
     }
     __device__ __forceinline__ void close(Group&, Sum (&y)[COLS][4]) const {
