@@ -105,6 +105,7 @@ struct Nuq {
           tables(*reinterpret_cast<const NuqTables<D>*>(tables_)),
           angles(reinterpret_cast<const float2*>(p.rope_table)),
           pairs((p.key_rope & 0xffff) / 2),
+          wide(pairs % 2 == 0 && p.rope_table % 16 == 0),
           sink_first(max(job.span.first, 0)),
           sinks(job.source.slot < 0 ? 0 : max(min(static_cast<int>(p.kv.ring_rows), job.span.end) - sink_first, 0)),
           dtype(static_cast<DType>(p.kv.dtype)) {
@@ -137,8 +138,8 @@ struct Nuq {
 #pragma unroll
             for (int w = 0; w < N; ++w) {
                 const int pair = 8 * w + 2 * t;
-                const float2 back[2] = {pair < pairs ? __ldg(turn + pair) : make_float2(1.0f, 0.0f),
-                                        pair + 1 < pairs ? __ldg(turn + pair + 1) : make_float2(1.0f, 0.0f)};
+                const float4 by = turn_back(turn, pair);
+                const float2 back[2] = {{by.x, by.y}, {by.z, by.w}};
                 uint32_t q[2][2];  // hi, lo
 #pragma unroll
                 for (int b = 0; b < 2; ++b) {
@@ -159,9 +160,10 @@ struct Nuq {
 #pragma unroll
                     for (int place = 0; place < 4; ++place) outliers[h].replace(x[place], 16 * w + place);
                     if (is_sink(token + 16 * i + 8 * h + g)) exact_key(8 * h + g, 16 * w + 4 * t, x);
-                    const float4 by = *reinterpret_cast<const float4*>(&tables.angle[8 * h + g][pair]);
-                    split(fmaf(x[0], by.x, -x[1] * by.y), fmaf(x[0], by.y, x[1] * by.x), hi[h], lo[h]);
-                    split(fmaf(x[2], by.z, -x[3] * by.w), fmaf(x[2], by.w, x[3] * by.z), hi[2 + h], lo[2 + h]);
+                    const float4 turned = *reinterpret_cast<const float4*>(&tables.angle[8 * h + g][pair]);
+                    split(fmaf(x[0], turned.x, -x[1] * turned.y), fmaf(x[0], turned.y, x[1] * turned.x), hi[h], lo[h]);
+                    split(fmaf(x[2], turned.z, -x[3] * turned.w), fmaf(x[2], turned.w, x[3] * turned.z), hi[2 + h],
+                          lo[2 + h]);
                 }
                 mma_f16(sum, hi, q[0]);
                 mma_f16(sum, lo, q[0]);
@@ -296,6 +298,14 @@ struct Nuq {
         }
     };
 
+    // Angles `pair` (even) and the next of a row; (1, 0) from `pairs` on.
+    __device__ __forceinline__ float4 turn_back(const float2* row, int pair) const {
+        if (wide && pair < pairs) return __ldg(reinterpret_cast<const float4*>(row + pair));
+        const float2 none = make_float2(1.0f, 0.0f);
+        const float2 a = pair < pairs ? __ldg(row + pair) : none, b = pair + 1 < pairs ? __ldg(row + pair + 1) : none;
+        return {a.x, a.y, b.x, b.y};
+    }
+
     __device__ __forceinline__ float level(int side, uint32_t offset) const {
         return *reinterpret_cast<const float*>(reinterpret_cast<const char*>(tables.level[side]) + offset);
     }
@@ -322,7 +332,9 @@ struct Nuq {
     const uint32_t* query;
     const NuqTables<D>& tables;
     const float2* angles;
-    int pairs, sink_first;
+    int pairs;
+    bool wide;  // two pairs are 16 aligned bytes
+    int sink_first;
     uint32_t sinks;  // tokens from sink_first on that are read from the state slot
     DType dtype;
     const char *sink_k, *sink_v;

@@ -13,14 +13,14 @@ pub(super) const fn low_place(d: usize, i: usize, lane: usize, w: usize, byte: u
     Place { byte: 4 * d * i + word_offset(d / 32, lane, w) + byte, bit: 2 * code as u32 }
 }
 
-/// Bit 2 of a 3-bit key code; [`k_place`] is that of the bits below.
+/// Bit 2 of a 3-bit key code; [`k_place`](super::k_place) is that of the bits below.
 pub const fn k_high_place(d: usize, token: usize, channel: usize) -> Place {
     let (i, h, g) = (token / 16, token / 8 % 2, token % 8);
     let (w, t, q) = (channel / 16, channel / 4 % 4, channel % 4);
     high_place(d, i, 4 * g + t, w / 4, 2 * (w / 2 % 2) + h, 4 * (w % 2) + q)
 }
 
-/// Bit 2 of a 3-bit value code; [`v_place`] is that of the bits below.
+/// Bit 2 of a 3-bit value code; [`v_place`](super::v_place) is that of the bits below.
 pub const fn v_high_place(d: usize, token: usize, channel: usize) -> Place {
     let (i, h, t, e) = (token / 16, token / 8 % 2, token / 2 % 4, token % 2);
     let (v, g, f) = (channel / 32, channel % 16 / 2, channel % 32 / 16 * 2 + channel % 2);

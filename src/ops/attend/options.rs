@@ -24,7 +24,7 @@ pub struct Options<'a> {
     /// bits, the row's own being one of them. The window then must hold 32 tokens; ALiBi is not supported.
     pub tree_mask: Option<CudaView<'a, u32>>,
     /// `[positions, rotary_dim / 2, 2]`, cosine and sine of every pair, 8-byte aligned, at least one row for every position
-    /// that the block table can name: for a cache of keys before RoPE ([`KvLayout::pre_rope`]), and for no other. Angles must
+    /// that the block table can name: for a cache of keys before RoPE ([`KvLayout::pre_rope`](crate::cache::KvLayout::pre_rope)), and for no other. Angles must
     /// grow in proportion to the position, without a factor on their sines and cosines: a key is turned by the row of its tile's
     /// first position and by that of its distance from there.
     pub rope: Option<CudaView<'a, f32>>,
