@@ -70,6 +70,7 @@ fn ragged_and_misaligned() {
 /// The image for compute_80 codes 8-bit floats by integer steps, that for compute_89 by the hardware's conversion.
 #[test]
 fn both_images_agree_on_8_bit_floats() {
+    let _ = Device::new(); // the driver is there: before, no model can be set
     for model in ["sm_80", "sm_89"] {
         nvcuda::client::set_model(model); // the calling thread's; a GPU stays what it is
         let device = Device::new();
