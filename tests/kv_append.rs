@@ -159,9 +159,12 @@ fn every_format_and_head_dim() {
 
 /// Whole tiles, parts of tiles, single tokens, and a flush.
 fn serve_briefly<T: Half16>(device: &Device, format: KvFormat, d: usize, seed: u64) {
-    let mut world = World::new(layout::<T>(format, 1, d, format.tile_tokens().max(32)), 2, 220, seed);
+    // Lengths around the group of keys that is coded at once.
+    let group = format.tile_tokens().max(format.residual as usize).max(32);
+    let page_tokens = format.tile_tokens().max(32);
+    let mut world = World::new(layout::<T>(format, 1, d, page_tokens), 2, 2 * group + 50, seed);
     let row = world.row();
-    let first = if format.tile_tokens() == 64 { [126, 67] } else { [62, 35] };
+    let first = [2 * group - 2, group + 3];
     for (new, prefill) in [(first, true), ([1, 0], false), ([5, 3], false)] {
         let step = world.step(&new);
         let (k, v) = (hostile::<T>(step.total_q * row, seed), hostile::<T>(step.total_q * row, seed + 1));
