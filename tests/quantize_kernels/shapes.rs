@@ -79,6 +79,16 @@ fn more_rows_than_blocks_stride_over() {
     check(&device, scheme, shape, &vec![f16::ONE; shape.span()], Way::default(), 0);
 }
 
+/// Passes over codes whose blocks take two rows: each has its own scale.
+#[test]
+fn scales_of_several_rows_a_block() {
+    let (device, shape) = (Device::new(), Matrix::dense(5000, 9));
+    for code in [Code::Int8, Code::Uint4] {
+        let scheme = Scheme { code, axis: Axis::Row };
+        check(&device, scheme, shape, &input::<bf16>(shape.span(), 7, false), Way::default(), 0);
+    }
+}
+
 /// Magnitudes where scales or quotients are subnormal, and rows of zeros.
 #[test]
 fn tiny_and_zero_rows() {
