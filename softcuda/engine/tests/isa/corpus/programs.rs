@@ -40,6 +40,7 @@ fn compiled() -> Option<&'static Compiled> {
             kernels: &folder(),
             out: &target.join("corpus"),
             targets: &TARGETS.map(String::from),
+            only: None,
             parallel: std::thread::available_parallelism().map_or(1, usize::from),
         };
         let (units, _) = compile::compile(&job).unwrap_or_else(|e| panic!("{e}"));
