@@ -9,6 +9,9 @@ use crate::{model, toolchain};
 
 const PROMPT: &str = "The most interesting thing about the city of Paris is";
 
+/// Those that most people choose among; `cargo xtask accuracy` has all.
+const FORMATS: &str = "f32,f16,int8,e4m3,int4-g32,kivi4-r128,kivi4-r32,kivi2-r128";
+
 /// Toolchain, model, build; then `smollm2 generate` and `smollm2 accuracy`.
 pub fn demo() -> Result<(), String> {
     let start = Instant::now();
@@ -16,7 +19,7 @@ pub fn demo() -> Result<(), String> {
     let model = model::fetch()?;
     run(cargo().args(["build", "--package", "smollm2"]))?;
     run(smollm2("generate", &model).args(["--prompt", PROMPT, "--tokens", "32", "--kv", "kivi4-r32"]))?;
-    run(smollm2("accuracy", &model).args(["--tokens", "256"]))?;
+    run(smollm2("accuracy", &model).args(["--tokens", "256", "--formats", FORMATS]))?;
     eprintln!("demo: {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }

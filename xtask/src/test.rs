@@ -60,9 +60,14 @@ pub fn test() -> Result<(), String> {
         run(built(cargo().args(["test", "--quiet", "--package", "lowbit", "--bench", "kernels"])))
     });
     sums.step("foreign programs on softcuda: cuda-bindings, numba", foreign::run_all);
-    sums.step("end to end: accuracy of the model on 256 tokens", || {
-        within(&model, "accuracy", &["--tokens", "256"], limits::caches)
-    });
+    for (tokens, long_window) in [("80", false), ("192", true)] {
+        let formats = limits::formats(long_window);
+        sums.step(&format!("end to end: accuracy of the model on {tokens} tokens"), || {
+            let list = formats.join(",");
+            let arguments = ["--tokens", tokens, "--formats", &list];
+            within(&model, "accuracy", &arguments, |output| limits::caches(output, &formats))
+        });
+    }
     sums.step("end to end: deployments of the model on 64 tokens", || {
         within(&model, "deploy", &["--tokens", "64"], limits::deployments)
     });

@@ -31,9 +31,7 @@ pub struct Args {
     /// Text to evaluate on [default: Around the World in Eighty Days, bundled]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Formats to measure: f32, f16, int8, e4m3, e5m2, int8-e4m3, int8-int4, int4-g32, nvfp4, nuq4-1%, nuq3-1%, q8_0, q8_0-q4_0,
-    /// q4_0, kivi4-r128,
-    /// kivi4-r32, kivi4-g64-r128, kivi8-2-r128, kivi8-2-g64-r128, kivi2-r128, kivi2-r32, kivi2-g64-r128 [default: all]
+    /// Formats to measure, as --list names them [default: all]
     #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
     formats: Vec<Format>,
     /// The formats' names, bits and bytes, without measuring
@@ -69,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
             args.text.as_ref().map_or("the bundled text".into(), |p| p.display().to_string())
         );
         println!(
-            "{:<11} {:>5} {:>8} {:>9} {:>9} {:>8} {:>9} {:>7}",
+            "{:<18} {:>5} {:>8} {:>9} {:>9} {:>8} {:>9} {:>7}",
             "format", "bits", "B/token", "ppl", "dNLL", "+-se", "KL", "top-1"
         );
     }
@@ -107,11 +105,11 @@ fn quantized(
     model: &HostModel,
     ids: &[u32],
     format: &Format,
-    kv: lowbit::cache::KvFormat,
+    kv: formats::Stored,
     tables: Option<&[Tables]>,
 ) -> Result<Vec<f32>> {
     let bar = ProgressBar::new((model.config.layers * ids.len()) as u64).with_message(format.name);
-    bar.set_style(ProgressStyle::with_template("{msg:<11} {bar:40} {pos}/{len} attended tokens, {eta} left")?);
+    bar.set_style(ProgressStyle::with_template("{msg:<18} {bar:40} {pos}/{len} attended tokens, {eta} left")?);
     let mut cache = LayerCache::new(device, &model.config, kv, ids.len(), 1)?;
     let logits = model.forward(ids, |layer, heads| {
         if let Some(tables) = tables {
@@ -147,7 +145,7 @@ fn print(json: bool, config: &Config, device: &Device, format: &Format, a: &Accu
     } else {
         writeln!(
             out,
-            "{:<11} {bits:>5.2} {bytes:>8} {:>9.4} {:>+9.5} {:>8.5} {:>9.6} {:>6.2}%",
+            "{:<18} {bits:>5.2} {bytes:>8} {:>9.4} {:>+9.5} {:>8.5} {:>9.6} {:>6.2}%",
             format.name,
             a.perplexity,
             a.dnll,

@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 use half::f16;
-use lowbit::cache::{Batch, Capacity, KeyRope, KvCacheMut, KvFormat, KvLayout, KvScale, KvSide, Plan, Rows, Status};
+use lowbit::cache::{Batch, Capacity, KeyRope, KvCacheMut, KvLayout, KvScale, KvSide, Plan, Rows, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaView};
 use lowbit::format::rope_table;
 use lowbit::ops::{self, attend::Options};
 
 use crate::calibration::Tables;
 use crate::device::Device;
-use crate::formats::{PAGE_TOKENS, layout};
+use crate::formats::{PAGE_TOKENS, Stored, layout};
 use crate::gguf::Config;
 use crate::host::Heads;
 use crate::interrupt;
@@ -43,12 +43,12 @@ impl LayerCache {
     pub fn new(
         device: &Device,
         config: &Config,
-        format: KvFormat,
+        stored: Stored,
         max_tokens: usize,
         max_append: usize,
     ) -> Result<LayerCache> {
         let stream = &device.stream;
-        let layout = layout(config, format, max_append)?;
+        let layout = layout(config, stored, max_append)?;
         let pages = layout.pages_for(max_tokens);
         let capacity = Capacity { num_seqs: 1, max_q_len: max_append, max_len: pages * PAGE_TOKENS };
         let plan = Plan::new(&device.kernels, &layout, config.heads, capacity)?;
@@ -66,7 +66,7 @@ impl LayerCache {
             pages: stream.alloc_zeros(pages * layout.page_bytes())?,
             state: stream.alloc_zeros(layout.state_bytes().max(1))?,
             status: stream.alloc_zeros(1)?,
-            scales: [unit(format.k)?, unit(format.v)?],
+            scales: [unit(stored.format.k)?, unit(stored.format.v)?],
             angles: layout.key_rope().map(angles).transpose()?,
             workspace: stream.alloc_zeros(plan.workspace_bytes().max(1))?,
             block_table: stream.clone_htod(&table)?,

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use lowbit::cache::{KeyRope, KvFormat, KvLayout, KvScale, KvShape};
-use lowbit::format::{DType, RopeStyle};
+use lowbit::format::{DType, RopeStyle, Rotation};
 
 use crate::gguf::Config;
 
@@ -12,34 +12,56 @@ use crate::gguf::Config;
 pub struct Format {
     /// As on the command line and in reports.
     pub name: &'static str,
-    /// The kernels' format; `None` is attention on the host in f32, without a cache.
-    pub kv: Option<KvFormat>,
+    /// What the cache stores; `None` is attention on the host in f32, without a cache.
+    pub kv: Option<Stored>,
+}
+
+/// The kernels' format, and how keys and values are rotated before they are coded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stored {
+    /// Codes and scales.
+    pub format: KvFormat,
+    /// Of keys and of values.
+    pub rotations: [Rotation; 2],
+}
+
+const HADAMARD: Rotation = Rotation::Hadamard { block: 64 };
+
+/// Without rotations.
+pub const fn plain(name: &'static str, format: KvFormat) -> Format {
+    rotated(name, format, [Rotation::None; 2])
+}
+
+const fn rotated(name: &'static str, format: KvFormat, rotations: [Rotation; 2]) -> Format {
+    Format { name, kv: Some(Stored { format, rotations }) }
 }
 
 /// Every format, the f32 baseline first.
-pub const ALL: [Format; 22] = [
+pub const ALL: [Format; 24] = [
     Format { name: "f32", kv: None },
-    Format { name: "f16", kv: Some(KvFormat::FLOAT) },
-    Format { name: "int8", kv: Some(KvFormat::INT8) },
-    Format { name: "e4m3", kv: Some(KvFormat::E4M3) },
-    Format { name: "e5m2", kv: Some(KvFormat::E5M2) },
-    Format { name: "int8-e4m3", kv: Some(KvFormat::INT8_E4M3) },
-    Format { name: "int8-int4", kv: Some(KvFormat::INT8_INT4) },
-    Format { name: "int4-g32", kv: Some(KvFormat::INT4) },
-    Format { name: "nvfp4", kv: Some(KvFormat::NVFP4) },
-    Format { name: "q8_0", kv: Some(KvFormat::Q8_0) },
-    Format { name: "q8_0-q4_0", kv: Some(KvFormat::Q8_0_Q4_0) },
-    Format { name: "q4_0", kv: Some(KvFormat::Q4_0) },
-    Format { name: "nuq4-1%", kv: Some(KvFormat::nuq4(4)) },
-    Format { name: "nuq3-1%", kv: Some(KvFormat::nuq3(4)) },
-    Format { name: "kivi4-r128", kv: Some(KvFormat::kivi4(128)) },
-    Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) },
-    Format { name: "kivi4-g64-r128", kv: Some(KvFormat::kivi4(128).with_token_group(64)) },
-    Format { name: "kivi8-2-r128", kv: Some(KvFormat::kivi8_2(128)) },
-    Format { name: "kivi8-2-g64-r128", kv: Some(KvFormat::kivi8_2(128).with_token_group(64)) },
-    Format { name: "kivi2-r128", kv: Some(KvFormat::kivi2(128)) },
-    Format { name: "kivi2-r32", kv: Some(KvFormat::kivi2(32)) },
-    Format { name: "kivi2-g64-r128", kv: Some(KvFormat::kivi2(128).with_token_group(64)) },
+    plain("f16", KvFormat::FLOAT),
+    plain("int8", KvFormat::INT8),
+    plain("e4m3", KvFormat::E4M3),
+    plain("e5m2", KvFormat::E5M2),
+    plain("int8-e4m3", KvFormat::INT8_E4M3),
+    plain("int8-int4", KvFormat::INT8_INT4),
+    plain("int4-g32", KvFormat::INT4),
+    rotated("int4-g32-rotated-k", KvFormat::INT4, [HADAMARD, Rotation::None]),
+    plain("nvfp4", KvFormat::NVFP4),
+    plain("q8_0", KvFormat::Q8_0),
+    plain("q8_0-q4_0", KvFormat::Q8_0_Q4_0),
+    plain("q4_0", KvFormat::Q4_0),
+    rotated("q4_0-rotated", KvFormat::Q4_0, [HADAMARD; 2]),
+    plain("nuq4-1%", KvFormat::nuq4(4)),
+    plain("nuq3-1%", KvFormat::nuq3(4)),
+    plain("kivi4-r128", KvFormat::kivi4(128)),
+    plain("kivi4-r32", KvFormat::kivi4(32)),
+    plain("kivi4-g64-r128", KvFormat::kivi4(128).with_token_group(64)),
+    plain("kivi8-2-r128", KvFormat::kivi8_2(128)),
+    plain("kivi8-2-g64-r128", KvFormat::kivi8_2(128).with_token_group(64)),
+    plain("kivi2-r128", KvFormat::kivi2(128)),
+    plain("kivi2-r32", KvFormat::kivi2(32)),
+    plain("kivi2-g64-r128", KvFormat::kivi2(128).with_token_group(64)),
 ];
 
 /// Tokens of a page in every cache of this program.
@@ -48,12 +70,12 @@ pub const PAGE_TOKENS: usize = 64;
 impl Format {
     /// Whether the cache cannot be filled without tables from a calibration.
     pub fn needs_tables(&self) -> bool {
-        self.kv.is_some_and(|kv| kv.k.scale == KvScale::ChannelRange)
+        self.kv.is_some_and(|kv| kv.format.k.scale == KvScale::ChannelRange)
     }
 
     /// Whether a calibration makes it better.
     pub fn gains_by_calibration(&self) -> bool {
-        self.needs_tables() || self.kv == Some(KvFormat::NVFP4)
+        self.needs_tables() || *self == plain(self.name, KvFormat::NVFP4)
     }
 }
 
@@ -67,7 +89,7 @@ impl FromStr for Format {
 }
 
 /// The layout of one layer's cache.
-pub fn layout(config: &Config, format: KvFormat, max_append: usize) -> lowbit::Result<KvLayout> {
+pub fn layout(config: &Config, stored: Stored, max_append: usize) -> lowbit::Result<KvLayout> {
     let shape = KvShape {
         num_kv_heads: config.kv_heads,
         head_dim: config.head_dim,
@@ -75,12 +97,12 @@ pub fn layout(config: &Config, format: KvFormat, max_append: usize) -> lowbit::R
         max_append,
         dtype: DType::F16,
     };
-    let layout = KvLayout::new(shape, format)?;
-    match format.k.scale {
+    let layout = KvLayout::new(shape, stored.format)?;
+    match stored.format.k.scale {
         KvScale::ChannelRange => {
             layout.pre_rope(KeyRope { style: RopeStyle::Interleaved, rotary_dim: config.rotary_dim })
         }
-        _ => Ok(layout),
+        _ => layout.rotated(stored.rotations[0], stored.rotations[1]),
     }
 }
 

@@ -65,7 +65,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn load(device: Device, model: &mut Model, kv: lowbit::cache::KvFormat, max_tokens: usize) -> Result<Engine> {
+    fn load(device: Device, model: &mut Model, kv: formats::Stored, max_tokens: usize) -> Result<Engine> {
         let config = model.config.clone();
         let bar = ProgressBar::new(config.layers as u64);
         bar.set_style(ProgressStyle::with_template("packing weights {bar:40} {pos}/{len} layers")?);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use lowbit::cache::KvFormat;
 use lowbit::format::ByteCode;
 
-use crate::formats::Format;
+use crate::formats::{Format, plain};
 
 /// How the linear layers of a block are stored and multiplied. The output projection is W8A16 in all of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,9 +51,9 @@ const PLAIN: Scheme = Scheme::W8A8 { code: ByteCode::Int8, smooth: false };
 const FP8: Scheme = Scheme::W8A8 { code: ByteCode::E4m3, smooth: false };
 
 const HOST: Format = Format { name: "f32", kv: None };
-const INT8: Format = Format { name: "int8", kv: Some(KvFormat::INT8) };
-const E4M3: Format = Format { name: "e4m3", kv: Some(KvFormat::E4M3) };
-const KIVI: Format = Format { name: "kivi4-r32", kv: Some(KvFormat::kivi4(32)) };
+const INT8: Format = plain("int8", KvFormat::INT8);
+const E4M3: Format = plain("e4m3", KvFormat::E4M3);
+const KIVI: Format = plain("kivi4-r32", KvFormat::kivi4(32));
 
 /// Every deployment; those with the same weights stand together, which loads them once. `w8a8` and `w8a8-smooth` have
 /// attention on the host in f32, so that what smoothing is worth shows alone.
