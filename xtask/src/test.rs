@@ -60,8 +60,8 @@ pub fn test() -> Result<(), String> {
         run(built(cargo().args(["test", "--quiet", "--package", "lowbit", "--bench", "kernels"])))
     });
     sums.step("foreign programs on softcuda: cuda-bindings, numba", foreign::run_all);
-    for (tokens, long_window) in [("80", false), ("192", true)] {
-        let formats = limits::formats(long_window);
+    for (tokens, long) in [("80", false), ("256", true)] {
+        let formats = limits::formats(long);
         sums.step(&format!("end to end: accuracy of the model on {tokens} tokens"), || {
             let list = formats.join(",");
             let arguments = ["--tokens", tokens, "--formats", &list];
