@@ -30,21 +30,26 @@ const ROUNDS: [&[(&str, &str)]; 2] = [
     ],
 ];
 
-/// Runs every script in every round.
+/// Runs every script in every round, the scripts side by side.
 pub fn run_all() -> Result<(), String> {
     let folder = target().join("foreign");
     let python = toolchain::wheels(&folder, WHEELS, &[])?;
     run(cargo().args(["build", "--package", "softcuda"]))?;
     let links = folder.join("lib");
     link(&target().join("debug/libnvcuda.so"), &links).map_err(|error| format!("{}: {error}", links.display()))?;
-    for script in SCRIPTS {
-        for round in ROUNDS {
+    let rounds = |script: &str| {
+        ROUNDS.iter().try_for_each(|round| {
             let mut command = Command::new(&python);
             command.arg("-B").arg(root().join("softcuda/driver/tests/python").join(script));
-            run(command.env("LD_LIBRARY_PATH", &links).envs(round.iter().copied()))?;
-        }
-    }
-    Ok(())
+            run(command.env("LD_LIBRARY_PATH", &links).envs(round.iter().copied()))
+        })
+    };
+    std::thread::scope(|scope| {
+        let running = SCRIPTS.map(|script| scope.spawn(move || rounds(script)));
+        running
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| "a script's thread panicked".to_string())?)
+    })
 }
 
 /// A folder in which the loader finds the library under a driver's names.

@@ -40,19 +40,31 @@ pub fn target_for<'a>(arch: &str, targets: &[&'a str]) -> Option<&'a str> {
     targets.iter().copied().filter(|t| number(t).is_some_and(|t| t <= capability)).max_by_key(|t| number(t))
 }
 
-/// Assembles and disassembles one PTX file.
-pub fn assemble(tools: &Tools, unit: &compile::Unit, arch: &str, folder: &Path) -> Result<Vec<Kernel>, String> {
+/// Assembles one PTX file, and disassembles it if one of its kernels is `read`; else its functions are empty.
+pub fn assemble(
+    tools: &Tools,
+    unit: &compile::Unit,
+    arch: &str,
+    folder: &Path,
+    read: impl Fn(&str) -> bool,
+) -> Result<Vec<Kernel>, String> {
     let cubin = folder.join(format!("{}.{arch}.cubin", unit.module.replace('/', "-")));
     let mut command = Command::new(&tools.ptxas);
     command.arg("-v").arg(format!("-arch={arch}")).arg(&unit.ptx).arg("-o").arg(&cubin);
     let messages = capture(&mut command, Stream::Error)?;
-    let listing = capture(Command::new(&tools.nvdisasm).arg("-c").arg(&cubin), Stream::Output)?;
     let resources = resources(&messages);
+    let kernel =
+        |resources, function| Kernel { module: unit.module.clone(), arch: arch.to_string(), resources, function };
+    if !resources.keys().any(|name| read(name)) {
+        let empty = |name: &str| Function { name: name.to_string(), instructions: Vec::new() };
+        return Ok(resources.iter().map(|(name, &resources)| kernel(resources, empty(name))).collect());
+    }
+    let listing = capture(Command::new(&tools.nvdisasm).arg("-c").arg(&cubin), Stream::Output)?;
     let mut kernels = Vec::new();
     for function in sass::functions(&listing) {
         // Functions that kernels call have no entry in ptxas's report.
         if let Some(&resources) = resources.get(&function.name) {
-            kernels.push(Kernel { module: unit.module.clone(), arch: arch.to_string(), resources, function });
+            kernels.push(kernel(resources, function));
         }
     }
     if kernels.len() != resources.len() {

@@ -154,7 +154,7 @@ fn assemble_all(architectures: &[String], text: Option<&str>) -> Result<Vec<Kern
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some((unit, arch)) = work.get(at) else { break };
-                    let result = assemble::assemble(&tools, unit, arch, &folder);
+                    let result = assemble::assemble(&tools, unit, arch, &folder, has_step);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
                 }
             });
@@ -164,6 +164,11 @@ fn assemble_all(architectures: &[String], text: Option<&str>) -> Result<Vec<Kern
     results.sort_by_key(|(at, _)| *at);
     let lists: Vec<Vec<Kernel>> = results.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?;
     Ok(lists.into_iter().flatten().collect())
+}
+
+/// Whether a case counts instructions of the kernel.
+fn has_step(kernel: &str) -> bool {
+    CASES.iter().any(|case| case.kernel == kernel && case.step.is_some())
 }
 
 /// The loop of a case and its lane instructions per unit.
