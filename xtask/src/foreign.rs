@@ -1,7 +1,7 @@
 //! Programs that know nothing of softcuda, run on it: NVIDIA's Python bindings of the driver API, and kernels that numba compiles. They live
 //! in a virtual environment of their own under the target folder, and reach the library as the README of softcuda says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell::{cargo, root, run, target};
@@ -30,10 +30,19 @@ const ROUNDS: [&[(&str, &str)]; 2] = [
     ],
 ];
 
+fn folder() -> PathBuf {
+    target().join("foreign")
+}
+
+/// Installs what the scripts import; the interpreter that has it.
+pub fn install() -> Result<PathBuf, String> {
+    toolchain::wheels(&folder(), WHEELS, &[])
+}
+
 /// Runs every script in every round, the scripts side by side.
 pub fn run_all() -> Result<(), String> {
-    let folder = target().join("foreign");
-    let python = toolchain::wheels(&folder, WHEELS, &[])?;
+    let folder = folder();
+    let python = install()?;
     run(cargo().args(["build", "--package", "softcuda"]))?;
     let links = folder.join("lib");
     link(&target().join("debug/libnvcuda.so"), &links).map_err(|error| format!("{}: {error}", links.display()))?;

@@ -41,6 +41,8 @@ pub fn test() -> Result<(), String> {
     // Without a compiler or the model there is nothing to test: these two end the run.
     toolchain::compiler_folder()?;
     let model = model::fetch()?;
+    // A minute of unpacking, which the other steps leave time for.
+    let foreign = std::thread::spawn(foreign::install);
 
     sums.step("format", || run(cargo().args(["fmt", "--all", "--check"])));
     sums.step("format of the kernels", clang_format);
@@ -59,7 +61,10 @@ pub fn test() -> Result<(), String> {
     sums.step("benches, each once on small shapes", || {
         run(built(cargo().args(["test", "--quiet", "--package", "lowbit", "--bench", "kernels"])))
     });
-    sums.step("foreign programs on softcuda: cuda-bindings, numba", foreign::run_all);
+    sums.step("foreign programs on softcuda: cuda-bindings, numba", || {
+        foreign.join().map_err(|_| "installing panicked".to_string())??;
+        foreign::run_all()
+    });
     for (tokens, long) in [("80", false), ("256", true)] {
         let formats = limits::formats(long);
         sums.step(&format!("end to end: accuracy of the model on {tokens} tokens"), || {

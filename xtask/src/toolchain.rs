@@ -54,7 +54,7 @@ pub fn wheels(folder: &Path, wheels: &[&str], options: &[&str]) -> Result<PathBu
     let python = environment(folder)?;
     if !std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
         let _ = std::fs::remove_file(&stamp);
-        pip(&python, &[&["install", "--quiet"], options, wheels].concat())?;
+        pip(&python, &[&["install", "--quiet", "--no-compile"], options, wheels].concat())?;
         std::fs::write(&stamp, wanted).map_err(|error| format!("writing {}: {error}", stamp.display()))?;
     }
     Ok(python)
