@@ -227,8 +227,8 @@ pub const CASES: &[Case] = &[
     attend("attend_q8_0_d128", 1, 4352, Mark::None),
     attend("attend_q8_0_q4_0_d128", 8, 6656, Mark::None),
     attend("attend_q8_0_q4_0_d128", 1, 6656, Mark::None),
-    through(&[("LDGSTS", 9)], attend("attend_q4_0_d128", 8, 4608, Mark::None)),
-    through(&[("LDGSTS", 9)], attend("attend_q4_0_d128", 1, 4608, Mark::None)),
+    out_of_line(attend("attend_q4_0_d128", 8, 4608, Mark::None)),
+    out_of_line(attend("attend_q4_0_d128", 1, 4608, Mark::None)),
     // Every chunk of a sequence reads the scales of the channels, all but the first from cache.
     sectors(1.16, attend("attend_int8_static_d128", 8, 4096, Mark::None)),
     sectors(1.16, attend("attend_int8_static_d128", 1, 4096, Mark::None)),
@@ -266,8 +266,8 @@ pub const CASES: &[Case] = &[
     attend("attend_f16_d128", 1, 8192, Mark::None),
     attend("attend_int8_d64", 8, 2048 + 128, Mark::None),
     attend("attend_e4m3_d64", 8, 2048, Mark::None),
-    through(&[("LDGSTS", 5)], attend("attend_kivi4_d64", 8, 2560, Mark::None)),
-    through(&[("LDGSTS", 3)], attend("attend_kivi2_d64", 8, 1536, Mark::None)),
+    out_of_line(attend("attend_kivi4_d64", 8, 2560, Mark::None)),
+    out_of_line(attend("attend_kivi2_d64", 8, 1536, Mark::None)),
     attend("attend_f16_d64", 8, 4096, Mark::None),
     attend("attend_bf16_d128", 8, 8192, Mark::None),
     attend("attend_bf16_d64", 8, 4096, Mark::None),
@@ -296,10 +296,10 @@ const fn sectors(sector_ratio: f64, case: Case) -> Case {
     Case { sector_ratio, ..case }
 }
 
-/// The same for a loop in which the compiler branches over an access that a pass has: the way goes through so many.
-const fn through(through: Through, case: Case) -> Case {
+/// The same where the compiler has moved the last piece of a record behind the loop: the way lacks its two instructions.
+const fn out_of_line(case: Case) -> Case {
     match case.step {
-        Some(step) => Case { step: Some(Step { through, ..step }), ..case },
+        Some(step) => Case { step: Some(Step { markers: step.markers - 1, ..step }), ..case },
         None => case,
     }
 }
