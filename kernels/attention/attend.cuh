@@ -225,22 +225,25 @@ __device__ __forceinline__ uint32_t tile_offset(const AttendParams& p, int kv_he
 }
 
 // Queues the copy of one tile record into a stage, from piece AT on. `from` and `to` are the lane's; `from` is MIDDLE
-// bytes on, because the instruction's offsets reach 2 KB either way.
-constexpr int MIDDLE = 2048;
+// bytes on, because the instruction's offsets reach 2 KB either way, and moves on where they end.
+constexpr int MIDDLE = 2048, REACH = 2 * MIDDLE;
 
 template <class F, int AT = 0>
-__device__ __forceinline__ void fetch_pieces(bool wanted, const char* from, uint32_t to, int lane) {
-    if constexpr (AT + 512 <= F::RECORD) {
-        cp_async_16_if<AT, AT - MIDDLE>(wanted, to, from);
-        fetch_pieces<F, AT + 512>(wanted, from, to, lane);
-    } else if constexpr (AT < F::RECORD) {
-        cp_async_16_if<AT, AT - MIDDLE>(wanted && lane < (F::RECORD - AT) / 16, to, from);
+__device__ __forceinline__ void fetch_pieces(const AttendParams& p, bool wanted, const char* from, uint32_t to,
+                                             int lane) {
+    if constexpr (AT < F::RECORD) {
+        // Of a constant ptxas would make the sum anew for every piece.
+        if constexpr (AT > 0 && AT % REACH == 0) from += p.reach;
+        constexpr bool WHOLE = AT + 512 <= F::RECORD;
+        cp_async_16_if<AT, AT % REACH - MIDDLE>(wanted && (WHOLE || lane < (F::RECORD - AT) / 16), to, from);
+        fetch_pieces<F, AT + 512>(p, wanted, from, to, lane);
     }
 }
 
 template <class F>
-__device__ __forceinline__ void fetch(const char* pages, uint32_t offset, uint32_t to, int lane) {
-    fetch_pieces<F>(offset != ABSENT, pages + static_cast<uint64_t>(offset) * 16, to, lane);
+__device__ __forceinline__ void fetch(const AttendParams& p, const char* pages, uint32_t offset, uint32_t to,
+                                      int lane) {
+    fetch_pieces<F>(p, offset != ABSENT, pages + static_cast<uint64_t>(offset) * 16, to, lane);
 }
 
 // Bits of the tokens `from <= t < to` of a tile that begins at `token`.

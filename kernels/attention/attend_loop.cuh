@@ -166,7 +166,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
     };
     const typename F::Keys::Query query = format.prepare(q, second, lane);
     refill(tile);
-    fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, 0), base, lane);
+    fetch<F>(p, pages, __shfl_sync(0xffffffffu, offsets, 0), base, lane);
     cp_async_commit();
     uint32_t read = 0;
     const uint32_t both = base + F::RECORD;
@@ -176,7 +176,7 @@ __device__ __forceinline__ void coded_tiles(const AttendParams& p, const F& form
         __syncwarp();  // All lanes' copies of this stage are here, and all lanes have done with the other.
         if (slot % 32 == 0) refill(tile + WARPS);
         char* stage = ring + read;
-        fetch<F>(pages, __shfl_sync(0xffffffffu, offsets, slot), both - read, lane);
+        fetch<F>(p, pages, __shfl_sync(0xffffffffu, offsets, slot), both - read, lane);
         read = F::RECORD - read;
         cp_async_commit();
 

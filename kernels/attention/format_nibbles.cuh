@@ -12,9 +12,9 @@
 //    product), two mma. hi alone would err by its rounding times codes that the minimum then cancels.
 // 2. Codes are made exact (1024+n - 1024): products with 1024 in them would leave their error in the accumulator.
 // 3. Minima: sum over tokens of P*min is one number a column and group, done as an mma whose A holds a group's minima
-// in
-//    a row. One 16-byte load is an A operand with tile half 0 in rows g and half 1 in rows 8+g; each serves one
-//    product, the other half of the rows is not used. Joined at the end.
+//    in a row. One 16-byte load is an A operand with tile half 0 in rows g and half 1 in rows 8+g; each serves one
+//    product, the other half of the rows is not used. Minima end the record, so the last 512 bytes of it are eight such
+//    rows, in the order of lanes: groups are the last of them, what the others hold does not matter. Joined at the end.
 #pragma once
 #include <type_traits>
 
@@ -58,7 +58,7 @@ struct OffsetNibbleCode {
 
 using NibbleCode = OffsetNibbleCode<0>;
 
-// Accumulators of sum over tokens of P * min: rows g of [0] and rows 8+g of [1] are groups g.
+// Accumulators of sum over tokens of P * min: of G groups group j is row 8-G+j of [0] and row 16-G+j of [1].
 template <int GROUP>
 struct MinCarry {
     float mins[2][4];
@@ -79,7 +79,8 @@ struct MinCarry {
             const float sum = mins[0][n] + mins[1][2 + n];
 #pragma unroll
             for (int m = 0; m < TILES; ++m) {
-                const float add = __shfl_sync(0xffffffffu, sum, 4 * (16 * m / GROUP) + (lane & 3));
+                const float add =
+                    __shfl_sync(0xffffffffu, sum, 4 * (8 - TILES * 16 / GROUP + 16 * m / GROUP) + (lane & 3));
                 o[m][n] += add;
                 o[m][2 + n] += add;
             }
@@ -111,8 +112,7 @@ struct GroupValues : Side<HEAD_DIM, TILE_HALVES> {
     static __device__ __forceinline__ void add_minima(const char* meta, int lane, const uint32_t (&p)[HALVES][2],
                                                       Carry& carry) {
         if constexpr (MINIMA) {
-            const int t = lane & 3, row = (lane >> 2) % GROUPS;
-            const uint4 mins = *reinterpret_cast<const uint4*>(meta + MIN_META + (4 * row + t) * 16);
+            const uint4 mins = reinterpret_cast<const uint4*>(meta + META - 512)[lane];
             mma_f16(carry.mins[0], {mins.x, mins.y, mins.z, mins.w}, p[0]);
             mma_f16(carry.mins[1], {mins.x, mins.y, mins.z, mins.w}, p[1]);
         }

@@ -44,8 +44,9 @@ struct AttendParams {
     int32_t parts;        // of attend_prefill: attend reads what lies before the call's tokens, as part 0; else 0
     uint32_t key_rope;    // `kv::key_slot`; its low half is the channels that turn, 0: keys are as they are read
     uint64_t rope_table;  // f32 [positions, channels that turn / 2, 2]
+    uint64_t reach;       // 4096, see `fetch_pieces`
 };
-static_assert(sizeof(AttendParams) == 336 && offsetof(AttendParams, q) == 160 &&
+static_assert(sizeof(AttendParams) == 344 && offsetof(AttendParams, q) == 160 &&
                   offsetof(AttendParams, q_stride) == 200 && offsetof(AttendParams, heads) == 232 &&
                   offsetof(AttendParams, softmax_scale) == 256 && offsetof(AttendParams, tree_mask) == 272,
               "AttendParams is shared with Rust");

@@ -91,6 +91,7 @@ struct AttendParams {
     parts: i32,
     key_rope: u32,
     rope_table: u64,
+    reach: u64,
 }
 
 // SAFETY: `repr(C)`, plain numbers without padding; the kernels' struct of the same name has the same fields.
@@ -428,6 +429,7 @@ fn with_params<T: Half16>(
         parts: 0,
         key_rope: plan.layout().key_rope().map_or(0, KeyRope::packed),
         rope_table: rope.as_ref().map_or(0, |(pointer, _guard)| *pointer),
+        reach: 4096,
     };
     launch(&params)
 }
@@ -486,7 +488,7 @@ mod tests {
     /// The same numbers stand in kernels/attention/params.cuh.
     #[test]
     fn offsets_are_those_of_the_header() {
-        assert_eq!(size_of::<AttendParams>(), 336);
+        assert_eq!(size_of::<AttendParams>(), 344);
         assert_eq!(offset_of!(AttendParams, tree_mask), 272);
         assert_eq!([offset_of!(AttendParams, q), offset_of!(AttendParams, q_stride)], [160, 200]);
         assert_eq!([offset_of!(AttendParams, heads), offset_of!(AttendParams, softmax_scale)], [232, 256]);

@@ -86,7 +86,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
 
 /// The formats that the example knows.
 fn names(model: &PathBuf) -> Result<Vec<String>, String> {
-    let mut command = demo::smollm2("accuracy", model);
+    let mut command = demo::smollm2("accuracy", model)?;
     command.args(["--list", "--json"]);
     let output = command.output().map_err(|error| format!("`{}`: {error}", show(&command)))?;
     if !output.status.success() {
@@ -117,7 +117,7 @@ fn line_of<'a>(lines: &'a [Value], format: &str) -> Option<&'a Value> {
 
 /// Measures, and keeps each line as it comes.
 fn measure(model: &PathBuf, offset: usize, formats: &[&str], kept: &mut Vec<Value>) -> Result<(), String> {
-    let mut command = demo::smollm2("accuracy", model);
+    let mut command = demo::smollm2("accuracy", model)?;
     command.args(["--json", "--tokens", &TOKENS.to_string(), "--offset", &offset.to_string()]);
     command.args(["--formats", &formats.join(",")]).stdout(Stdio::piped());
     eprintln!("+ {}", show(&command));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::shell::{cargo, root, run};
+use crate::shell::{program, run};
 use crate::{model, toolchain};
 
 const PROMPT: &str = "The most interesting thing about the city of Paris is";
@@ -17,9 +17,8 @@ pub fn demo() -> Result<(), String> {
     let start = Instant::now();
     toolchain::compiler_folder()?;
     let model = model::fetch()?;
-    run(cargo().args(["build", "--package", "smollm2"]))?;
-    run(smollm2("generate", &model).args(["--prompt", PROMPT, "--tokens", "32", "--kv", "kivi4-r32"]))?;
-    run(smollm2("accuracy", &model).args(["--tokens", "256", "--formats", FORMATS]))?;
+    run(smollm2("generate", &model)?.args(["--prompt", PROMPT, "--tokens", "32", "--kv", "kivi4-r32"]))?;
+    run(smollm2("accuracy", &model)?.args(["--tokens", "256", "--formats", FORMATS]))?;
     eprintln!("demo: {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }
@@ -28,32 +27,21 @@ pub fn demo() -> Result<(), String> {
 pub fn evaluate(subcommand: &str, arguments: &[String]) -> Result<(), String> {
     toolchain::compiler_folder()?;
     let mut command = match arguments.iter().any(|a| a == "--model" || a.starts_with("--model=")) {
-        true => example(subcommand),
-        false => smollm2(subcommand, &model::fetch()?),
+        true => example(subcommand)?,
+        false => smollm2(subcommand, &model::fetch()?)?,
     };
     run(command.args(arguments))
 }
 
 /// The example's subcommand on this model.
-pub fn smollm2(subcommand: &str, model: &PathBuf) -> Command {
-    let mut command = example(subcommand);
+pub fn smollm2(subcommand: &str, model: &PathBuf) -> Result<Command, String> {
+    let mut command = example(subcommand)?;
     command.arg("--model").arg(model);
-    command
+    Ok(command)
 }
 
-/// Through cargo, which puts the software driver on the loader's path.
-fn example(subcommand: &str) -> Command {
-    let mut command = cargo();
-    // In the caller's folder, so that file names among the arguments mean what they say.
-    if let Ok(folder) = std::env::current_dir() {
-        command.current_dir(folder);
-    }
-    let manifest = root().join("Cargo.toml");
-    command.arg("run").arg("--quiet").arg("--manifest-path").arg(manifest).args([
-        "--package",
-        "smollm2",
-        "--",
-        subcommand,
-    ]);
-    command
+fn example(subcommand: &str) -> Result<Command, String> {
+    let mut command = program("--bin", "smollm2")?;
+    command.arg(subcommand);
+    Ok(command)
 }

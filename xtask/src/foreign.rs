@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{cargo, root, run, target};
+use crate::shell::{build, root, run, target};
 use crate::toolchain;
 
 /// What the scripts import; pip adds what these need.
@@ -43,9 +43,9 @@ pub fn install() -> Result<PathBuf, String> {
 pub fn run_all() -> Result<(), String> {
     let folder = folder();
     let python = install()?;
-    run(cargo().args(["build", "--package", "softcuda"]))?;
+    run(&mut build("--bin", "softcuda-profile"))?; // And with it the library.
     let links = folder.join("lib");
-    link(&target().join("debug/libnvcuda.so"), &links).map_err(|error| format!("{}: {error}", links.display()))?;
+    link(&target().join("debug/deps/libnvcuda.so"), &links).map_err(|error| format!("{}: {error}", links.display()))?;
     let rounds = |script: &str| {
         ROUNDS.iter().try_for_each(|round| {
             let mut command = Command::new(&python);

@@ -27,6 +27,27 @@ pub fn cargo() -> Command {
     command
 }
 
+/// A program of the workspace, an `--example` or a `--bin`, with the software driver on the loader's path; built first.
+pub fn program(kind: &str, name: &str) -> Result<Command, String> {
+    run(&mut build(kind, name))?;
+    let folder = target().join("debug");
+    let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let libraries = [folder.join("deps")].into_iter().chain(std::env::split_paths(&libraries));
+    let libraries = std::env::join_paths(libraries).map_err(|error| format!("LD_LIBRARY_PATH: {error}"))?;
+    let mut command = Command::new(if kind == "--example" { folder.join("examples") } else { folder }.join(name));
+    command.env("LD_LIBRARY_PATH", libraries);
+    Ok(command)
+}
+
+/// Builds it out of what `cargo test --workspace` uses. A package on its own wants fewer features of its dependencies,
+/// and cargo would build them all again for each.
+pub fn build(kind: &str, name: &str) -> Command {
+    let mut command = cargo();
+    // With an example, any, the features of the development dependencies count, as they do for tests.
+    command.args(["build", "--workspace", "--example", "load", kind, name]).env("LOWBIT_REQUIRE_NVCC", "1");
+    command
+}
+
 /// The command as one would type it.
 pub fn show(command: &Command) -> String {
     let mut words: Vec<String> =

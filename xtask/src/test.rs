@@ -173,7 +173,7 @@ fn within(
     arguments: &[&str],
     limits: impl Fn(&str) -> Result<Vec<String>, String>,
 ) -> Result<(), String> {
-    let mut command = demo::smollm2(subcommand, model);
+    let mut command = demo::smollm2(subcommand, model)?;
     command.arg("--json").args(arguments).stdout(Stdio::piped());
     eprintln!("+ {}", show(&command));
     let child = command.spawn().map_err(|error| format!("cargo could not be started: {error}"))?;

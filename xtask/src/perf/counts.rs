@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::shell::{cargo, show};
+use crate::shell::{program, show};
 
 /// Counts of one launch.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +26,7 @@ impl Counts {
 
 /// Runs every case on the software device.
 pub fn run() -> Result<Vec<Counts>, String> {
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "lowbit", "--example", "counts"]).env("LOWBIT_REQUIRE_NVCC", "1");
+    let mut command = program("--example", "counts")?;
     let shown = show(&command);
     eprintln!("+ {shown}");
     command.stderr(std::process::Stdio::inherit());

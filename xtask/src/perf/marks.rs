@@ -243,9 +243,8 @@ pub const CASES: &[Case] = &[
     attend("attend_kivi8_2_d128", 1, 6144, Mark::None),
     attend("attend_kivi8_2_g64_d128", 8, 11776, Mark::None),
     attend("attend_kivi8_2_g64_d128", 1, 11776, Mark::None),
-    // 3.2 is met on sm_80 and sm_89; for sm_90 ptxas adds a dozen moves, 3.24.
-    attend("attend_int4_d128", 8, 5120, Mark::PerUnit { below_sm_89: 3.2, from_sm_89: 3.25 }),
-    attend("attend_int4_d128", 1, 5120, Mark::PerUnit { below_sm_89: 3.2, from_sm_89: 3.25 }),
+    attend("attend_int4_d128", 8, 5120, Mark::everywhere(3.2)),
+    attend("attend_int4_d128", 1, 5120, Mark::everywhere(3.2)),
     attend("attend_nvfp4_d128", 8, 4608, Mark::None),
     attend("attend_nvfp4_d128", 1, 4608, Mark::None),
     // Their tile is two rounds of a loop in the loop, which the method does not count.
@@ -266,7 +265,7 @@ pub const CASES: &[Case] = &[
     attend("attend_f16_d128", 1, 8192, Mark::None),
     attend("attend_int8_d64", 8, 2048 + 128, Mark::None),
     attend("attend_e4m3_d64", 8, 2048, Mark::None),
-    out_of_line(attend("attend_kivi4_d64", 8, 2560, Mark::None)),
+    attend("attend_kivi4_d64", 8, 2560, Mark::None),
     out_of_line(attend("attend_kivi2_d64", 8, 1536, Mark::None)),
     attend("attend_f16_d64", 8, 4096, Mark::None),
     attend("attend_bf16_d128", 8, 8192, Mark::None),
