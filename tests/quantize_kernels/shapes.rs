@@ -105,6 +105,27 @@ fn tiny_and_zero_rows() {
     }
 }
 
+/// Rows that hold one NaN and nothing else out of the ordinary, here beside the largest magnitude, there far from it.
+#[test]
+fn lone_nans() {
+    fn rows<E: lowbit::format::Element>(device: &Device, scheme: Scheme, shape: Matrix, seed: u64) {
+        let mut x = input::<E>(shape.span(), seed, false);
+        for row in 0..shape.rows {
+            let at = row * shape.row_stride;
+            x[at + (row * 37 + 5) % shape.cols] = E::from_f32(f32::NAN);
+            x[at + (row * 37 + 5 + [2, 1, 8, 128][row % 4]) % shape.cols] = E::from_f32(-200.0);
+        }
+        check(device, scheme, shape, &x, Way::default(), 0);
+    }
+    let device = Device::new();
+    let shape = Matrix::dense(32, 256);
+    for (i, scheme) in schemes(shape).into_iter().enumerate() {
+        rows::<f32>(&device, scheme, shape, i as u64);
+        rows::<f16>(&device, scheme, shape, i as u64);
+        rows::<bf16>(&device, scheme, shape, i as u64);
+    }
+}
+
 /// Largest magnitudes whose significand 127 divides, and few of them: exact ties in every row.
 #[test]
 fn rows_full_of_ties() {
