@@ -6,6 +6,7 @@
 //! files that include it, and no others. The toolkit's own headers are covered by its version. Files appear whole, by
 //! renaming, so two builds may share a folder.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +37,8 @@ pub struct Job<'a> {
     pub targets: &'a [String],
     /// Of modules that are compiled for this target too, just this one.
     pub only: Option<&'a str>,
+    /// These modules alone.
+    pub modules: Option<&'a BTreeSet<String>>,
     /// Compilations at once.
     pub parallel: usize,
 }
@@ -80,7 +83,8 @@ pub fn ptx_path(folder: &Path, module: &str, target: &str) -> PathBuf {
 /// The units, and how many of them had to be compiled.
 pub fn compile(job: &Job) -> Result<(Vec<Unit>, usize), String> {
     let mut units = Vec::new();
-    for module in modules(job.kernels)? {
+    let wanted = |module: &String| job.modules.is_none_or(|modules| modules.contains(module));
+    for module in modules(job.kernels)?.into_iter().filter(wanted) {
         let targets = targets_of(job.kernels, &module, job.targets)?;
         let only = job.only.filter(|only| targets.iter().any(|target| target == only));
         for target in targets.into_iter().filter(|target| only.is_none_or(|only| only == *target)) {

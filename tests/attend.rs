@@ -365,6 +365,9 @@ fn hard_data() {
         });
         // A query of any size times the largest scale: 2 * 60000 / 3.
         make("keys at both ends of f16", &|_, c, x| (if c == 7 { 60_000.0f32.copysign(x) } else { x }, x, 1e-4 * x));
+        make("the largest query meets them", &|_, c, x| {
+            if c == 7 { (60_000.0f32.copysign(x), x, 3.9e-4) } else { (x, x, 3e-5 * x) }
+        });
         make("all keys equal", &|_, _, x| (0.5, x, x));
         make("all zero", &|_, _, _| (0.0, 0.0, 0.0));
         make("positive values", &|_, _, x| (x, 3.0 + x, x));
@@ -406,6 +409,7 @@ fn bad_indices_are_masked_and_reported() {
         let lens = [(400, 1), (40, 1), (300, 2), (64, 1)];
         let mut case = Case::<f16>::new(layout(format, 64, 2, DType::F16), 2, &lens, 1.0, 9);
         let blocks = case.world.max_blocks;
+        case.world.table[1] = case.world.num_pages() as i32; // The first that is none.
         case.world.table[3] = -1;
         case.world.table[5] = i32::MAX;
         case.world.table[blocks] = 1 << 20;

@@ -199,6 +199,19 @@ mod kernel {
         compare("200 tokens", &found, &by_definition(&world, &step, &chunk, 2, &options), 64, DType::F16);
     }
 
+    /// One block reads all of a prefix: more than 32 tiles a warp, and twice that.
+    #[test]
+    fn a_long_prefix() {
+        let gpu = Gpu::new();
+        for (format, tokens) in [(KvFormat::INT8, 4200), (KvFormat::kivi4(32), 8500)] {
+            let (world, step, chunk) = filled::<f16>(layout(format, 64, DType::F16), &[(tokens, 2)], 2);
+            let options = Options::new(0.1);
+            let found = by_device(&gpu, &world, &step, &chunk, 2, &options).unwrap();
+            let expected = by_definition(&world, &step, &chunk, 2, &options);
+            compare(&format!("{format}, {tokens} tokens"), &found, &expected, 64, DType::F16);
+        }
+    }
+
     #[test]
     fn options_reach_both_parts() {
         let gpu = Gpu::new();

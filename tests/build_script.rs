@@ -71,6 +71,7 @@ impl Tree {
             out: &self.root.join("ptx"),
             targets: &self.targets,
             only: None,
+            modules: None,
             parallel: 2,
         })
     }

@@ -8,7 +8,7 @@ mod list;
 mod report;
 mod scratch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -91,6 +91,8 @@ fn run(selected: &[&Mutant], results: &mut Results) -> Result<(), String> {
 struct Passing {
     program: PathBuf,
     seconds: f64,
+    /// The kernels' modules that it reads; if it is known.
+    modules: Option<BTreeSet<String>>,
 }
 
 /// The tests without any mutant, by name: they must pass.
@@ -105,14 +107,15 @@ fn unmutated(scratch: &Scratch, selected: &[&Mutant]) -> Result<BTreeMap<String,
         let test = TestName::parse(name)?;
         let program = scratch.build(&test)?.map_err(|log| format!("the unmutated tree does not build:\n{log}"))?;
         let began = Instant::now();
-        match scratch.run(&program, &test, 600.0)? {
+        let (run, modules) = scratch.modules_read(|| scratch.run(&program, &test, 600.0))?;
+        match run {
             Run::Passed => {}
             Run::Failed(how) => return Err(format!("without any mutant, {name} fails: {how}")),
             Run::Missing => return Err(format!("there is no test {name}")),
         };
         let seconds = began.elapsed().as_secs_f64();
         eprintln!("unmutated: {name}: {seconds:.1} s");
-        tests.insert(name.clone(), Passing { program, seconds });
+        tests.insert(name.clone(), Passing { program, seconds, modules });
     }
     Ok(tests)
 }
@@ -130,14 +133,14 @@ fn try_mutant(
 }
 
 fn outcome(scratch: &Scratch, mutant: &Mutant, passing: &BTreeMap<String, Passing>) -> Result<Outcome, String> {
-    // A kernel is read by the programs when they run; anything else is in them.
-    if mutant.is_kernel()
-        && let Err(log) = scratch.compile(Some(&mutant.target))
-    {
-        return Ok(Outcome::DoesNotBuild(log));
-    }
     for name in &mutant.tests {
         let (test, passing) = (TestName::parse(name)?, passing.get(name).ok_or("a test was not run before")?);
+        // A kernel is read by the programs when they run; anything else is in them.
+        if mutant.is_kernel()
+            && let Err(log) = scratch.compile(Some(&mutant.target), passing.modules.as_ref())
+        {
+            return Ok(Outcome::DoesNotBuild(log));
+        }
         let program = match mutant.is_kernel() {
             true => passing.program.clone(),
             false => match scratch.build(&test)? {

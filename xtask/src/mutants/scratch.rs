@@ -2,10 +2,10 @@
 //! Both stay for the next run; a run first makes the tree equal to the repository again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -97,7 +97,7 @@ impl Scratch {
     /// Compiles the kernels that have changed, for every target, and notes which images there are: the table of them is
     /// built into the programs.
     pub fn compile_all(&self) -> Result<(), String> {
-        let units = self.compile(None)?;
+        let units = self.compile(None, None)?;
         let list: String = units.iter().map(|unit| format!("{} {}\n", unit.module, unit.target)).collect();
         let file = self.kernels().join("images");
         if fs::read_to_string(&file).is_ok_and(|old| old == list) {
@@ -106,13 +106,19 @@ impl Scratch {
         io("writing", &file, fs::write(&file, list))
     }
 
-    /// Compiles the kernels that have changed, for every target or `only` one where a module has it; or what nvcc said.
-    pub fn compile(&self, only: Option<&str>) -> Result<Vec<compile::Unit>, String> {
+    /// Compiles the kernels that have changed, for every target or `only` one where a module has it, of all `modules` or
+    /// those given; or what nvcc said.
+    pub fn compile(
+        &self,
+        only: Option<&str>,
+        modules: Option<&BTreeSet<String>>,
+    ) -> Result<Vec<compile::Unit>, String> {
         let nvcc = nvcc::run(&self.nvcc)?;
         let targets = ["80", "89"].map(String::from);
         let parallel = std::thread::available_parallelism().map_or(1, |n| n.get());
         let (kernels, out) = (self.tree.join("kernels"), self.kernels());
-        let job = compile::Job { nvcc: &nvcc, kernels: &kernels, out: &out, targets: &targets, only, parallel };
+        let job =
+            compile::Job { nvcc: &nvcc, kernels: &kernels, out: &out, targets: &targets, only, modules, parallel };
         compile::compile(&job).map(|(units, _)| units)
     }
 
@@ -177,6 +183,27 @@ impl Scratch {
         let mut lines = output.lines().skip_while(|line| !line.contains("panicked at"));
         let message = lines.nth(1).map(|line| line.chars().take(160).collect());
         Ok(Run::Failed(message.unwrap_or_else(|| format!("the test program ended with {status}"))))
+    }
+
+    /// The modules that a run reads, by the times at which their files were last read; none where the file system keeps no
+    /// such times.
+    pub fn modules_read<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, String>,
+    ) -> Result<(T, Option<BTreeSet<String>>), String> {
+        let kernels = self.kernels();
+        let modules = compile::modules(&self.tree.join("kernels"))?;
+        let files = |module: &String| ["80", "89"].map(|target| compile::ptx_path(&kernels, module, target));
+        let read = |file: &Path| fs::metadata(file).and_then(|of| of.accessed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        for file in modules.iter().flat_map(files).filter(|file| file.is_file()) {
+            let times = FileTimes::new().set_accessed(past);
+            io("dating", &file, File::options().write(true).open(&file).and_then(|open| open.set_times(times)))?;
+        }
+        let result = run()?;
+        let read: BTreeSet<String> =
+            modules.into_iter().filter(|module| files(module).iter().any(|file| read(file) > past)).collect();
+        Ok((result, (!read.is_empty()).then_some(read)))
     }
 
     /// Applies the edit to the tree; returns the file's text before it. The repository may change during a run: the
