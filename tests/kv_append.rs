@@ -191,6 +191,19 @@ fn kivi_over_ring_wraps() {
     }
 }
 
+/// The last token of the last block is one of the sequence.
+#[test]
+fn a_sequence_may_fill_its_blocks() {
+    let device = Device::new();
+    let mut world = World::new(layout::<f16>(KvFormat::INT8, 1, 64, 32), 1, 96, 41);
+    let row = world.row();
+    for new in [95, 1] {
+        let step = world.step(&[new]);
+        both(&device, &mut world, &step, &noise(new * row, 5), &noise(new * row, 6), true, &format!("{new} new"));
+    }
+    assert_eq!(world.lens[0], world.max_blocks * 32);
+}
+
 /// Keys and values as columns of a fused projection.
 #[test]
 fn strided_rows() {
