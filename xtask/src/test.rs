@@ -59,7 +59,7 @@ pub fn test() -> Result<(), String> {
     eprintln!("\n== tests");
     cargo_test(&mut sums)?;
     sums.step("benches, each once on small shapes", || {
-        run(built(cargo().args(["test", "--quiet", "--package", "lowbit", "--bench", "kernels"])))
+        run(built(cargo().args(["test", "--quiet", "--workspace", "--bench", "kernels"])))
     });
     sums.step("foreign programs on softcuda: cuda-bindings, numba", || {
         foreign.join().map_err(|_| "installing panicked".to_string())??;
