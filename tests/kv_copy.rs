@@ -52,11 +52,18 @@ fn pages_and_slots_are_copied() {
     let device = Device::new();
     for format in formats() {
         let world = filled(format);
-        // Two good pairs, one onto itself, and bad ones on either side.
-        for (src, dst) in
-            [(vec![0, 3, 2], vec![1, 4, 2]), (vec![5, -1, 0, 99], vec![0, 1, 1 << 30, 2]), (vec![0], vec![5])]
-        {
-            for pages in [true, false] {
+        for pages in [true, false] {
+            let count = match pages {
+                true => world.num_pages(),
+                false => world.state.len() / world.layout.state_bytes().max(1),
+            } as i32;
+            // Two good pairs, one onto itself, bad ones on either side, and the first block that is none.
+            for (src, dst) in [
+                (vec![0, 3, 2], vec![1, 4, 2]),
+                (vec![5, -1, 0, 99], vec![0, 1, 1 << 30, 2]),
+                (vec![0], vec![5]),
+                (vec![0, 3, count], vec![1, count, 2]),
+            ] {
                 let mut expected = world.clone();
                 let mut cache = CacheMut {
                     layout: world.layout,
