@@ -164,7 +164,7 @@ fn serve_briefly<T: Half16>(device: &Device, format: KvFormat, d: usize, seed: u
     let page_tokens = format.tile_tokens().max(32);
     let mut world = World::new(layout::<T>(format, 1, d, page_tokens), 2, 2 * group + 50, seed);
     let row = world.row();
-    let first = [2 * group - 2, group + 3];
+    let first = [2 * group - 2, group + 11];
     for (new, prefill) in [(first, true), ([1, 0], false), ([5, 3], false)] {
         let step = world.step(&new);
         let (k, v) = (hostile::<T>(step.total_q * row, seed), hostile::<T>(step.total_q * row, seed + 1));
