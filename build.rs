@@ -74,15 +74,7 @@ fn build() -> Result<(), String> {
             let parallel = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
             // In the repository one folder for all profiles and packages, so that each kernel is compiled once.
             let ptx = repository_target(&manifest, &out).map_or_else(|| out.join("ptx"), |t| t.join("kernels"));
-            let job = compile::Job {
-                nvcc: &nvcc,
-                kernels: &kernels,
-                out: &ptx,
-                targets: &targets,
-                only: None,
-                modules: None,
-                parallel,
-            };
+            let job = compile::Job { parallel, ..compile::Job::everything(&nvcc, &kernels, &ptx, &targets) };
             (compile::compile(&job)?.0, nvcc.release().to_string())
         }
         Source::Folder(folder) => {

@@ -43,6 +43,13 @@ pub struct Job<'a> {
     pub parallel: usize,
 }
 
+impl<'a> Job<'a> {
+    /// Every module for each of its targets, one compilation at a time.
+    pub fn everything(nvcc: &'a Nvcc, kernels: &'a Path, out: &'a Path, targets: &'a [String]) -> Self {
+        Self { nvcc, kernels, out, targets, only: None, modules: None, parallel: 1 }
+    }
+}
+
 /// The modules under `kernels`, sorted.
 pub fn modules(kernels: &Path) -> Result<Vec<String>, String> {
     fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) -> std::io::Result<()> {

@@ -65,15 +65,9 @@ impl Tree {
     }
 
     fn compile(&self) -> Result<(Vec<compile::Unit>, usize), String> {
-        compile::compile(&compile::Job {
-            nvcc: &self.nvcc,
-            kernels: &self.root.join("kernels"),
-            out: &self.root.join("ptx"),
-            targets: &self.targets,
-            only: None,
-            modules: None,
-            parallel: 2,
-        })
+        let (kernels, out) = (self.root.join("kernels"), self.root.join("ptx"));
+        let job = compile::Job::everything(&self.nvcc, &kernels, &out, &self.targets);
+        compile::compile(&compile::Job { parallel: 2, ..job })
     }
 
     /// Compiles, and says which modules' outputs were written anew.

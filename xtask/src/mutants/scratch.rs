@@ -117,8 +117,7 @@ impl Scratch {
         let targets = ["80", "89"].map(String::from);
         let parallel = std::thread::available_parallelism().map_or(1, |n| n.get());
         let (kernels, out) = (self.tree.join("kernels"), self.kernels());
-        let job =
-            compile::Job { nvcc: &nvcc, kernels: &kernels, out: &out, targets: &targets, only, modules, parallel };
+        let job = compile::Job { only, modules, parallel, ..compile::Job::everything(&nvcc, &kernels, &out, &targets) };
         compile::compile(&job).map(|(units, _)| units)
     }
 

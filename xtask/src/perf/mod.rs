@@ -124,15 +124,7 @@ fn assemble_all(architectures: &[String], text: Option<&str>) -> Result<Vec<Kern
     let targets = TARGETS.map(String::from);
     // The folder that the build script fills, with the same step.
     let ptx = target().join("kernels");
-    let job = compile::Job {
-        nvcc: &tools.nvcc,
-        kernels: &kernels,
-        out: &ptx,
-        targets: &targets,
-        only: None,
-        modules: None,
-        parallel,
-    };
+    let job = compile::Job { parallel, ..compile::Job::everything(&tools.nvcc, &kernels, &ptx, &targets) };
     let (units, _) = compile::compile(&job)?;
     let mut work = Vec::new();
     for arch in architectures {

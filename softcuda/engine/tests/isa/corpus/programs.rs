@@ -36,15 +36,9 @@ fn compiled() -> Option<&'static Compiled> {
     ALL.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let nvcc = nvcc::find(&[target.parent().unwrap_or(target).to_path_buf()]).ok()?;
-        let job = compile::Job {
-            nvcc: &nvcc,
-            kernels: &folder(),
-            out: &target.join("corpus"),
-            targets: &TARGETS.map(String::from),
-            only: None,
-            modules: None,
-            parallel: std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let (kernels, out, targets) = (folder(), target.join("corpus"), TARGETS.map(String::from));
+        let parallel = std::thread::available_parallelism().map_or(1, usize::from);
+        let job = compile::Job { parallel, ..compile::Job::everything(&nvcc, &kernels, &out, &targets) };
         let (units, _) = compile::compile(&job).unwrap_or_else(|e| panic!("{e}"));
         let mut all: HashMap<String, Vec<Program>> = HashMap::new();
         for unit in units {
