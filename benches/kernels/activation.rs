@@ -151,7 +151,7 @@ impl Case for Activation {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let (rows, cols) = (bench.size(2048, 64, 4), bench.size(4096, 4096, 256));
+    let (rows, cols) = (bench.size(8192, 64, 4), bench.size(8192, 4096, 256));
     let cases = [Operation::Norm, Operation::Gate]
         .into_iter()
         .flat_map(|operation| [ByteCode::Int8, ByteCode::E4m3].map(|code| Activation { operation, code, rows, cols }));

@@ -1,4 +1,4 @@
-//! Decode attention: one new token of each sequence, four query heads a KV head.
+//! Decode attention: one new token of each sequence, eight query heads a KV head (Llama-3-70B).
 
 use lowbit::cache::{Capacity, KvFormat, Plan, Rows};
 use lowbit::cudarc::driver::CudaSlice;
@@ -11,7 +11,7 @@ use crate::data::numbers;
 use crate::device::{Device, Outcome};
 use crate::measure::{Bench, Case};
 
-const HEADS: usize = 4 * KV_HEADS;
+const HEADS: usize = 8 * KV_HEADS;
 /// Elements of a token's queries.
 const ROW: usize = HEADS * DIM;
 const SOFTMAX_SCALE: f32 = 0.088;
@@ -102,6 +102,10 @@ impl Case for Attend {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let (sequences, tokens) = (bench.size(8, 1, 2), bench.size(4096, 512, 97));
-    bench.family("attention", &FORMATS.map(|(name, format)| Attend { name, format, sequences, tokens }));
+    let many = (bench.size(16, 1, 2), bench.size(4096, 512, 97));
+    let long = (1, bench.size(32768, 1024, 300));
+    let cases = [many, long]
+        .into_iter()
+        .flat_map(|(sequences, tokens)| FORMATS.map(|(name, format)| Attend { name, format, sequences, tokens }));
+    bench.family("attention", &cases.collect::<Vec<_>>());
 }

@@ -17,8 +17,17 @@ pub const KV_HEADS: usize = 8;
 pub const ROW: usize = KV_HEADS * DIM;
 
 /// What is measured, by short names.
-pub const FORMATS: [(&str, KvFormat); 4] =
-    [("f16", KvFormat::FLOAT), ("int8", KvFormat::INT8), ("e4m3", KvFormat::E4M3), ("kivi4", KvFormat::kivi4(32))];
+pub const FORMATS: [(&str, KvFormat); 9] = [
+    ("f16", KvFormat::FLOAT),
+    ("int8", KvFormat::INT8),
+    ("e4m3", KvFormat::E4M3),
+    ("int4", KvFormat::INT4),
+    ("kivi4", KvFormat::kivi4(32)),
+    ("kivi2", KvFormat::kivi2(32)),
+    ("q8_0", KvFormat::Q8_0),
+    ("q4_0", KvFormat::Q4_0),
+    ("nvfp4", KvFormat::NVFP4),
+];
 
 pub fn layout(format: KvFormat) -> KvLayout {
     let shape = KvShape { num_kv_heads: KV_HEADS, head_dim: DIM, page_tokens: 64, max_append: 1, dtype: DType::F16 };

@@ -8,7 +8,7 @@ use lowbit::reference;
 use lowbit::reference::matmul::Product;
 use lowbit::weights::{ByteAxis, ByteScales, Packed, PackedBytes, PackedLayout, WeightFormat, ZeroPoint};
 
-use crate::data::{bytes, close, packed};
+use crate::data::{by_rows, bytes, close, packed};
 use crate::device::{Device, Outcome};
 use crate::measure::{Bench, Case};
 
@@ -102,11 +102,13 @@ impl Case for Coded {
     }
 
     fn reference(&self, Host { weights, x, scale }: &Host) -> Product {
-        let x = self.rows(&x[..], &scale[..]);
-        match weights {
-            Weights::Four(weights) => reference::matmul::w4a8::<f16>(weights, self.rows, &x, None, None),
-            Weights::Eight(weights) => reference::matmul::w8a8::<f16>(weights, self.rows, &x, None, None),
-        }
+        by_rows(self.rows, |rows| {
+            let x = self.rows(&x[rows.start * self.k..rows.end * self.k], &scale[rows.clone()]);
+            match weights {
+                Weights::Four(weights) => reference::matmul::w4a8::<f16>(weights, rows.len(), &x, None, None),
+                Weights::Eight(weights) => reference::matmul::w8a8::<f16>(weights, rows.len(), &x, None, None),
+            }
+        })
     }
 
     fn upload(&self, host: &Host, device: &Device, copies: usize) -> Outcome<OnDevice> {
@@ -152,11 +154,13 @@ impl Case for Coded {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let (n, k) = (bench.size(4096, 512, 96), bench.size(4096, 1024, 256));
+    let k = bench.size(8192, 1024, 256);
+    let (decoded, prefilled) = (bench.size(28672, 512, 96), bench.size(8192, 512, 96));
     for (family, bits, rows) in [("w4a8", Bits::Four, &[1, 8, 32][..]), ("w8a8", Bits::Eight, &[1, 8, 16, 32, 256])] {
         let cases = [ByteCode::Int8, ByteCode::E4m3]
             .into_iter()
-            .flat_map(|code| rows.iter().map(move |&rows| Coded { bits, code, rows, n, k }));
+            .flat_map(|code| rows.iter().map(move |&rows| (code, rows)))
+            .map(|(code, rows)| Coded { bits, code, rows, n: if rows > 32 { prefilled } else { decoded }, k });
         bench.family(family, &cases.collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,7 @@
 //! Inputs, and the comparisons that several families share.
 
+use std::ops::Range;
+
 use lowbit::half::f16;
 use lowbit::reference::matmul::Product;
 use lowbit::weights::{Packed, PackedLayout};
@@ -31,6 +33,23 @@ pub fn packed(layout: PackedLayout) -> Packed {
         scale.copy_from_slice(&f16::from_f32(0.0078 + 0.0001 * (at % 13) as f32).to_le_bytes());
     }
     Packed::from_bytes(layout, all).expect("as many bytes as the layout has")
+}
+
+/// A product of so many rows, made by `some` of them a thread.
+pub fn by_rows(rows: usize, some: impl Fn(Range<usize>) -> Product + Sync) -> Product {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = rows.div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let some = &some;
+        let parts = (0..rows).step_by(each).map(|from| scope.spawn(move || some(from..rows.min(from + each))));
+        let mut whole = Product { y: Vec::new(), magnitude: Vec::new() };
+        for part in parts.collect::<Vec<_>>() {
+            let part = part.join().expect("a reference that takes its operands");
+            whole.y.extend(part.y);
+            whole.magnitude.extend(part.magnitude);
+        }
+        whole
+    })
 }
 
 /// The tolerance of every product: `2^-11 |y| + 2^-20 sum |x||w|` in f16, and half of the least f16.

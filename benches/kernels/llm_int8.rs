@@ -128,7 +128,7 @@ impl Case for LlmInt8 {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let (n, k) = (bench.size(4096, 512, 96), bench.size(4096, 1024, 256));
+    let (n, k) = (bench.size(8192, 512, 96), bench.size(8192, 1024, 256));
     let layout = ByteLayout::new(n, k, ByteCode::Int8, ByteAxis::Output).expect("a known format");
     bench.family("llm_int8", &[1, 8, 32, 256].map(|rows| LlmInt8 { layout, rows }));
 }

@@ -117,7 +117,7 @@ impl Case for Quantize {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let (rows, cols) = (bench.size(8192, 64, 4), bench.size(4096, 4096, 256));
+    let (rows, cols) = (bench.size(8192, 64, 4), bench.size(8192, 4096, 256));
     let cases = [
         (Code::Int8, Axis::Row),
         (Code::Fp8(Fp8::E4m3), Axis::Row),

@@ -7,7 +7,7 @@ use lowbit::reference;
 use lowbit::reference::matmul::Product;
 use lowbit::weights::{Packed, PackedLayout, WeightFormat, ZeroPoint};
 
-use crate::data::{close, numbers, packed};
+use crate::data::{by_rows, close, numbers, packed};
 use crate::device::{Device, Outcome};
 use crate::measure::{Bench, Case};
 
@@ -46,7 +46,10 @@ impl Case for W16 {
     }
 
     fn reference(&self, (weights, x): &Self::Data) -> Product {
-        reference::matmul::skinny::<f16, f16>(weights, x, None, None)
+        let k = self.layout.k();
+        by_rows(self.rows, |rows| {
+            reference::matmul::skinny::<f16, f16>(weights, &x[rows.start * k..rows.end * k], None, None)
+        })
     }
 
     fn upload(&self, (weights, x): &Self::Data, device: &Device, copies: usize) -> Outcome<OnDevice> {
@@ -78,8 +81,10 @@ impl Case for W16 {
 }
 
 pub fn run(bench: &mut Bench<'_>) {
-    let (n, k) = (bench.size(4096, 512, 96), bench.size(4096, 1024, 256));
+    let k = bench.size(8192, 1024, 256);
+    let (decoded, prefilled) = (bench.size(28672, 512, 96), bench.size(8192, 512, 96));
     let case = |format, group, rows| {
+        let n = if rows > matmul::MAX_ROWS { prefilled } else { decoded };
         let layout = PackedLayout::new(n, k, group, format).expect("a known format");
         W16 { layout, rows }
     };

@@ -56,6 +56,15 @@ __device__ __forceinline__ void mma_u8s8(int (&c)[4], const uint32_t (&a)[4], co
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+// d = a * b, E4M3 operands. compute_89 sums the 32 products of an element with about 13 bits below the largest of them.
+__device__ __forceinline__ void mma_e4m3(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(0.f));
+}
+#endif
+
 // Transposes an 8 x 8 matrix of 16-bit values: in = row g, columns 2t+{0,1}; out = column g, rows 2t+{0,1}.
 // A C fragment's half h packed to 16 bits goes in, the B fragment b = h of its transpose comes out.
 __device__ __forceinline__ uint32_t movmatrix_trans(uint32_t value) {

@@ -78,9 +78,6 @@ struct Int8 : ByteWeights {
 
 // Eight E4M3 codes of x as f16 pairs, and whether NaN was among them: from compute_89 the conversion keeps it; below,
 // it is noted here, a bit a byte, and enters the sums at the end.
-//
-// The codes are multiplied as f16 on every architecture. The E4M3 product of compute_89 adds with less than f32's bits;
-// on compute_90 it is itself made of these conversions; and up to 32 rows the bytes of w are the bound, not this.
 template <int COLS>
 struct E4m3Rows {
     struct X {
@@ -118,6 +115,8 @@ struct E4m3Rows {
 
 // E4M3 x E4M3. One scale a row of x and one an output; or (BLOCKS) one for every 128 k of a row of x and one for 128
 // outputs x 128 k of w. Sums of 128 k join y in f32.
+//
+// The codes are multiplied as f16, whose sums have the bits of f32.
 template <int COLS, bool BLOCKS>
 struct E4m3 : ByteWeights {
     static constexpr int kCols = COLS, kStepsPerGroup = kSteps;
@@ -192,5 +191,34 @@ struct E4m3 : ByteWeights {
         group.rows.spread_nan(y);
     }
 };
+
+// The same by the E4M3 product of compute_89: codes are operands as they lie, on both sides. It sums the products of 32 k
+// with about 13 bits below the largest; these sums join in f32. A NaN stays one.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+template <int COLS, bool BLOCKS>
+struct FastE4m3 : E4m3<COLS, BLOCKS> {
+    using E4m3<COLS, BLOCKS>::E4m3;
+    using Sum = float;
+    using X = uint2;
+    using Weights = typename E4m3<COLS, BLOCKS>::Weights;
+    using Group = typename E4m3<COLS, BLOCKS>::Group;
+
+    __device__ __forceinline__ X operand(Group&, int, uint2 raw) const { return raw; }
+    __device__ __forceinline__ void step(Group& group, const Weights& w, int s, const X (&x)[COLS],
+                                         Sum (&)[COLS][4]) const {
+        const uint32_t a[4] = {w.codes[s].x, w.codes[s].y, w.codes[s].z, w.codes[s].w};
+#pragma unroll
+        for (int c = 0; c < COLS; ++c) {
+            float sum[4];
+            mma_e4m3(sum, a, {x[c].x, x[c].y});
+#pragma unroll
+            for (int i = 0; i < 4; ++i) group.c[c][i] += sum[i];
+        }
+    }
+};
+#else
+template <int COLS, bool BLOCKS>
+using FastE4m3 = E4m3<COLS, BLOCKS>;
+#endif
 
 }  // namespace lowbit

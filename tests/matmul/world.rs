@@ -99,10 +99,15 @@ fn roundoff<O: Element>() -> f64 {
 /// units of 2^-24 of the sum of magnitudes (the products are exact; tensor cores truncate where they add). f16 outputs
 /// below its normal range are rounded to multiples of 2^-24 instead.
 pub fn assert_close<O: Element>(found: &[O], expected: &Product, case: &str) {
+    assert_within(2f64.powi(-20), found, expected, case);
+}
+
+/// The same with another share of the sum of magnitudes.
+pub fn assert_within<O: Element>(share: f64, found: &[O], expected: &Product, case: &str) {
     assert_eq!(found.len(), expected.y.len(), "{case}");
     for (at, (found, y)) in found.iter().zip(&expected.y).enumerate() {
         let least = if O::DTYPE == lowbit::format::DType::F16 { 2f64.powi(-25) } else { 0.0 };
-        let tolerance = roundoff::<O>() * y.abs() + 2f64.powi(-20) * expected.magnitude[at] + least;
+        let tolerance = roundoff::<O>() * y.abs() + share * expected.magnitude[at] + least;
         let error = (f64::from(found.to_f32()) - y).abs();
         assert!(
             error <= tolerance,

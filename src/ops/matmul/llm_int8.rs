@@ -95,7 +95,7 @@ pub fn llm_int8<X: Half16, O: Element>(
     }
     arguments.at_least("count", 2, operands.count.len())?;
     arguments.at_least("values", rows * cap, operands.values.len())?;
-    let family = family(layout)?;
+    let family = family(layout, config.fast_accumulation)?;
     let dispatch = family.choose(rows, layout.row_tiles(), layout.blocks(), kernels.sm_count());
     let weights = matrix(layout, operands.weights);
     let needed = dispatch.workspace_bytes(layout.row_tiles(), rows);

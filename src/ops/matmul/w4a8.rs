@@ -126,6 +126,14 @@ pub fn w4a8<O: Element>(
 ) -> Result<()> {
     let (layout, x) = (operands.layout, &operands.x);
     let arguments = Arguments { op: OP, rows: config.rows };
+    if config.fast_accumulation {
+        return Err(Error::argument(
+            OP,
+            "config.fast_accumulation",
+            "false, its products are not of 8-bit floats",
+            "true",
+        ));
+    }
     let instance = find(layout, x.code).ok_or_else(|| {
         let what = format!("{:?} in groups of {} with {} activations", layout.format(), layout.group(), x.code.name());
         Error::unsupported(OP, what, "4-bit symmetric or with 4-bit zeros, any group; int8 or e4m3 activations")

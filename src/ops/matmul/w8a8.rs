@@ -22,6 +22,9 @@ const fn int8(name: &'static str) -> Act8 {
 const fn e4m3(name: &'static str) -> Act8 {
     Entry::new("matmul/w8a8_e4m3", name)
 }
+const fn fast(name: &'static str) -> Act8 {
+    Entry::new("matmul/w8a8_e4m3_fast", name)
+}
 
 const INT8: Family = Family {
     skinny: [int8("w8a8_int8_c1"), int8("w8a8_int8_c2"), int8("w8a8_int8_c4")],
@@ -35,25 +38,41 @@ const E4M3_BLOCK: Family = Family {
     skinny: [e4m3("w8a8_e4m3_block_c1"), e4m3("w8a8_e4m3_block_c2"), e4m3("w8a8_e4m3_block_c4")],
     tiled: Some(e4m3("w8a8_e4m3_block_tiled")),
 };
+const FAST: Family = Family {
+    skinny: [fast("w8a8_e4m3_fast_c1"), fast("w8a8_e4m3_fast_c2"), fast("w8a8_e4m3_fast_c4")],
+    tiled: Some(fast("w8a8_e4m3_fast_tiled")),
+};
+const FAST_BLOCK: Family = Family {
+    skinny: [fast("w8a8_e4m3_fast_block_c1"), fast("w8a8_e4m3_fast_block_c2"), fast("w8a8_e4m3_fast_block_c4")],
+    tiled: Some(fast("w8a8_e4m3_fast_block_tiled")),
+};
 
-/// The closed table of formats: code, what a scale of the weights covers, kernels.
-const TABLE: &[(ByteCode, ByteAxis, Family)] = &[
-    (ByteCode::Int8, ByteAxis::Output, INT8),
-    (ByteCode::E4m3, ByteAxis::Output, E4M3),
-    (ByteCode::E4m3, ByteAxis::Block, E4M3_BLOCK),
+/// Weights: code, what a scale covers; fast accumulation; their kernels.
+struct Instance(ByteCode, ByteAxis, bool, Family);
+
+/// The closed table of products.
+const TABLE: &[Instance] = &[
+    Instance(ByteCode::Int8, ByteAxis::Output, false, INT8),
+    Instance(ByteCode::E4m3, ByteAxis::Output, false, E4M3),
+    Instance(ByteCode::E4m3, ByteAxis::Block, false, E4M3_BLOCK),
+    Instance(ByteCode::E4m3, ByteAxis::Output, true, FAST),
+    Instance(ByteCode::E4m3, ByteAxis::Block, true, FAST_BLOCK),
 ];
 
 pub(super) fn entries() -> impl Iterator<Item = EntryRow> {
-    TABLE.iter().flat_map(|(_, _, family)| family.entries()).map(Entry::row)
+    TABLE.iter().flat_map(|Instance(_, _, _, family)| family.entries()).map(Entry::row)
 }
 
 /// The kernels of these weights.
-pub(super) fn family(layout: &ByteLayout) -> Result<&'static Family> {
-    let found = TABLE.iter().find(|(code, axis, _)| (*code, *axis) == (layout.code(), layout.axis()));
-    found.map(|(_, _, family)| family).ok_or_else(|| {
-        let what = format!("{} weights with a scale per {:?}", layout.code().name(), layout.axis());
-        let list: Vec<_> = TABLE.iter().map(|(code, axis, _)| format!("{} / {axis:?}", code.name())).collect();
-        Error::unsupported(OP, what, list.join(", "))
+pub(super) fn family(layout: &ByteLayout, fast: bool) -> Result<&'static Family> {
+    let wanted = (layout.code(), layout.axis(), fast);
+    let found = TABLE.iter().find(|Instance(code, axis, fast, _)| (*code, *axis, *fast) == wanted);
+    found.map(|Instance(_, _, _, family)| family).ok_or_else(|| {
+        let name = |code: ByteCode, axis: ByteAxis, fast: bool| {
+            format!("{} / {axis:?}{}", code.name(), if fast { " / fast accumulation" } else { "" })
+        };
+        let list: Vec<_> = TABLE.iter().map(|Instance(code, axis, fast, _)| name(*code, *axis, *fast)).collect();
+        Error::unsupported(OP, format!("weights {}", name(wanted.0, wanted.1, wanted.2)), list.join(", "))
     })
 }
 
@@ -80,9 +99,10 @@ pub(super) fn matrix<'a>(layout: &ByteLayout, weights: &'a CudaView<'a, u8>) -> 
     }
 }
 
-/// Bytes of workspace that [`w8a8`] needs; 0 for most shapes.
+/// Bytes of workspace that [`w8a8`] needs, however it accumulates; 0 for most shapes.
 pub fn w8a8_workspace_bytes(kernels: &Kernels, layout: &ByteLayout, rows: usize) -> usize {
-    family(layout).map_or(0, |family| dispatch(kernels, family, layout, rows).workspace_bytes(layout.row_tiles(), rows))
+    family(layout, false)
+        .map_or(0, |family| dispatch(kernels, family, layout, rows).workspace_bytes(layout.row_tiles(), rows))
 }
 
 fn dispatch(kernels: &Kernels, family: &Family, layout: &ByteLayout, rows: usize) -> Dispatch {
@@ -92,9 +112,9 @@ fn dispatch(kernels: &Kernels, family: &Family, layout: &ByteLayout, rows: usize
 /// `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])`, m < `config.rows`; both operands 8-bit codes with scales.
 ///
 /// int8: the sum of products of codes is exact, zero points included; it is rounded to f32 once and scaled in f32. E4M3:
-/// products are exact (the codes are multiplied as f16 on every device), added in f32, at most 128 k at a time before
-/// they join the row's sum. Within `u*|y| + 2^-20 * sum_k |x||w|` of the exact value, u the unit roundoff of `O`. A code NaN
-/// of E4M3 in x gives NaN in its own row. Row m depends on row m of x only, bit for bit, and on the number of rows only
+/// products are exact (the codes are multiplied as f16), added in f32, at most 128 k at a time before
+/// they join the row's sum. Within `u*|y| + 2^-20 * sum_k |x||w|` of the exact value, u the unit roundoff of `O`;
+/// with [`CodedConfig::fast_accumulation`] within `u*|y| + 2^-8 * sum_k |x||w|`. A code NaN of E4M3 in x gives NaN in its own row. Row m depends on row m of x only, bit for bit, and on the number of rows only
 /// in E4M3 beyond 32 rows, which are summed in another order.
 ///
 /// One kernel; shapes that split k over blocks also clear a few counters in `workspace` first, which may be `None` where
@@ -115,7 +135,7 @@ pub fn w8a8<O: Element>(
 ) -> Result<()> {
     let (layout, x) = (operands.layout, &operands.x);
     let arguments = Arguments { op: OP, rows: config.rows };
-    let family = family(layout)?;
+    let family = family(layout, config.fast_accumulation)?;
     if x.code != layout.code() {
         return Err(Error::argument(OP, "x.code", format!("{}, the weights'", layout.code().name()), x.code.name()));
     }

@@ -88,6 +88,12 @@ fn wrong_arguments_are_named() {
     let table: Vec<(Change, String)> = vec![
         (|s| s.config.rows = 0, "`config.rows`: expected 1 to 1048576, found 0".into()),
         (|s| s.config.rows = (1 << 20) + 1, "`config.rows`: expected 1 to 1048576, found 1048577".into()),
+        (
+            |s| s.config.fast_accumulation = true,
+            "weights int8 / Output / fast accumulation is not supported; supported: int8 / Output, e4m3 / Output, \
+             e4m3 / Block, e4m3 / Output / fast accumulation, e4m3 / Block / fast accumulation"
+                .into(),
+        ),
         (|s| s.code = ByteCode::E4m3, "`x.code`: expected int8, the weights', found e4m3".into()),
         (|s| s.row_stride = K - 1, "`x.row_stride`: expected at least 160, found 159".into()),
         (|s| s.codes -= 1, "`x.codes`: expected at least 320, found 319".into()),

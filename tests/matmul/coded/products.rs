@@ -10,6 +10,7 @@ use rand::RngExt;
 
 use super::world::*;
 use crate::golden::Golden;
+use crate::world::{X_KINDS, assert_within};
 
 /// What is stored `[k, n]` as `[n, k]`.
 pub fn transposed(stored: &[u8], n: usize, k: usize) -> Vec<u8> {
@@ -151,6 +152,84 @@ fn every_model_multiplies_e4m3_alike() {
             }
         }
     }
+}
+
+/// The product of 8-bit floats, where there is one: 32 products lose up to 2^-13 of the largest each; NaN stays in its row; a
+/// row does not depend on others. Below compute_89 there is none, and the bits are those of the exact one.
+#[test]
+fn fast_accumulation_is_the_definition_within_its_bound() {
+    let mut rng = rng(14);
+    let (n, k, rows) = (40, 328, 37);
+    for model in ["sm_80", "sm_89", "sm_90"] {
+        client::set_model(model);
+        let world = crate::world::world();
+        for (axis, kind) in [ByteAxis::Output, ByteAxis::Block].into_iter().zip(X_KINDS.chunks(2)) {
+            for kind in kind {
+                let weights = random_weights(&mut rng, ByteCode::E4m3, axis, n, k);
+                let mut x = rows_for(&mut rng, (ByteCode::E4m3, axis), kind, rows, k);
+                x.codes[8 * k + 200] = 0xFF;
+                for rows in [1, 6, 9, 32, 37] {
+                    let exact = Call::<f32>::new(&weights, &x, rows);
+                    let fast = Call { fast: true, ..Call::<f32>::new(&weights, &x, rows) };
+                    let expected = exact.reference();
+                    in_every_mode(|mode| {
+                        let case = format!("{model} {axis:?} {kind} {rows} rows {mode}");
+                        let found = fast.run(&world).unwrap();
+                        for row in 0..rows {
+                            let at = row * n..(row + 1) * n;
+                            if row == 8 {
+                                assert!(found[at].iter().all(|y| y.is_nan()), "{case}");
+                                continue;
+                            }
+                            let (y, magnitude) =
+                                (expected.y[at.clone()].to_vec(), expected.magnitude[at.clone()].to_vec());
+                            assert_within(2f64.powi(-8), &found[at], &Product { y, magnitude }, &case);
+                        }
+                    });
+                    if model == "sm_80" {
+                        let bits = |call: &Call<f32>| -> Vec<u32> {
+                            call.run(&world).unwrap().iter().map(|y| y.to_bits()).collect()
+                        };
+                        assert_eq!(bits(&fast), bits(&exact), "{axis:?} {kind} {rows} rows");
+                    }
+                }
+                in_repeatable_modes(|mode| {
+                    let run = |rows| Call { fast: true, ..Call::<f32>::new(&weights, &x, rows) }.run(&world).unwrap();
+                    let (all, some) = (run(32), run(7));
+                    assert_eq!(&all[..7 * n], &some[..], "{model} {axis:?} {kind} {mode}");
+                });
+            }
+        }
+    }
+    client::reset_modes();
+}
+
+/// One product of 2^10 and 31 of 2^-4: 2^-14 of it each. They are lost where 13 bits are kept, and only there.
+#[test]
+fn only_fast_accumulation_loses_small_products() {
+    let world = crate::world::world();
+    let (n, k) = (16, 32);
+    let code = |at: usize| if at == 0 { 0x60 } else { 0x28 }; // 2^5, 2^-2
+    let codes: Vec<u8> = (0..n * k).map(|at| code(at % k)).collect();
+    let weights = PackedBytes::from_codes(n, k, ByteCode::E4m3, &codes, ByteScales::Output(&vec![1.0; n])).unwrap();
+    let x = HostRows {
+        code: ByteCode::E4m3,
+        codes: codes[..k].to_vec(),
+        stride: k,
+        scale: CodedScale::Row(vec![1.0]),
+        zero: None,
+    };
+    let exact = 1024.0 + 31.0 / 16.0;
+    let sums = |fast| Call { fast, ..Call::<f32>::new(&weights, &x, 1) }.run(&world).unwrap();
+    client::with_modes(
+        |modes| modes.mma = client::MmaMode::Trunc,
+        || {
+            assert_eq!(sums(false), vec![exact; n]);
+            // A GPU of compute capability 9.0 makes the product of f16.
+            let lost = if client::active() { 1024.0 } else { sums(true)[0] };
+            assert_eq!(sums(true), vec![lost; n]);
+        },
+    );
 }
 
 /// Codes at the ends of the range, all of one sign, as many as fit: the sum of 32 bits holds.

@@ -116,11 +116,13 @@ pub struct Call<'a, O> {
     pub residual: Option<&'a [O]>,
     /// Bytes by which the codes are off their allocation's start.
     pub shift: usize,
+    /// Whether 8-bit floats are accumulated fast.
+    pub fast: bool,
 }
 
 impl<'a, O: Element> Call<'a, O> {
     pub fn new(weights: impl Into<HostWeights<'a>>, x: &'a HostRows, rows: usize) -> Self {
-        Self { weights: weights.into(), x, rows, bias: None, residual: None, shift: 0 }
+        Self { weights: weights.into(), x, rows, bias: None, residual: None, shift: 0, fast: false }
     }
 
     pub fn run(&self, world: &World) -> Result<Vec<O>> {
@@ -138,7 +140,7 @@ impl<'a, O: Element> Call<'a, O> {
             HostWeights::Four(weights) => matmul::w4a8_workspace_bytes(kernels, weights.layout(), self.rows),
         };
         let mut workspace = stream.alloc_zeros::<u8>(bytes.max(1))?;
-        let config = CodedConfig::contiguous(self.rows, n);
+        let config = CodedConfig { fast_accumulation: self.fast, ..CodedConfig::contiguous(self.rows, n) };
         let weights = stream.clone_htod(self.weights.bytes())?;
         with_device_rows(world, self.x, self.rows, k, self.shift, |x| {
             let (weights, out) = (&weights.as_view(), &mut out.as_view_mut());

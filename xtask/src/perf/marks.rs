@@ -219,6 +219,7 @@ pub const CASES: &[Case] = &[
     matmul("w4a8_e4m3_sym_g128_c1", 64, Mark::None),
     matmul("w8a8_int8_c1", 32, Mark::None),
     matmul("w8a8_e4m3_c1", 32, Mark::None),
+    matmul("w8a8_e4m3_fast_c1", 32, Mark::None),
     // Decode attention.
     attend("attend_int8_d128", 8, 4096 + 128, Mark::everywhere(1.8)),
     attend("attend_e4m3_d128", 8, 4096, Mark::PerUnit { below_sm_89: 2.7, from_sm_89: 1.9 }),

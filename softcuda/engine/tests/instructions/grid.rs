@@ -1,5 +1,6 @@
 //! Runs statements for many threads: thread i reads the i-th element of each input and writes the i-th of each output.
 
+use crate::gpu;
 use softcuda_engine::{Checks, Config, Device, Launch, Model, Module, Numerics};
 use std::fmt::Write;
 
@@ -51,6 +52,7 @@ impl Kernel {
 pub struct Grid {
     device: Device,
     module: Module,
+    text: String,
     kernels: Vec<Kernel>,
 }
 
@@ -61,7 +63,7 @@ impl Grid {
         let mut text = String::from(".version 8.6\n.target sm_90\n.address_size 64\n");
         kernels.iter().enumerate().for_each(|(n, k)| text += &k.text(&format!("k{n}")));
         let module = Module::load(&device, &text).unwrap_or_else(|error| panic!("{error}"));
-        Grid { device, module, kernels }
+        Grid { device, module, text, kernels }
     }
 
     /// Changes what the ISA leaves open, for the launches from now on.
@@ -86,6 +88,19 @@ impl Grid {
         self.device.launch(&self.module, &format!("k{n}"), launch).unwrap_or_else(|report| panic!("{report}"));
         let mut out = vec![0; 8 * count * kernel.outputs.len()];
         self.device.read(output, &mut out).unwrap();
+        gpu::compare(&gpu::Launched {
+            what: &format!("{} {:?}", kernel.statements, self.device.config().numerics),
+            text: &gpu::only(&self.text, &format!("k{n}")),
+            kernel: &format!("k{n}"),
+            grid: grid[0],
+            block: block[0],
+            word: 8,
+            arguments: &[
+                gpu::Argument::Buffer { before: &data, after: &data },
+                gpu::Argument::Buffer { before: &vec![0; out.len()], after: &out },
+                gpu::Argument::Long(bytes),
+            ],
+        });
         self.device.free(input).unwrap();
         self.device.free(output).unwrap();
         let words: Vec<u64> = out.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect();

@@ -3,6 +3,8 @@
 #![allow(clippy::needless_range_loop)] // the indices are lanes and matrix coordinates
 
 mod cvt;
+#[path = "../gpu/mod.rs"]
+mod gpu;
 mod grid;
 mod half;
 mod int;

@@ -119,6 +119,90 @@ fn every_mma_puts_every_element_where_the_isa_says_in_all_three_modes() {
     }
 }
 
+/// The number that a code of a floating type stands for.
+fn value(code: i32, element: Element) -> f64 {
+    let of_half = |bits: u32| half::f16::from_bits(bits as u16).to_f64();
+    match element {
+        Element::F16 => of_half(code as u32),
+        Element::Bf16 => half::bf16::from_bits(code as u16).to_f64(),
+        Element::Tf32 => f32::from_bits(code as u32).into(),
+        Element::E5m2 => of_half((code as u32) << 8),
+        // Seven bits under a bias of 7 are those of an f16 under 15: the same number divided by 2^8.
+        Element::E4m3 => of_half((code as u32 & 0x80) << 8 | (code as u32 & 0x7f) << 7) * 256.0,
+        _ => unreachable!("an integer"),
+    }
+}
+
+/// A random code of a number between 2^-7 and 2^7, of any sign.
+fn scattered(random: &mut Random, element: Element) -> i32 {
+    let (sign, fraction) = ((random.next() & 1) as u32, random.next() as u32);
+    let exponent = (random.next() % 13) as u32;
+    let code = match element {
+        Element::F16 => sign << 15 | (exponent + 9) << 10 | fraction & 0x3ff,
+        Element::Bf16 => sign << 15 | (exponent + 121) << 7 | fraction & 0x7f,
+        Element::Tf32 => sign << 31 | (exponent + 121) << 23 | fraction & 0x7f_e000,
+        Element::E5m2 => sign << 7 | (exponent + 9) << 2 | fraction & 3,
+        Element::E4m3 => sign << 7 | (exponent + 1) << 3 | fraction & 7,
+        _ => unreachable!("an integer"),
+    };
+    code as i32
+}
+
+#[test]
+fn sums_of_scattered_numbers_err_by_little_in_all_three_modes() {
+    let floating: Vec<Shape> = shapes().into_iter().filter(|shape| shape.3 != Accumulator::S32).collect();
+    let kernel = |shape: &Shape| {
+        let (na, nb, nc) = shape.4;
+        let operands = [list("%d", 0, nc), list("%a", 0, na), list("%a", na, nb), list("%a", na + nb, nc)].join(", ");
+        Kernel::new(format!("{} {operands};", mnemonic(shape)), &vec![32; na + nb + nc], &vec![32; nc])
+    };
+    let grid = Grid::new(floating.iter().map(kernel).collect());
+    let mut random = Random(52);
+    for (n, shape) in floating.iter().enumerate() {
+        let &(k, ea, eb, accumulator, (na, nb, nc)) = shape;
+        let half = accumulator == Accumulator::F16;
+        let ec = if half { Element::F16 } else { Element::Tf32 };
+        let mut matrices = |rows: usize, columns: usize, element: Element| -> Vec<Matrix> {
+            let mut row = || (0..columns).map(|_| scattered(&mut random, element)).collect();
+            (0..WARPS).map(|_| (0..rows).map(|_| row()).collect()).collect()
+        };
+        let (a, b, c) = (matrices(16, k, ea), matrices(k, 8, eb), matrices(16, 8, ec));
+        let as_it_is = |code: i32| code as u32;
+        let per_c = if half { 2 } else { 1 };
+        let inputs = [
+            registers(na, per_register(ea), &a, as_it_is, |lane, i| isa_a(ea, k, lane, i)),
+            registers(nb, per_register(eb), &b, as_it_is, |lane, i| isa_b(eb, k, lane, i)),
+            registers(nc, per_c, &c, as_it_is, isa_c),
+        ]
+        .concat();
+        // Of the sum of magnitudes: what a product of 8-bit floats keeps (the least that tensor cores were seen to), or f32, for each term and
+        // the sum; and the rounding to f16.
+        let eight_bits = |e| matches!(e, Element::E4m3 | Element::E5m2);
+        let kept = if eight_bits(ea) { 2f64.powi(-12) } else { 2f64.powi(-22) };
+        let relative = (k + 2) as f64 * kept + if half { 2f64.powi(-11) } else { 0.0 };
+        for mma in [MmaMode::Exact, MmaMode::Shuffle, MmaMode::Trunc] {
+            grid.set(Numerics { mma, approx: Approx::Rounded }, n as u64);
+            let d = grid.run(n, &inputs);
+            for thread in 0..32 * WARPS {
+                let (a, b, c) = (&a[thread / 32], &b[thread / 32], &c[thread / 32]);
+                for i in 0..4 {
+                    let (row, column) = isa_c(thread % 32, i);
+                    let c = value(c[row][column], ec);
+                    let terms = (0..k).map(|at| value(a[row][at], ea) * value(b[at][column], eb));
+                    let (sum, magnitude) = terms.fold((c, c.abs()), |(sum, all), term| (sum + term, all + term.abs()));
+                    let bits = d[i / per_c][thread] as u32;
+                    let got = match half {
+                        true => value((bits >> (16 * (i % 2)) & 0xffff) as i32, Element::F16),
+                        false => f32::from_bits(bits).into(),
+                    };
+                    let near = (got - sum).abs() <= relative * magnitude || half && magnitude > 65504.0;
+                    assert!(near, "{} in mode {mma:?}: {got:e} for {sum:e} of {magnitude:e}", mnemonic(shape));
+                }
+            }
+        }
+    }
+}
+
 /// Shared memory of 16 bytes a lane, its own row's address in `%s`.
 const ROWS: &str = ".shared .align 16 .b8 rows[512]; .reg .b32 %s; shl.b32 %s, %l, 4; { .reg .b32 %base; mov.u32 %base, rows; add.u32 %s, %s, %base; }\n";
 

@@ -1,6 +1,7 @@
 //! Runs one instruction on given operands: a kernel whose thread i takes the operands of example i.
 
 use super::coverage::{Executed, forms, one_statement_a_line};
+use super::gpu;
 use softcuda_engine::isa::{Mods, OperandTy, Role, Row, lookup};
 use softcuda_engine::ptx::Ty;
 use softcuda_engine::{Checks, Class, Config, Device, Launch, Model, Module};
@@ -129,7 +130,8 @@ pub fn kernel(
             None => operands += &reg(k, *t),
         }
     }
-    let _ = writeln!(text, "{}{op} {operands};", if guarded { "@%g " } else { "" });
+    let guard = if guarded { "@%g " } else { "" };
+    let _ = writeln!(text, "//= {guard}{op}\n{guard}{op} {operands};");
     for (n, (k, (_, t))) in types.iter().enumerate().take(kept).filter(|o| o.1.0 == Role::Write).enumerate() {
         let _ = match t.bits() {
             1 => writeln!(text, "selp.u64 %v, 1, 0, %p{k};"),
@@ -146,6 +148,7 @@ pub fn kernel(
 pub struct Bench {
     device: Device,
     module: Module,
+    text: String,
     forms: HashMap<u32, String>,
     input: u64,
     output: u64,
@@ -158,7 +161,7 @@ impl Bench {
         let text = one_statement_a_line(&format!(".version 8.5\n.target sm_90\n.address_size 64\n{kernels}"));
         let module = Module::load_for(&device, &text, base_tier).unwrap_or_else(|e| panic!("{e}"));
         let (input, output) = (device.alloc(256 * 8).unwrap(), device.alloc(256 * 2).unwrap());
-        Bench { device, module, forms: forms(&text), input, output }
+        Bench { device, module, forms: forms(&text), text, input, output }
     }
 
     /// Results, 32 of each operand written.
@@ -170,12 +173,27 @@ impl Bench {
     fn run_counted(&self, kernel: &str, input: &[[u64; 32]], executed: &mut Executed) -> [[u64; 32]; 2] {
         let bytes: Vec<u8> = input.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
         self.device.write(self.input, &bytes).unwrap();
+        let mut untouched = [0u8; 512];
+        self.device.read(self.output, &mut untouched).unwrap();
         let params: Vec<u8> = [self.input, self.output].iter().flat_map(|p| p.to_le_bytes()).collect();
         let launch = Launch { grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, params: &params, cooperative: false };
         let stats = self.device.launch(&self.module, kernel, launch).unwrap_or_else(|r| panic!("{r}"));
         executed.add(&self.forms, &stats, "examples");
         let mut out = [0u8; 512];
         self.device.read(self.output, &mut out).unwrap();
+        let text = gpu::only(&self.text, kernel);
+        gpu::compare(&gpu::Launched {
+            what: text.lines().find_map(|line| line.strip_prefix("//= ")).unwrap_or(kernel),
+            text: &text,
+            kernel,
+            grid: 1,
+            block: 32,
+            word: 8,
+            arguments: &[
+                gpu::Argument::Buffer { before: &bytes, after: &bytes },
+                gpu::Argument::Buffer { before: &untouched, after: &out },
+            ],
+        });
         let word = |n: usize| u64::from_le_bytes(out[8 * n..8 * n + 8].try_into().unwrap());
         [std::array::from_fn(word), std::array::from_fn(|n| word(32 + n))]
     }

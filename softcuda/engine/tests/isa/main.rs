@@ -16,6 +16,8 @@ mod corpus;
 mod coverage;
 mod cvt;
 mod float;
+#[path = "../gpu/mod.rs"]
+mod gpu;
 mod half;
 mod int;
 mod logic;

@@ -2,6 +2,7 @@
 //! out as its type and its vector say.
 
 use super::coverage::{Executed, forms, one_statement_a_line};
+use super::gpu;
 use softcuda_engine::ptx::Ty;
 use softcuda_engine::{Config, Device, Launch, Model, Module};
 use std::fmt::Write;
@@ -138,6 +139,8 @@ pub fn execute(executed: &mut Executed) -> Vec<String> {
                 continue;
             }
         };
+        let mut before = vec![0; 64 * 32];
+        device.read(out, &mut before).expect("in range");
         let launch = Launch { grid: [1; 3], block: [32, 1, 1], dynamic_shared: 0, params: &params, cooperative: false };
         match device.launch(&module, "k", launch) {
             Ok(stats) => executed.add(&forms(&text), &stats, "moves"),
@@ -148,6 +151,19 @@ pub fn execute(executed: &mut Executed) -> Vec<String> {
         }
         let mut got = vec![0; 64 * 32];
         device.read(out, &mut got).expect("in range");
+        gpu::compare(&gpu::Launched {
+            what: &form,
+            text: &text,
+            kernel: "k",
+            grid: 1,
+            block: 32,
+            word: 8,
+            arguments: &[
+                gpu::Argument::Bytes(gpu::Bytes(std::array::from_fn(|k| bytes[k]))),
+                gpu::Argument::Buffer { before: &before, after: &got },
+                gpu::Argument::Buffer { before: &bytes, after: &bytes },
+            ],
+        });
         for lane in 0..32 {
             for (n, want) in want(&form, lane).into_iter().enumerate() {
                 let at = 64 * lane + 8 * n;

@@ -2,6 +2,7 @@
 //! barriers, control. What thread i stored at `out[i]` must be what the closure says.
 
 use super::coverage::{Executed, forms, one_statement_a_line};
+use super::gpu;
 use softcuda_engine::{Config, Device, Launch, Module};
 
 /// A kernel body and the word that each lane must have stored.
@@ -40,6 +41,20 @@ fn run(program: &Program, executed: &mut Executed) -> Result<Vec<u32>, String> {
     executed.add(&forms(&text), &stats, &format!("programs {}", program.section));
     let mut bytes = [0u8; 128];
     device.read(out, &mut bytes).expect("in range");
+    let mut data_after = [0u8; 1024];
+    device.read(data, &mut data_after).expect("in range");
+    gpu::compare(&gpu::Launched {
+        what: &format!("programs {} {}", program.section, program.body),
+        text: &text,
+        kernel: "k",
+        grid: 1,
+        block: 32,
+        word: 4,
+        arguments: &[
+            gpu::Argument::Buffer { before: &[0; 128], after: &bytes },
+            gpu::Argument::Buffer { before: &words, after: &data_after },
+        ],
+    });
     Ok(bytes.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 

@@ -15,6 +15,7 @@ mod tensors;
 mod warps;
 
 use super::coverage::Executed;
+use super::gpu;
 use programs::Program;
 use softcuda_engine::{Approx, Checks, Config, Device, Launch, MmaMode, Model, Module, Numerics, Schedule};
 
@@ -219,6 +220,19 @@ pub fn run(
         }
         let mut raw = vec![0; bytes];
         device.read(out, &mut raw).expect("in range");
+        gpu::compare(&gpu::Launched {
+            what: &format!("corpus {name} {:?}", config.numerics),
+            text: &text,
+            kernel: case.kernel,
+            grid: grid[0],
+            block,
+            word: 4,
+            arguments: &[
+                gpu::Argument::Buffer { before: &vec![0xab; bytes], after: &raw },
+                gpu::Argument::Buffer { before: &input_bytes, after: &input_bytes },
+                gpu::Argument::Word(n),
+            ],
+        });
         let got: Vec<u32> = raw.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         for i in 0..n as usize {
             let want = (case.want)(&Input(&input), i);
