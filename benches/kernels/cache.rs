@@ -1,6 +1,6 @@
 //! A cache of equal sequences, on the host and on the device: what appending and attention are measured on.
 
-use lowbit::cache::{Batch, KvCacheMut, KvFormat, KvLayout, KvScale, KvShape, Status};
+use lowbit::cache::{Batch, KvCacheMut, KvFormat, KvLayout, KvShape, Status};
 use lowbit::cudarc::driver::{CudaSlice, CudaView};
 use lowbit::format::DType;
 use lowbit::half::f16;
@@ -53,7 +53,7 @@ impl Host {
     /// Zeros, where `tokens` include `new` ones.
     pub fn zeroed(layout: KvLayout, sequences: usize, tokens: usize, new: usize) -> Host {
         let blocks = layout.pages_for(tokens);
-        let per_head = layout.format().k.scale == KvScale::Head;
+        let per_head = layout.format().k.scale.is_per_head();
         Host {
             layout,
             sequences,
@@ -176,7 +176,7 @@ impl OnDevice {
             max_q_len: self.new,
             total_q: self.sequences * self.new,
         };
-        let per_head = self.layout.format().k.scale == KvScale::Head;
+        let per_head = self.layout.format().k.scale.is_per_head();
         let scale = || -> Option<CudaView<'_, f32>> { per_head.then(|| self.scale.as_view()) };
         let cache = KvCacheMut {
             layout: self.layout,

@@ -155,12 +155,12 @@ impl Case for Coded {
 
 pub fn run(bench: &mut Bench<'_>) {
     let k = bench.size(8192, 1024, 256);
-    let (decoded, prefilled) = (bench.size(28672, 512, 96), bench.size(8192, 512, 96));
+    let (few, many) = (bench.size(14336, 512, 96), bench.size(8192, 512, 96));
     for (family, bits, rows) in [("w4a8", Bits::Four, &[1, 8, 32][..]), ("w8a8", Bits::Eight, &[1, 8, 16, 32, 256])] {
         let cases = [ByteCode::Int8, ByteCode::E4m3]
             .into_iter()
             .flat_map(|code| rows.iter().map(move |&rows| (code, rows)))
-            .map(|(code, rows)| Coded { bits, code, rows, n: if rows > 32 { prefilled } else { decoded }, k });
+            .map(|(code, rows)| Coded { bits, code, rows, n: if rows > 8 { many } else { few }, k });
         bench.family(family, &cases.collect::<Vec<_>>());
     }
 }

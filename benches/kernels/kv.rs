@@ -91,7 +91,7 @@ impl Case for Append {
 
 pub fn run(bench: &mut Bench<'_>) {
     let (many, few) = (bench.size(256, 16, 3), bench.size(8, 1, 2));
-    let (tokens, chunk) = (bench.size(1024, 128, 64), bench.size(1024, 64, 40));
+    let (tokens, chunk) = (bench.size(64, 128, 64), bench.size(1024, 64, 40));
     let cases = FORMATS.into_iter().flat_map(|(name, format)| {
         let one = Append { name, format, sequences: many, tokens, new: 1 };
         [one, Append { name, format, sequences: few, tokens: 0, new: chunk }]

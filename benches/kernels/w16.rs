@@ -82,9 +82,9 @@ impl Case for W16 {
 
 pub fn run(bench: &mut Bench<'_>) {
     let k = bench.size(8192, 1024, 256);
-    let (decoded, prefilled) = (bench.size(28672, 512, 96), bench.size(8192, 512, 96));
+    let (few, many) = (bench.size(14336, 512, 96), bench.size(8192, 512, 96));
     let case = |format, group, rows| {
-        let n = if rows > matmul::MAX_ROWS { prefilled } else { decoded };
+        let n = if rows > 8 { many } else { few };
         let layout = PackedLayout::new(n, k, group, format).expect("a known format");
         W16 { layout, rows }
     };

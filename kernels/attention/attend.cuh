@@ -246,8 +246,9 @@ __device__ __forceinline__ void fetch(const AttendParams& p, const char* pages, 
     fetch_pieces<F>(p, offset != ABSENT, pages + static_cast<uint64_t>(offset) * 16, to, lane);
 }
 
-// Bits `n` to 31; none if n > 31: a shift of PTX clamps (PTX ISA 9.7.8.8), one of C++ does not. (Comparisons instead would
-// be fused with the clamp of `n` by ptxas 13.0 for sm_90, to a VIMNMX.RELU whose predicate is not the comparison.)
+// Bits `n` to 31; none if n > 31: a shift of PTX clamps (PTX ISA 9.7.8.8), one of C++ does not. (Comparisons instead
+// would be fused with the clamp of `n` by ptxas 13.0 for sm_90, to a VIMNMX.RELU whose predicate is not the
+// comparison.)
 __device__ __forceinline__ uint32_t bits_from(int n) {
     uint32_t out;
     asm("shl.b32 %0, %1, %2;" : "=r"(out) : "r"(0xffffffffu), "r"(max(n, 0)));

@@ -192,8 +192,8 @@ struct E4m3 : ByteWeights {
     }
 };
 
-// The same by the E4M3 product of compute_89: codes are operands as they lie, on both sides. It sums the products of 32 k
-// with about 13 bits below the largest; these sums join in f32. A NaN stays one.
+// The same by the E4M3 product of compute_89: codes are operands as they lie, on both sides. It sums the products of 32
+// k with about 13 bits below the largest; these sums join in f32. A NaN stays one.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
 template <int COLS, bool BLOCKS>
 struct FastE4m3 : E4m3<COLS, BLOCKS> {

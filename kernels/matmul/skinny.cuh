@@ -212,7 +212,7 @@ __device__ __forceinline__ void skinny(const ProductParams& p) {
 #pragma unroll
     for (int j = 0; j < COLUMNS; ++j)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) y[j][i] *= Format::unit(i >> 1);
+        for (int i = 0; i < 4; ++i) y[j][i] *= Format::unit();
     reduce_and_store<COLUMNS>(p, y);
 }
 

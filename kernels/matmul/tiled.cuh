@@ -104,7 +104,7 @@ __device__ __forceinline__ void tiled(const ProductParams& p) {
 #pragma unroll
             for (int j = 0; j < COLUMNS; ++j)
 #pragma unroll
-                for (int i = 0; i < 4; ++i) total[j][i] += y[j][i] * Format::unit(i >> 1), y[j][i] = 0.f;
+                for (int i = 0; i < 4; ++i) total[j][i] += y[j][i] * Format::unit(), y[j][i] = 0.f;
             ++part;
             part_end += p.part_blocks + (part < p.longer_parts);
         }

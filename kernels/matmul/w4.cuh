@@ -7,20 +7,18 @@
 //        3: 13..10
 //
 // Tricks:
-//  1. f16: a code alone in the fraction of an f16 is a subnormal number, exactly q * 2^-18 (bits 9..6) or q * 2^-22
-//  (5..2);
+//  1. f16: a code alone in the fraction of an f16 is a subnormal number, exactly q * 2^-18 in bits 9..6;
 //     tensor cores multiply subnormals exactly (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor
-//     cores, PeerJ CS 7:e330, 2021). So decoding is masking: one rotation and four ANDs for 8 weights, and no bias to
-//     remove. The code sits high in the fraction because products are aligned by exponents, not by leading bits:
-//     bits 3..0 would leave the sum 4 bits less.
+//     cores, PeerJ CS 7:e330, 2021). So decoding is masking: three rotations and four ANDs for 8 weights, and no bias
+//     to remove. The code sits at the top of the fraction because products are aligned by exponents, not by leading
+//     bits: in bits 5..2, which would save two of the rotations, the sum has 4 bits less, too few (on an H100 too).
 //  2. bf16 has 8 bits and the exponents of f32, so its subnormals are out of reach: the code goes to the top of the
 //  fraction
 //     of a number in [1, 2), which reads 1 + q/16 exactly. 8 instructions for 8 weights.
 //  3. The zero z (and the 1 of bf16) is removed by a second mma with a constant A = -z, right behind the first: exact
 //     operands, no sums of x to prepare, and the accumulator holds the product itself after every 16 k. The exact twin
 //     subtracts in the loop instead (4 instructions for 8 weights).
-//  4. A group's sum is scaled once in f32: y += s * c. Powers of two are taken out of the loop, per output half g, g
-//  + 8.
+//  4. A group's sum is scaled once in f32: y += s * c. A power of two is taken out of the loop.
 //  5. w = q*s + m and w = (q - z)*s with a real z need the sum of x over the group: an mma with A = 1 in the same unit.
 #pragma once
 #include "matmul/operands.cuh"
@@ -32,37 +30,36 @@ namespace lowbit {
 // minima (f16), w = q*s + m.
 enum class Zero { kSymmetric, kBits4, kReal, kMin };
 
-// Codes as numbers of x's type, for outputs g (even a[i]) and g + 8 (odd a[i]). `unit` is the value of code 1.
+// Codes as numbers of x's type. `unit` is the value of code 1.
 template <class X>
 struct Code4;
 
 template <>
 struct Code4<F16> {
     static constexpr float kBias = 0;  // decode(0) in units
-    static __device__ constexpr float unit(int odd) { return odd ? 0x1p-22f : 0x1p-18f; }
-    static __device__ constexpr uint32_t one(int odd) { return odd ? 0x00040004 : 0x00400040; }
-    static __device__ constexpr uint32_t minus_eight(int odd) { return odd ? 0x80208020 : 0x82008200; }
-    static __device__ constexpr uint32_t minus_zero(int) { return 0x80008000; }  // decode adds nothing
+    static __device__ constexpr float unit() { return 0x1p-18f; }
+    static __device__ constexpr uint32_t one() { return 0x00400040; }
+    static __device__ constexpr uint32_t minus_eight() { return 0x82008200; }
+    static __device__ constexpr uint32_t minus_zero() { return 0x80008000; }  // decode adds nothing
 
     static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
-        const uint32_t next = rotate_right(word, 8);
-        a[0] = word & 0x03c003c0, a[1] = word & 0x003c003c;
-        a[2] = next & 0x03c003c0, a[3] = next & 0x003c003c;
+        a[0] = word & 0x03c003c0, a[1] = word << 4 & 0x03c003c0;
+        a[2] = rotate_right(word, 8) & 0x03c003c0, a[3] = word >> 4 & 0x03c003c0;
     }
 
     // The zero byte z[g] << 4 | z[g+8] to the amounts to add to base, twice: the magnitude grows by z.
     static __device__ __forceinline__ void zeros(uint32_t (&z)[2], uint32_t byte) {
-        z[0] = (byte & 0xf0) * 0x00040004, z[1] = (byte & 0x0f) * 0x00040004;
+        z[0] = (byte & 0xf0) * 0x00040004, z[1] = (byte & 0x0f) * 0x00400040;
     }
 };
 
 template <>
 struct Code4<Bf16> {
     static constexpr float kBias = 16;
-    static __device__ constexpr float unit(int) { return 0x1p-4f; }
-    static __device__ constexpr uint32_t one(int) { return 0x3d803d80; }
-    static __device__ constexpr uint32_t minus_eight(int) { return 0xbfc0bfc0; }  // less the 1 that decode adds
-    static __device__ constexpr uint32_t minus_zero(int) { return 0xbf80bf80; }
+    static __device__ constexpr float unit() { return 0x1p-4f; }
+    static __device__ constexpr uint32_t one() { return 0x3d803d80; }
+    static __device__ constexpr uint32_t minus_eight() { return 0xbfc0bfc0; }  // less the 1 that decode adds
+    static __device__ constexpr uint32_t minus_zero() { return 0xbf80bf80; }
 
     static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
         a[0] = and_or(word >> 3, 0x00780078, 0x3f803f80);
@@ -151,7 +148,7 @@ struct W4 {
         for (int i = 0; i < 4; ++i) {
 #pragma unroll
             for (int j = 0; j < COLUMNS; ++j) sums.c[j][i] = 0.f, sums.x[j][i] = 0.f;
-            sums.minus[i] = ZERO == Zero::kSymmetric ? Code::minus_eight(i & 1) : Code::minus_zero(i & 1);
+            sums.minus[i] = ZERO == Zero::kSymmetric ? Code::minus_eight() : Code::minus_zero();
         }
         if constexpr (ZERO == Zero::kBits4) {
             uint32_t z[2];
@@ -174,7 +171,7 @@ struct W4 {
 #pragma unroll
             for (int i = 0; i < 4; ++i) a[i] = X::add(a[i], sums.minus[i]);
         }
-        const uint32_t ones[4] = {Code::one(0), Code::one(1), Code::one(0), Code::one(1)};
+        const uint32_t ones[4] = {Code::one(), Code::one(), Code::one(), Code::one()};
 #pragma unroll
         for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], a, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
 #pragma unroll
@@ -211,8 +208,8 @@ struct W4 {
         }
     }
 
-    // Outputs of y[0..2] and y[2..4] are in units of 1 / these.
-    static __device__ __forceinline__ float unit(int half) { return 1.f / Code::unit(half); }
+    // y is in units of 1 / this.
+    static __device__ __forceinline__ float unit() { return 1.f / Code::unit(); }
 };
 
 }  // namespace lowbit

@@ -20,7 +20,7 @@ ENTRY w4a16_f16_zero4_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 32, false
 ENTRY w4a16_f16_zero4_g64_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 64, false>, 2>(p); }
 ENTRY w4a16_f16_zero4_g128_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, false>, 2>(p); }
 ENTRY w4a16_f16_zero4_coarse_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 256, false>, 2>(p); }
-ENTRY w4a16_f16_real_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 32, false>, 2>(p); }
+ENTRY_WIDE w4a16_f16_real_g32_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 32, false>, 2>(p); }
 ENTRY_WIDE w4a16_f16_real_g64_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 64, false>, 2>(p); }
 ENTRY w4a16_f16_real_g128_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 128, false>, 2>(p); }
 ENTRY w4a16_f16_real_coarse_m16(PARAMS p) { skinny<W4<F16, Zero::kReal, 256, false>, 2>(p); }

@@ -137,7 +137,7 @@ struct W4E4m3 : W4A8<ZERO, GROUP, COLS> {
 #pragma unroll
         for (int c = 0; c < COLS; ++c)
 #pragma unroll
-            for (int i = 0; i < 4; ++i) y[c][i] *= Weight::unit(i >> 1) * E4M3_UNIT;
+            for (int i = 0; i < 4; ++i) y[c][i] *= Weight::unit() * E4M3_UNIT;
         group.rows.spread_nan(y);
     }
 };

@@ -5,9 +5,9 @@
 //        a[i] half e:   output g + 8*(i&1),  k = 8*t + 4*s + 2*(i>>1) + e,   byte 2*(i&1) + e of word 2*s + (i>>1): q +
 //        128
 //
-// f16: a byte under 0x00 is the subnormal number (q + 128) * 2^-24, which tensor cores multiply exactly (w4.cuh, trick
-// 1); a second mma with A = -128 takes the bias off. bf16 reaches neither subnormals nor 9 bits: the low seven bits
-// under 0x43 read 128 + (q & 127), less 128 or 256 by the eighth bit is q.
+// f16: a byte under 0x64 reads 1024 + 128 + q, less 1152 is q. bf16 has not these bits: the low seven under 0x43 read
+// 128 + (q & 127), less 128 or 256 by the eighth bit is q. (As a subnormal number a byte would need no subtraction, but
+// a product is aligned as if it began at the top of the fraction, w4.cuh: too few bits are left of the sum.)
 #pragma once
 #include "matmul/operands.cuh"
 #include "matmul/params.cuh"
@@ -17,7 +17,7 @@ namespace lowbit {
 template <class XType, int GROUP>
 struct W8 {
     using X = XType;
-    static constexpr bool kSubnormal = X::kFractionBits == 10;
+    static constexpr bool kTenBits = X::kFractionBits == 10;
     static constexpr int kTileK = 32;
     static constexpr bool kCoarse = GROUP > 2 * kTileK;  // a group is many blocks
     static constexpr int kGroups = kCoarse ? 1 : 2 * kTileK / GROUP;
@@ -58,8 +58,8 @@ struct W8 {
 
     // Two codes of a word, the low or the high pair.
     static __device__ __forceinline__ uint32_t decode(uint32_t word, bool high) {
-        const uint32_t pair = __byte_perm(word, 0, high ? 0x4342 : 0x4140);
-        if constexpr (kSubnormal) return pair;
+        const uint32_t pair = __byte_perm(word, kTenBits ? 0x64646464 : 0, high ? 0x4342 : 0x4140);
+        if constexpr (kTenBits) return X::add(pair, 0xe480e480);
         uint32_t less;  // (~pair & 0x0080) | 0xc300: -256 for a clear eighth bit, else -128
         asm("lop3.b32 %0, %1, %2, %3, 0xAE;" : "=r"(less) : "r"(pair), "r"(0x00800080), "r"(0xc300c300));
         return X::add(and_or(pair, 0x007f007f, 0x43004300), less);
@@ -86,11 +86,6 @@ struct W8 {
         const uint32_t a[4] = {decode(low, false), decode(low, true), decode(high, false), decode(high, true)};
 #pragma unroll
         for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], a, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
-        if constexpr (kSubnormal) {
-            const uint32_t minus[4] = {0x80808080, 0x80808080, 0x80808080, 0x80808080};  // -128 * 2^-24
-#pragma unroll
-            for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], minus, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
-        }
     }
 
     template <int COLUMNS>
@@ -106,8 +101,7 @@ struct W8 {
         }
     }
 
-    // Outputs of y[0..2] and y[2..4] are in units of 1 / these.
-    static __device__ __forceinline__ float unit(int) { return kSubnormal ? 0x1p24f : 1.f; }
+    static __device__ __forceinline__ float unit() { return 1.f; }
 };
 
 }  // namespace lowbit

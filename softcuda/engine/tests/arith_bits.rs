@@ -267,7 +267,7 @@ fn searches_and_masks() {
         // szext and bmsk over counts on both sides of 32.
         let (value, p, n) = (a as u32, (b % 70) as u32, (c % 70) as u32);
         let extend = |n: u32, signed: bool| {
-            let sign = if signed { bit(value as u64, (n + 31) % 32) as u32 } else { 0 };
+            let sign = if signed && n > 0 { bit(value as u64, n - 1) as u32 } else { 0 };
             (0..32).fold(0u32, |x, i| x | (if i < n { bit(value as u64, i) as u32 } else { sign }) << i)
         };
         assert_eq!(bits::szext::<false, false>(value, n), extend(n % 32, false));

@@ -87,16 +87,17 @@ pub(super) fn meta_shift(layout: &PackedLayout) -> u32 {
     if layout.groups() == 1 { 31 } else { (layout.group() / layout.format().block_k()).max(1).ilog2() }
 }
 
-/// What the kernel takes from the decoded codes of register i of the A operand, when the stored zero is 0: two halves
-/// `-plus` in the units of the decode (`Code4` in w4.cuh), bf16 less its bias. The kernel adds the stored zero.
+/// What the kernel takes from the decoded codes when the stored zero is 0: two halves `-plus` in the unit of the decode
+/// (`Code4` in w4.cuh), bf16 less its bias, for each register of the A operand: so none is a copy of another, which would take
+/// a register more. The kernel adds the stored zero.
 pub(super) fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
     let plus = match layout.format() {
         WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => u32::from(plus),
         _ => 0,
     };
-    let (low, high) = match x {
-        DType::F16 => (0x8000 + (plus << 6), 0x8000 + (plus << 2)),
-        _ => (0xbf80 + (plus << 3), 0xbf80 + (plus << 3)),
+    let half = match x {
+        DType::F16 => 0x8000 + (plus << 6),
+        _ => 0xbf80 + (plus << 3),
     };
-    [low, high, low, high].map(|half| half << 16 | half)
+    [half << 16 | half; 4]
 }

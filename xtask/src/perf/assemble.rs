@@ -40,7 +40,8 @@ pub fn target_for<'a>(arch: &str, targets: &[&'a str]) -> Option<&'a str> {
     targets.iter().copied().filter(|t| number(t).is_some_and(|t| t <= capability)).max_by_key(|t| number(t))
 }
 
-/// Assembles one PTX file, and disassembles it if one of its kernels is `read`; else its functions are empty.
+/// Assembles one PTX file, and disassembles it if one of its kernels is `read`, and always for sm_90, where every instruction is
+/// looked at; else its functions are empty.
 pub fn assemble(
     tools: &Tools,
     unit: &compile::Unit,
@@ -55,7 +56,7 @@ pub fn assemble(
     let resources = resources(&messages);
     let kernel =
         |resources, function| Kernel { module: unit.module.clone(), arch: arch.to_string(), resources, function };
-    if !resources.keys().any(|name| read(name)) {
+    if arch != "sm_90" && !resources.keys().any(|name| read(name)) {
         let empty = |name: &str| Function { name: name.to_string(), instructions: Vec::new() };
         return Ok(resources.iter().map(|(name, &resources)| kernel(resources, empty(name))).collect());
     }

@@ -22,6 +22,7 @@ use crate::{compile, nvcc, toolchain};
 use assemble::{Kernel, Tools};
 use counts::Counts;
 use marks::{CASES, Case, Step};
+use sass::Instruction;
 
 const TARGETS: [&str; 2] = ["80", "89"];
 const ARCHITECTURES: &str = "sm_80,sm_89,sm_90";
@@ -215,6 +216,9 @@ fn line(kernel: &Kernel, case: Option<&Case>, counts: &[Counts]) -> Line {
             }
             Err(why) => line.wrong.push(why),
         }
+    }
+    if kernel.function.instructions.iter().any(Instruction::is_comparing_clamp) {
+        line.wrong.push("a comparison that ptxas has fused with a clamp, wrongly".to_string());
     }
     if kernel.resources.spill_bytes > 0 {
         line.wrong.push(format!("{} bytes spilled", kernel.resources.spill_bytes));

@@ -33,6 +33,15 @@ impl Instruction {
     }
 }
 
+impl Instruction {
+    /// A clamp between 0 and a limit that also compares: `VIMNMX.RELU R1, P2, P2, R1, 0x20, PT`. ptxas 13.0 makes it for sm_90 of
+    /// `max(0, min(x, 32)) == 32`, and an H100 does not set the predicate so: it holds for 0 <= x < 32 too.
+    pub fn is_comparing_clamp(&self) -> bool {
+        let second = self.operands().split(',').nth(1).map(str::trim);
+        self.opcode() == "VIMNMX.RELU" && second.is_some_and(|operand| operand.starts_with('P') && operand != "PT")
+    }
+}
+
 /// One function of a cubin.
 pub struct Function {
     pub name: String,
@@ -67,4 +76,18 @@ fn instruction_text(line: &str) -> Option<&str> {
     let (address, rest) = line.strip_prefix("/*")?.split_once("*/")?;
     u32::from_str_radix(address, 16).ok()?;
     Some(rest.split(';').next().unwrap_or_default().trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clamp_that_compares_is_told_from_one_that_does_not() {
+        let is = |text: &str| Instruction { text: text.to_string(), target: None }.is_comparing_clamp();
+        assert!(is("VIMNMX.RELU R55, P2, P2, R55, 0x20, PT"));
+        assert!(is("@P1 VIMNMX.RELU R55, P0, PT, R55, 0x20, PT"));
+        assert!(!is("VIMNMX.RELU R55, R54, 0x20, PT"));
+        assert!(!is("VIMNMX R55, PT, PT, R54, 0x20, PT"));
+    }
 }

@@ -266,8 +266,9 @@ pub fn szext<const SIGNED: bool, const CLAMP: bool>(a: u32, b: u32) -> u32 {
     if CLAMP && b >= 32 {
         return a;
     }
-    let mask = !0u32 << (b & 31);
-    let negative = SIGNED && a >> (b.wrapping_sub(1) & 31) & 1 == 1;
+    let count = b & 31;
+    let mask = !0u32 << count;
+    let negative = SIGNED && count > 0 && a >> (count - 1) & 1 == 1; // of no bits: 0
     (a & !mask) | if negative { mask } else { 0 }
 }
 

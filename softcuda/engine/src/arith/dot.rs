@@ -5,7 +5,9 @@
 //! - `exact`: f64 sum of the exact products, C first. Rounded once by the caller.
 //! - `shuffled`: every addition rounds to f32, in an order that a seed decides.
 //! - `truncated`: what tensor cores do (Fasi, Higham, Mikaitis, Pranesh, "Numerical behavior of NVIDIA tensor cores", 2021): all terms, C
-//!   included, are aligned to the largest exponent, bits below a fixed position are dropped, the rest is added exactly.
+//!   included, are aligned to the largest exponent, bits below a fixed position are dropped, the rest is added exactly. The exponent of a
+//!   product is the sum of its operands' as they are stored: it is not that of the product where that is 2 or more, and a subnormal operand
+//!   has the exponent of the smallest normal number. (An H100 gives these very bits with 25 of them kept.)
 //!
 //! Products of two values of at most 26 bits are exact in f64, so that fused and separate operations agree and the tiers are bit-equal.
 //! Sums are kept for N = 8 columns side by side: eight f64 are two AVX2 registers.
@@ -59,7 +61,7 @@ apart! {
 }
 apart! {
     /// [`truncated_sum`].
-    truncated = truncated_sum(a: &Rows<f64, R>, b: &Columns<f64, R>, sums: &mut Sums, bits: i32)
+    truncated = truncated_sum(a: &Rows<f64, R>, b: &Columns<f64, R>, sums: &mut Sums, bits: i32, least: [f64; 2])
 }
 apart! {
     /// [`integer_sum`].
@@ -116,24 +118,39 @@ fn shuffled_sum<const FAST: bool, const R: usize>(a: &Rows<f64, R>, b: &Columns<
     }
 }
 
-/// `sums + a x b` with all terms aligned to the largest exponent, bits below `2^-bits` of it dropped, added exactly. The result has up to
-/// `bits + 6` bits: the caller's rounding (toward zero for f32) finishes it. `bits` is at most 24. Where a term is not finite the f64 sum
-/// stands. `FAST` says that the processor truncates in one instruction.
+/// The power of two that is a number's exponent: of a subnormal number that of `least`, the smallest normal one; of 0 it is 0.
 #[inline(always)]
-fn truncated_sum<const FAST: bool, const R: usize>(a: &Rows<f64, R>, b: &Columns<f64, R>, sums: &mut Sums, bits: i32) {
-    let b = b.as_flattened();
+fn power(x: f64, least: f64) -> f64 {
+    let power = f64::from_bits(x.to_bits() & 0x7ff0_0000_0000_0000);
+    if power > 0.0 && power < least { least } else { power }
+}
+
+/// `sums + a x b` with all terms aligned to the largest exponent, bits below `2^-bits` of it dropped, added exactly. The result has up to
+/// `bits + 8` bits: the caller's rounding (toward zero for f32) finishes it. `bits` is at most 25. `least` are the smallest normal numbers
+/// of the operands. Where a term is not finite the f64 sum stands. `FAST` says that the processor truncates in one instruction.
+#[inline(always)]
+fn truncated_sum<const FAST: bool, const R: usize>(
+    a: &Rows<f64, R>,
+    b: &Columns<f64, R>,
+    sums: &mut Sums,
+    bits: i32,
+    least: [f64; 2],
+) {
+    let powers = b.map(|run| run.map(|b| b.map(|x| power(x, least[1]))));
+    let (b, powers) = (b.as_flattened(), powers.as_flattened());
     for (a, sums) in a.iter().zip(sums) {
         let a = a.as_flattened();
-        let mut largest = sums.map(f64::abs);
+        let mut largest = sums.map(|c| power(c, f32::MIN_POSITIVE.into()));
         let mut plain = *sums;
         for k in 0..4 * R {
+            let own = power(a[k], least[0]);
             for j in 0..N {
-                let product = a[k] * b[k][j];
-                largest[j] = if product.abs() > largest[j] { product.abs() } else { largest[j] };
-                plain[j] += product;
+                let aligned = own * powers[k][j];
+                largest[j] = if aligned > largest[j] { aligned } else { largest[j] };
+                plain[j] += a[k] * b[k][j];
             }
         }
-        // The exponent field of the largest term makes the two powers of two: one step is 2^(exponent - bits).
+        // The exponent field of the largest makes the two powers of two: one step is 2^(exponent - bits).
         let field = largest.map(|x| (x.to_bits() >> 52) as i64);
         let step = field.map(|f| f64::from_bits(((f - bits as i64).max(1) as u64) << 52));
         let per_step = field.map(|f| f64::from_bits(((2046 + bits as i64 - f).clamp(1, 2046) as u64) << 52));

@@ -297,7 +297,7 @@ fn float_product<const FAST: bool, A: FloatOperand, B: FloatOperand, const E: us
             Rounding::Rn
         }
         MmaMode::Trunc => {
-            dot::truncated::<FAST, R>(rows, columns, sums, A::KEPT_BITS);
+            dot::truncated::<FAST, R>(rows, columns, sums, A::KEPT_BITS, [A::LEAST_NORMAL, B::LEAST_NORMAL]);
             Rounding::Rz
         }
     };

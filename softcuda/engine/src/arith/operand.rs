@@ -11,6 +11,8 @@ pub(super) trait Operand {
     type Wide: Copy + From<Self::Value>;
     /// Fraction bits kept below the largest exponent in truncated sums of floats.
     const KEPT_BITS: i32 = 24;
+    /// The smallest normal number. Subnormals have its exponent where products are aligned.
+    const LEAST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
     /// Element `i` of a register, exact.
     fn decode(word: u32, i: usize) -> Self::Value;
     /// All elements of a register: element `i` of each lane in array `i`. `FAST`: the processor has F16C and AVX2.
@@ -50,6 +52,7 @@ impl<const BITS: usize, const SIGNED: bool> Operand for Integer<BITS, SIGNED> {
 impl Operand for F16 {
     type Value = f32;
     type Wide = f64;
+    const LEAST_NORMAL: f64 = 1.0 / (1 << 14) as f64;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         half::f16_bits_to_f32(word >> (16 * i))
@@ -91,6 +94,7 @@ impl Operand for E4m3 {
     type Value = f32;
     type Wide = f64;
     const KEPT_BITS: i32 = 13;
+    const LEAST_NORMAL: f64 = 1.0 / (1 << 6) as f64;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         fp8::decode::<E4m3>((word >> (8 * i)) as u8)
@@ -101,6 +105,7 @@ impl Operand for E5m2 {
     type Value = f32;
     type Wide = f64;
     const KEPT_BITS: i32 = 13;
+    const LEAST_NORMAL: f64 = F16::LEAST_NORMAL;
     #[inline(always)]
     fn decode(word: u32, i: usize) -> f32 {
         fp8::decode::<E5m2>((word >> (8 * i)) as u8)

@@ -300,7 +300,7 @@ fn testp64_parts(property: Property, nan: bool, infinite: bool, zero: bool, smal
         Property::Infinite => infinite,
         Property::Number => !nan,
         Property::NotANumber => nan,
-        Property::Normal => !nan && !infinite && !small,
+        Property::Normal => !nan && !infinite && (!small || zero), // zero counts as normal
         Property::Subnormal => small && !zero,
     }
 }

@@ -14,6 +14,8 @@ pub fn cases() -> Vec<Case> {
         case("testp.infinite.f32", "9.7.3.1", &[f(1.0)], 0),
         case("testp.notanumber.f64", "9.7.3.1", &[d(f64::NAN)], 1),
         case("testp.subnormal.f32", "9.7.3.1", &[TINY], 1),
+        case("testp.normal.f32", "9.7.3.1", &[0], 1),
+        case("testp.normal.f64", "9.7.3.1", &[d(-0.0)], 1),
         case("copysign.f32", "9.7.3.2", &[f(-1.0), f(2.0)], f(-2.0)),
         case("copysign.f64", "9.7.3.2", &[d(1.0), d(-2.0)], d(2.0)),
         case("add.f32", "9.7.3.3", &[f(1.5), f(2.25)], f(3.75)),

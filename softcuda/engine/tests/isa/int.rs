@@ -70,6 +70,7 @@ pub fn cases() -> Vec<Case> {
         case("bfi.b64", "9.7.1.20", &[0xf, 0, 60, 4], 0xf << 60),
         case("szext.wrap.s32", "9.7.1.21", &[0x80, 8], 0xffff_ff80),
         case("szext.clamp.u32", "9.7.1.21", &[0xffff_ffff, 4], 0xf),
+        case("szext.wrap.s32", "9.7.1.21", &[0xffff_ffff, 32], 0),
         case("bmsk.clamp.b32", "9.7.1.22", &[4, 8], 0xff0),
         case("bmsk.wrap.b32", "9.7.1.22", &[28, 8], 0xf000_0000),
         case("dp4a.s32.s32", "9.7.1.23", &[0xff01_02fd, 0x0203_0405, 100], s(100 - 2 + 3 + 8 - 15)),
