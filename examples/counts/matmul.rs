@@ -1,9 +1,11 @@
 //! The products of 8, 16, 32 and 128 rows with a matrix of 512 outputs by 2048.
 
+use lowbit::format::{ByteCode, CodedRows, CodedScale};
 use lowbit::half::f16;
 use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig, TiledConfig};
+use lowbit::ops::matmul::{ByteOperands, CodedConfig, Epilogue, W4A8Operands};
 use lowbit::weights::WeightFormat::{Int4, Int8};
-use lowbit::weights::{PackedLayout, WeightFormat, ZeroPoint};
+use lowbit::weights::{ByteAxis, ByteLayout, PackedLayout, WeightFormat, ZeroPoint};
 
 use crate::{Bench, Case, Outcome};
 
@@ -34,6 +36,20 @@ pub fn run(bench: &Bench) -> Outcome {
         ("w4a16_f16_sym_g128_m32", "17 to 32 rows", 32, sym, 128),
     ] {
         product(bench, kernel, case, rows, format, group, Decode::Fast)?;
+    }
+    for (kernel, code, fast) in [
+        ("w8a8_int8_c1", ByteCode::Int8, false),
+        ("w8a8_e4m3_c1", ByteCode::E4m3, false),
+        ("w8a8_e4m3_fast_c1", ByteCode::E4m3, true),
+    ] {
+        coded(bench, kernel, code, Coded::Eight(ByteLayout::new(N, K, code, ByteAxis::Output)?), fast)?;
+    }
+    for (kernel, code, format) in [
+        ("w4a8_int8_sym_g128_c1", ByteCode::Int8, sym),
+        ("w4a8_int8_zero4_g128_c1", ByteCode::Int8, zero4),
+        ("w4a8_e4m3_sym_g128_c1", ByteCode::E4m3, sym),
+    ] {
+        coded(bench, kernel, code, Coded::Four(PackedLayout::new(N, K, 128, format)?), false)?;
     }
     tiled(bench, "w4a16_f16_zero4_g128_tiled", "blocks of 64 rows", zero4, 128, 64)?;
     tiled(bench, "w4a16_f16_sym_g128_tiled", "blocks of 64 rows", sym, 128, 64)?;
@@ -97,5 +113,44 @@ fn product(
             Operands { layout: &layout, weights: &weights, x: &x, bias: None, residual: Residual::None::<f16> };
         let workspace = &mut workspace.as_view_mut();
         matmul::skinny(kernels, stream, &config, &operands, &mut out.as_view_mut(), Some(workspace))
+    })
+}
+
+/// Weights of products of 8-bit activations.
+enum Coded {
+    Four(PackedLayout),
+    Eight(ByteLayout),
+}
+
+/// Eight rows of codes with a scale each; read as those of [`product`].
+fn coded(bench: &Bench, kernel: &'static str, code: ByteCode, weights: Coded, fast: bool) -> Outcome {
+    const ROWS: usize = 8;
+    let Bench { kernels, stream } = bench;
+    let (bytes, row_tiles, workspace) = match &weights {
+        Coded::Four(w) => (w.bytes(), w.row_tiles(), matmul::w4a8_workspace_bytes(kernels, w, ROWS)),
+        Coded::Eight(w) => (w.bytes(), w.row_tiles(), matmul::w8a8_workspace_bytes(kernels, w, ROWS)),
+    };
+    let packed = stream.clone_htod(&vec![0x35u8; bytes])?;
+    let codes = stream.clone_htod(&vec![0x35u8; ROWS * K])?;
+    let scale = stream.clone_htod(&[0.5f32; ROWS])?;
+    let mut out = stream.alloc_zeros::<f16>(ROWS * N)?;
+    let mut workspace = stream.alloc_zeros::<u8>(workspace.max(1))?;
+    let config = CodedConfig { fast_accumulation: fast, ..CodedConfig::contiguous(ROWS, N) };
+    let read = bytes + ROWS * K * row_tiles;
+    bench.count(Case { kernel, case: "1 to 8 rows", bytes: read + 2 * ROWS * N, units: N * K / 8 }, || {
+        let (codes, scale, packed) = (codes.as_view(), scale.as_view(), packed.as_view());
+        let x = CodedRows { code, codes: &codes, row_stride: K, scale: CodedScale::Row(&scale), zero: None };
+        let (out, epilogue) = (&mut out.as_view_mut(), Epilogue::default());
+        let workspace = Some(&mut workspace.as_view_mut());
+        match &weights {
+            Coded::Four(layout) => {
+                let operands = W4A8Operands { layout, weights: &packed, x };
+                matmul::w4a8(kernels, stream, &config, &operands, &epilogue, out, workspace)
+            }
+            Coded::Eight(layout) => {
+                let operands = ByteOperands { layout, weights: &packed, x };
+                matmul::w8a8(kernels, stream, &config, &operands, &epilogue, out, workspace)
+            }
+        }
     })
 }
