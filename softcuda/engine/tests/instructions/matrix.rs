@@ -26,6 +26,13 @@ fn list(prefix: &str, from: usize, count: usize) -> String {
     format!("{{{}}}", names.join(", "))
 }
 
+/// The kernel of one shape: A, B and C in, D out.
+fn multiply(shape: &Shape) -> Kernel {
+    let (na, nb, nc) = shape.4;
+    let operands = [list("%d", 0, nc), list("%a", 0, na), list("%a", na, nb), list("%a", na + nb, nc)].join(", ");
+    Kernel::new(format!("{} {operands};", mnemonic(shape)), &vec![32; na + nb + nc], &vec![32; nc])
+}
+
 /// The code of a small integer in an element type.
 fn code(v: i32, element: Element) -> u32 {
     // e5m2 is the upper byte of an f16; e4m3 has one more fraction bit and another bias.
@@ -85,12 +92,7 @@ fn registers(
 #[test]
 fn every_mma_puts_every_element_where_the_isa_says_in_all_three_modes() {
     let all = shapes();
-    let kernel = |shape: &Shape| {
-        let (na, nb, nc) = shape.4;
-        let operands = [list("%d", 0, nc), list("%a", 0, na), list("%a", na, nb), list("%a", na + nb, nc)].join(", ");
-        Kernel::new(format!("{} {operands};", mnemonic(shape)), &vec![32; na + nb + nc], &vec![32; nc])
-    };
-    let grid = Grid::new(all.iter().map(kernel).collect());
+    let grid = Grid::new(all.iter().map(multiply).collect());
     let mut random = Random(51);
     for (n, shape) in all.iter().enumerate() {
         let &(k, ea, eb, accumulator, (na, nb, nc)) = shape;
@@ -151,12 +153,7 @@ fn scattered(random: &mut Random, element: Element) -> i32 {
 #[test]
 fn sums_of_scattered_numbers_err_by_little_in_all_three_modes() {
     let floating: Vec<Shape> = shapes().into_iter().filter(|shape| shape.3 != Accumulator::S32).collect();
-    let kernel = |shape: &Shape| {
-        let (na, nb, nc) = shape.4;
-        let operands = [list("%d", 0, nc), list("%a", 0, na), list("%a", na, nb), list("%a", na + nb, nc)].join(", ");
-        Kernel::new(format!("{} {operands};", mnemonic(shape)), &vec![32; na + nb + nc], &vec![32; nc])
-    };
-    let grid = Grid::new(floating.iter().map(kernel).collect());
+    let grid = Grid::new(floating.iter().map(multiply).collect());
     let mut random = Random(52);
     for (n, shape) in floating.iter().enumerate() {
         let &(k, ea, eb, accumulator, (na, nb, nc)) = shape;
