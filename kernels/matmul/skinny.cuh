@@ -150,14 +150,12 @@ __device__ __forceinline__ void skinny(const ProductParams& p) {
             format.load_codes(w[i], 1, i, i < left);
             format.load_scales(w[i], i, begin + i, i < left);
         }
-        advance_x(-kAhead * kBlockBytes);
 #pragma unroll 1
         for (; left >= kAhead; left -= kAhead) {
             bool next[kAhead];
 #pragma unroll
             for (int i = 0; i < kAhead; ++i) next[i] = left > kAhead + i;
             format.advance(kAhead);
-            advance_x(kAhead * kBlockBytes);
             if constexpr (Format::kLockstep && COLUMNS == 1) {
 #pragma unroll
                 for (int run = 0; run < kRuns; ++run) {
@@ -183,8 +181,8 @@ __device__ __forceinline__ void skinny(const ProductParams& p) {
             }
 #pragma unroll
             for (int i = 0; i < kAhead; ++i) format.load_scales(w[i], i, whole - left + kAhead + i, next[i]);
+            advance_x(kAhead * kBlockBytes);
         }
-        advance_x(kAhead * kBlockBytes);
         // The last block if there are an odd number, and the blocks whose x needs care. `end` is all that the loop
         // above keeps.
         asm volatile("" : "+r"(end));
