@@ -156,7 +156,7 @@ __device__ __forceinline__ void skinny(const ProductParams& p) {
 #pragma unroll
             for (int i = 0; i < kAhead; ++i) next[i] = left > kAhead + i;
             format.advance(kAhead);
-            if constexpr (Format::kLockstep && COLUMNS == 1) {
+            if constexpr (Format::kLockstep && COLUMNS <= 2) {
 #pragma unroll
                 for (int run = 0; run < kRuns; ++run) {
                     xs[0].load(x, run * kRunBytes);
