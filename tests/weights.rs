@@ -222,13 +222,17 @@ proptest! {
 fn bad_weights_are_refused() {
     let good = random_plain(&mut ChaCha8Rng::seed_from_u64(2), 8, 64, 32, 1);
     type Change = fn(&mut PlainWeights);
-    let table: [(Change, &str); 8] = [
+    let table: [(Change, &str); 9] = [
         (|w| w.n = 0, "weights::PackedLayout: `n`: expected 1 to 16777216, found 0"),
         (|w| w.k = 1 << 25, "weights::PackedLayout: `k`: expected 1 to 16777216, found 33554432"),
         (
             |w| w.group = 48,
             "weights::PackedLayout: group 48 with k 64 for Int4(Bits4 { plus: 0 }) is not supported; supported: 32, 64, 128, \
              256 .. (powers of two), or k",
+        ),
+        (
+            |w| (w.n, w.k) = (1 << 24, 1 << 15),
+            "weights::PackedLayout: 8589934592 bytes of 4-bit zeros is not supported; supported: less than 4 GiB of them",
         ),
         (|w| w.codes.truncate(511), "weights::Packed::from_plain: `codes`: expected 512 elements, found 511"),
         (|w| w.scales.push(f16::ONE), "weights::Packed::from_plain: `scales`: expected 16 elements, found 17"),

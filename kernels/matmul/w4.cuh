@@ -13,14 +13,16 @@
 //     to remove. The code sits at the top of the fraction because products are aligned by exponents, not by leading
 //     bits: in bits 5..2, which would save two of the rotations, the sum has 4 bits less, too few (on an H100 too).
 //  2. bf16 has 8 bits and the exponents of f32, so its subnormals are out of reach: the code goes to the top of the
-//  fraction
-//     of a number in [1, 2), which reads 1 + q/16 exactly. 8 instructions for 8 weights.
+//     fraction of a number in [1, 2), which reads 1 + q/16 exactly. 8 instructions for 8 weights.
 //  3. The zero z (and the 1 of bf16) is removed by a second mma with a constant A = -z, right behind the first: exact
-//     operands, no sums of x to prepare, and the accumulator holds the product itself after every 16 k. The exact twin
-//     subtracts in the loop instead (4 instructions for 8 weights).
+//     operands, no sums of x to prepare, and the accumulator holds the product itself after every 16 k.
+//     The exact twin, which the tiled product uses, subtracts from every weight instead. f16: codes of bits 9..6 and
+//     of bits 5..2 in the fraction of 1024 = 0x6400 read 1024 + 64q and 1024 + 4q, and one fused multiplication and
+//     addition makes (q - z)/16 of either: exact, and 9 instructions for 8 weights. bf16: 4 more than without.
 //  4. A group's sum is scaled once in f32: y += s * c. A power of two is taken out of the loop.
 //  5. w = q*s + m and w = (q - z)*s with a real z need the sum of x over the group: an mma with A = 1 in the same unit.
 #pragma once
+#include "common/convert.cuh"
 #include "matmul/operands.cuh"
 #include "matmul/params.cuh"
 
@@ -30,19 +32,20 @@ namespace lowbit {
 // minima (f16), w = q*s + m.
 enum class Zero { kSymmetric, kBits4, kReal, kMin };
 
-// Codes as numbers of x's type. `unit` is the value of code 1.
-template <class X>
+// Codes as numbers of x's type. `unit` is the value of code 1. SUBTRACT: the zero is taken off every code, for which
+// minus[i] belongs to a[i]; the others leave it to a second product.
+template <class X, bool SUBTRACT>
 struct Code4;
 
 template <>
-struct Code4<F16> {
+struct Code4<F16, false> {
     static constexpr float kBias = 0;  // decode(0) in units
     static __device__ constexpr float unit() { return 0x1p-18f; }
     static __device__ constexpr uint32_t one() { return 0x00400040; }
-    static __device__ constexpr uint32_t minus_eight() { return 0x82008200; }
+    static __device__ constexpr uint32_t minus_eight(int) { return 0x82008200; }
     static __device__ constexpr uint32_t minus_zero() { return 0x80008000; }  // decode adds nothing
 
-    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
+    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word, const uint32_t (&)[4]) {
         a[0] = word & 0x03c003c0, a[1] = word << 4 & 0x03c003c0;
         a[2] = rotate_right(word, 8) & 0x03c003c0, a[3] = word >> 4 & 0x03c003c0;
     }
@@ -54,18 +57,41 @@ struct Code4<F16> {
 };
 
 template <>
-struct Code4<Bf16> {
+struct Code4<F16, true> {
+    static __device__ constexpr float unit() { return 0x1p-4f; }
+    static __device__ constexpr uint32_t minus_eight(int i) { return i & 1 ? 0xcc20cc20 : 0xbe00be00; }
+
+    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word, const uint32_t (&minus)[4]) {
+        const uint32_t words[2] = {word, rotate_right(word, 8)};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const uint32_t v = words[i >> 1];
+            a[i] = i & 1 ? hfma2(and_or(v, 0x003c003c, 0x64006400), 0x24002400, minus[1])   // (1024 + 4q) / 64
+                         : hfma2(and_or(v, 0x03c003c0, 0x64006400), 0x14001400, minus[0]);  // (1024 + 64q) / 1024
+        }
+    }
+
+    static __device__ __forceinline__ void zeros(uint32_t (&z)[2], uint32_t byte) {
+        z[0] = (byte & 0xf0) * 0x00040004, z[1] = (byte & 0x0f) * 0x00040004;
+    }
+};
+
+template <bool SUBTRACT>
+struct Code4<Bf16, SUBTRACT> {
     static constexpr float kBias = 16;
     static __device__ constexpr float unit() { return 0x1p-4f; }
     static __device__ constexpr uint32_t one() { return 0x3d803d80; }
-    static __device__ constexpr uint32_t minus_eight() { return 0xbfc0bfc0; }  // less the 1 that decode adds
+    static __device__ constexpr uint32_t minus_eight(int) { return 0xbfc0bfc0; }  // less the 1 that decode adds
     static __device__ constexpr uint32_t minus_zero() { return 0xbf80bf80; }
 
-    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word) {
+    static __device__ __forceinline__ void decode(uint32_t (&a)[4], uint32_t word, const uint32_t (&minus)[4]) {
         a[0] = and_or(word >> 3, 0x00780078, 0x3f803f80);
         a[1] = and_or(word << 1, 0x00780078, 0x3f803f80);
         a[2] = and_or(rotate_right(word, 11), 0x00780078, 0x3f803f80);
         a[3] = and_or(word >> 7, 0x00780078, 0x3f803f80);
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            if constexpr (SUBTRACT) a[i] = Bf16::add(a[i], minus[i]);
     }
 
     static __device__ __forceinline__ void zeros(uint32_t (&z)[2], uint32_t byte) {
@@ -76,9 +102,11 @@ struct Code4<Bf16> {
 template <class XType, Zero ZERO, int GROUP, bool EXACT>
 struct W4 {
     using X = XType;
-    using Code = Code4<X>;
     static constexpr int kTileK = 64;
     static constexpr bool kHasOffset = ZERO == Zero::kReal || ZERO == Zero::kMin;
+    // Is there something to take off a code? With an offset, the bias of the decode, which else goes there.
+    static constexpr bool kMinus = !kHasOffset || (EXACT && Code4<X, false>::kBias != 0);
+    using Code = Code4<X, EXACT && kMinus>;
     static constexpr bool kCoarse = GROUP > 128;  // a group is many blocks: GROUP 256 stands for all of them
     static constexpr int kGroups = kCoarse ? 1 : 128 / GROUP;  // groups of a block
     static constexpr int kStepsPerGroup = 8 / kGroups;
@@ -98,6 +126,7 @@ struct W4 {
     const uint8_t* codes;  // at the current block
     const uint8_t* meta;   // at the current block's record; if kCoarse, at the row tile's first
     const uint8_t* zeros;
+    uint32_t zeros_offset;  // a register less than a pointer that moves
     uint32_t meta_shift, base[4];
 
     template <class Params>
@@ -109,15 +138,16 @@ struct W4 {
             reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + 2 * block) * 512 + lane * 16;
         meta =
             reinterpret_cast<const uint8_t*>(p.meta) + record * kMetaBytes + g * (kMetaWords < 4 ? 4 * kMetaWords : 16);
-        zeros = reinterpret_cast<const uint8_t*>(p.zeros) + record * kZeroBytes + g * kGroups;
+        zeros = reinterpret_cast<const uint8_t*>(p.zeros);
+        zeros_offset = uint32_t(record) * kZeroBytes + g * kGroups;
         // Keep one address each: rebuilt from the parameters for every load, it costs four instructions instead of one.
-        asm volatile("" : "+l"(codes), "+l"(meta), "+l"(zeros));
+        asm volatile("" : "+l"(codes), "+l"(meta), "+r"(zeros_offset));
     }
 
     __device__ __forceinline__ void advance(int blocks) {
         lowbit::advance(codes, blocks * 1024);
         if (!kCoarse) lowbit::advance(meta, blocks * kMetaBytes);
-        if (!kCoarse && ZERO == Zero::kBits4) lowbit::advance(zeros, blocks * kZeroBytes);
+        if (!kCoarse && ZERO == Zero::kBits4) zeros_offset += blocks * kZeroBytes;
     }
 
     // Scales of block `block`, which lies `ahead` blocks behind the current one.
@@ -128,7 +158,7 @@ struct W4 {
 #pragma unroll
         for (int i = 0; i < kMetaWords / kPiece; ++i) load_words_if<kPiece>(w.meta + kPiece * i, m + 128 * i, valid);
         if constexpr (ZERO == Zero::kBits4)
-            load_bytes_if<kGroups>(w.zeros, zeros + record * uint64_t(kZeroBytes), valid);
+            load_bytes_if<kGroups>(w.zeros, zeros + zeros_offset + record * uint64_t(kZeroBytes), valid);
     }
 
     __device__ __forceinline__ void load_codes(Weights& w, int tile, int ahead, bool valid) const {
@@ -148,7 +178,10 @@ struct W4 {
         for (int i = 0; i < 4; ++i) {
 #pragma unroll
             for (int j = 0; j < COLUMNS; ++j) sums.c[j][i] = 0.f, sums.x[j][i] = 0.f;
-            sums.minus[i] = ZERO == Zero::kSymmetric ? Code::minus_eight() : Code::minus_zero();
+            if constexpr (ZERO == Zero::kSymmetric)
+                sums.minus[i] = Code::minus_eight(i);
+            else if constexpr (kHasOffset)
+                sums.minus[i] = Code::minus_zero();
         }
         if constexpr (ZERO == Zero::kBits4) {
             uint32_t z[2];
@@ -161,23 +194,19 @@ struct W4 {
     // 16 k of rows of x whose fragments of step s are in `x`.
     template <int COLUMNS>
     __device__ __forceinline__ void step(Sums<COLUMNS>& sums, const Weights& w, int s, const XRun (&x)[COLUMNS]) const {
-        // Is there something to take off here? (With an offset, the bias of the decode goes there.)
-        constexpr bool kMinus = !kHasOffset || (EXACT && Code::kBias != 0);
         const uint4& v = w.codes[s >> 2];
         const uint32_t words[4] = {v.x, v.y, v.z, v.w};
         uint32_t a[4];
-        Code::decode(a, words[s & 3]);
-        if constexpr (EXACT && kMinus) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) a[i] = X::add(a[i], sums.minus[i]);
-        }
-        const uint32_t ones[4] = {Code::one(), Code::one(), Code::one(), Code::one()};
+        Code::decode(a, words[s & 3], sums.minus);
 #pragma unroll
         for (int j = 0; j < COLUMNS; ++j) X::mma(sums.c[j], a, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
 #pragma unroll
         for (int j = 0; j < COLUMNS; ++j) {
             if constexpr (!EXACT && kMinus) X::mma(sums.c[j], sums.minus, x[j].b(s, 0), x[j].b(s, 1), sums.c[j]);
-            if constexpr (kHasOffset) X::mma(sums.x[j], ones, x[j].b(s, 0), x[j].b(s, 1), sums.x[j]);
+            if constexpr (kHasOffset) {
+                const uint32_t ones[4] = {Code::one(), Code::one(), Code::one(), Code::one()};
+                X::mma(sums.x[j], ones, x[j].b(s, 0), x[j].b(s, 1), sums.x[j]);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 using namespace lowbit;
 #define ENTRY extern "C" __global__ void __launch_bounds__(256, 3)
 #define ENTRY_MANY extern "C" __global__ void __launch_bounds__(256)  // more than 8 rows
+#define ENTRY_WIDE extern "C" __global__ void __maxnreg__(112)        // the same, where ptxas would choose 80 and spill
 #define PARAMS const __grid_constant__ ProductParams
 
 ENTRY w4a16_f16_sym_g32_exact(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 32, true>, 1>(p); }
@@ -16,7 +17,7 @@ ENTRY w4a16_f16_zero4_g128_exact(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, t
 ENTRY_MANY w4a16_f16_sym_g32_exact_m16(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 32, true>, 2>(p); }
 ENTRY_MANY w4a16_f16_sym_g128_exact_m16(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 128, true>, 2>(p); }
 ENTRY_MANY w4a16_f16_zero4_g32_exact_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 32, true>, 2>(p); }
-ENTRY_MANY w4a16_f16_zero4_g128_exact_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, true>, 2>(p); }
+ENTRY_WIDE w4a16_f16_zero4_g128_exact_m16(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, true>, 2>(p); }
 ENTRY_MANY w4a16_f16_sym_g32_exact_m32(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 32, true>, 4>(p); }
 ENTRY_MANY w4a16_f16_sym_g128_exact_m32(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 128, true>, 4>(p); }
 ENTRY_MANY w4a16_f16_zero4_g32_exact_m32(PARAMS p) { skinny<W4<F16, Zero::kBits4, 32, true>, 4>(p); }

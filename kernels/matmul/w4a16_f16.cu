@@ -10,7 +10,6 @@ using namespace lowbit;
 // registers: asked for two blocks, ptxas takes all 128 and spills a word on one architecture or another.
 #define ENTRY extern "C" __global__ void __launch_bounds__(256, 3)
 #define ENTRY_WIDE extern "C" __global__ void __maxnreg__(112)
-#define ENTRY_88 extern "C" __global__ void __maxnreg__(88)
 #define PARAMS const __grid_constant__ ProductParams
 
 ENTRY_WIDE w4a16_f16_sym_g32(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 32, false>, 1>(p); }
@@ -19,7 +18,7 @@ ENTRY w4a16_f16_sym_g128(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 128, false
 ENTRY w4a16_f16_sym_coarse(PARAMS p) { skinny<W4<F16, Zero::kSymmetric, 256, false>, 1>(p); }
 ENTRY_WIDE w4a16_f16_zero4_g32(PARAMS p) { skinny<W4<F16, Zero::kBits4, 32, false>, 1>(p); }
 ENTRY_WIDE w4a16_f16_zero4_g64(PARAMS p) { skinny<W4<F16, Zero::kBits4, 64, false>, 1>(p); }
-ENTRY_88 w4a16_f16_zero4_g128(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, false>, 1>(p); }
+ENTRY w4a16_f16_zero4_g128(PARAMS p) { skinny<W4<F16, Zero::kBits4, 128, false>, 1>(p); }
 ENTRY w4a16_f16_zero4_coarse(PARAMS p) { skinny<W4<F16, Zero::kBits4, 256, false>, 1>(p); }
 ENTRY w4a16_f16_real_g32(PARAMS p) { skinny<W4<F16, Zero::kReal, 32, false>, 1>(p); }
 ENTRY w4a16_f16_real_g64(PARAMS p) { skinny<W4<F16, Zero::kReal, 64, false>, 1>(p); }

@@ -5,10 +5,12 @@
 #include "matmul/w4a8.cuh"
 
 using namespace lowbit;
-#define ENTRY extern "C" __global__ void __launch_bounds__(256, 2)
+// Three blocks of 8 warps per multiprocessor (80 registers); two where three would spill.
+#define ENTRY extern "C" __global__ void __launch_bounds__(256, 3)
+#define ENTRY_WIDE extern "C" __global__ void __launch_bounds__(256, 2)
 #define PARAMS const __grid_constant__ Act8Params
 
-ENTRY w4a8_int8_zero4_g32_c1(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 32, 1>>(p); }
-ENTRY w4a8_int8_zero4_g64_c1(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 64, 1>>(p); }
+ENTRY_WIDE w4a8_int8_zero4_g32_c1(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 32, 1>>(p); }
+ENTRY_WIDE w4a8_int8_zero4_g64_c1(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 64, 1>>(p); }
 ENTRY w4a8_int8_zero4_g128_c1(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 128, 1>>(p); }
 ENTRY w4a8_int8_zero4_coarse_c1(PARAMS p) { act8_skinny<W4Int8<Zero::kBits4, 256, 1>>(p); }

@@ -109,7 +109,7 @@ impl PackedLayout {
     ///
     /// # Errors
     /// [`Error::Argument`] when n or k is 0 or above 2^24, or a `plus` is above 1. [`Error::Unsupported`] for a group that
-    /// the kernels do not know: 4 bits: a power of two >= 32, or k; 8 bits: 32 or k. A group above k counts as k.
+    /// the kernels do not know: 4 bits: a power of two >= 32, or k; 8 bits: 32 or k, or for 4 GiB of 4-bit zeros. A group above k counts as k.
     pub fn new(n: usize, k: usize, group: usize, format: WeightFormat) -> Result<Self> {
         for (argument, value) in [("n", n), ("k", k)] {
             if value == 0 || value > 1 << 24 {
@@ -130,7 +130,12 @@ impl PackedLayout {
         {
             return Err(Error::argument(OP, "plus", "0 or 1", plus.to_string()));
         }
-        Ok(Self { n, k, group: group.min(k), format })
+        let layout = Self { n, k, group: group.min(k), format };
+        if layout.zero_bytes() > u32::MAX as usize {
+            let found = format!("{} bytes of 4-bit zeros", layout.zero_bytes());
+            return Err(Error::unsupported(OP, found, "less than 4 GiB of them"));
+        }
+        Ok(layout)
     }
 
     /// Outputs.

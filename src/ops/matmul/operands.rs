@@ -6,6 +6,7 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut,
 
 use super::arguments::Arguments;
 use super::params::{MAX_SEGMENTS, OutputPart, ProductParams};
+use super::skinny::Decode;
 use crate::error::{Error, Result};
 use crate::format::activation::Gate;
 use crate::format::{Element, Half16};
@@ -136,8 +137,8 @@ impl<X: Half16, O: Element> Call<'_, '_, '_, X, O> {
         }
     }
 
-    /// The arguments as kernels take them. Call after [`Self::check`].
-    pub(super) fn bind<'g>(&'g mut self, stream: &'g Arc<CudaStream>) -> Result<Bound<'g>> {
+    /// The arguments as kernels of `decode` take them. Call after [`Self::check`].
+    pub(super) fn bind<'g>(&'g mut self, stream: &'g Arc<CudaStream>, decode: Decode) -> Result<Bound<'g>> {
         let Self { arguments, strides, operands, output } = self;
         let layout = operands.layout;
         let mut guards = Vec::new();
@@ -148,7 +149,7 @@ impl<X: Half16, O: Element> Call<'_, '_, '_, X, O> {
             x_stride: strides.x as u64,
             m: arguments.rows as u32,
             out_type: O::DTYPE as u32,
-            ..ProductParams::of_weights(layout, weights, X::DTYPE)
+            ..ProductParams::of_weights(layout, weights, X::DTYPE, decode)
         };
         let (x, guard) = operands.x.device_ptr(stream);
         guards.push(guard);

@@ -2,6 +2,7 @@
 
 use cudarc::driver::DeviceRepr;
 
+use super::skinny::Decode;
 use super::split::Split;
 use crate::format::DType;
 use crate::weights::{PackedLayout, WeightFormat, ZeroPoint};
@@ -56,7 +57,7 @@ unsafe impl DeviceRepr for ProductParams {}
 
 impl ProductParams {
     /// What follows from the weights and the type of x, with the packed buffer at `weights`.
-    pub(super) fn of_weights(layout: &PackedLayout, weights: u64, x: DType) -> Self {
+    pub(super) fn of_weights(layout: &PackedLayout, weights: u64, x: DType, decode: Decode) -> Self {
         Self {
             codes: weights,
             meta: weights + layout.scales_at() as u64,
@@ -68,7 +69,7 @@ impl ProductParams {
             blocks: layout.blocks() as u32,
             meta_blocks: layout.records() as u32,
             meta_shift: meta_shift(layout),
-            minus_base: minus_base(layout, x),
+            minus_base: minus_base(layout, x, decode),
             ..Self::default()
         }
     }
@@ -87,17 +88,19 @@ pub(super) fn meta_shift(layout: &PackedLayout) -> u32 {
     if layout.groups() == 1 { 31 } else { (layout.group() / layout.format().block_k()).max(1).ilog2() }
 }
 
-/// What the kernel takes from the decoded codes when the stored zero is 0: two halves `-plus` in the unit of the decode
-/// (`Code4` in w4.cuh), bf16 less its bias, for each register of the A operand: so none is a copy of another, which would take
-/// a register more. The kernel adds the stored zero.
-pub(super) fn minus_base(layout: &PackedLayout, x: DType) -> [u32; 4] {
+/// What the kernel takes from the decoded codes when the stored zero is 0, two halves for each register of the A operand: `-plus`
+/// in the unit of the decode (`Code4` in w4.cuh), less what the decode adds. Four of them even where they are equal: a copy
+/// of one would take a register more. The kernel adds the stored zero.
+pub(super) fn minus_base(layout: &PackedLayout, x: DType, decode: Decode) -> [u32; 4] {
     let plus = match layout.format() {
         WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => u32::from(plus),
         _ => 0,
     };
-    let half = match x {
-        DType::F16 => 0x8000 + (plus << 6),
-        _ => 0xbf80 + (plus << 3),
+    // Of outputs g and of outputs g + 8.
+    let halves = match (x, decode) {
+        (DType::F16, Decode::Fast) => [0x8000 + (plus << 6); 2],
+        (DType::F16, Decode::Exact) => [0xbc00 + (plus << 6), 0xcc00 + (plus << 2)], // -1 and -16, in sixteenths
+        _ => [0xbf80 + (plus << 3); 2],                                              // -1
     };
-    [half << 16 | half; 4]
+    [0, 1, 0, 1].map(|i| halves[i] << 16 | halves[i])
 }

@@ -7,7 +7,7 @@ use cudarc::driver::CudaStream;
 use super::arguments::Arguments;
 use super::instance;
 use super::operands::{Call, Operands, Output, Strides};
-use super::skinny::split_of;
+use super::skinny::{Decode, split_of};
 use super::split::WARPS;
 use crate::error::Result;
 use crate::format::{Element, Half16};
@@ -74,7 +74,7 @@ pub fn tiled<'o, 'v: 'o, X: Half16, O: Element>(
     if let Output::Gated(..) = call.output {
         split = split.paired(layout.row_tiles());
     }
-    let mut bound = call.bind(stream)?;
+    let mut bound = call.bind(stream, Decode::Exact)?;
     bound.params.divide(split);
     let grid = (layout.row_tiles().div_ceil(WARPS) as u32, rows.div_ceil(block_rows) as u32, 1);
     let launch = Launch { op: OP, entry, grid, block: (THREADS, 1, 1), shared: 0 };

@@ -10,6 +10,7 @@ use super::act8::{
 };
 use super::arguments::Arguments;
 use super::params::{meta_shift, minus_base};
+use super::skinny::Decode;
 use crate::error::{Error, Result};
 use crate::format::ByteCode::{self, E4m3, Int8};
 use crate::format::{CodedScale, DType, Element};
@@ -164,7 +165,7 @@ pub fn w4a8<O: Element>(
         params.zeros = params.codes + layout.zeros_at() as u64;
         params.meta_blocks = layout.records() as u32;
         params.meta_shift = meta_shift(layout);
-        params.minus_base = minus_base(layout, DType::F16);
+        params.minus_base = minus_base(layout, DType::F16, Decode::Fast);
         params.plus = u32::from(matches!(layout.format(), Int4(ZeroPoint::Bits4 { plus: 1 })));
     };
     // SAFETY: the checks above; the offsets are the layout's.
