@@ -61,8 +61,8 @@ struct Act8Params {
     uint32_t x_zero_stride;
     uint32_t outlier_cap;
     uint32_t outlier_type;   // DType
-    uint32_t minus_base[4];  // as in ProductParams
-    uint32_t plus;           // 4-bit zeros: zero = stored + plus
+    uint32_t minus_base[4];  // as in ProductParams; int8 x: of outputs g (times 16), g + 8
+    uint32_t reserved;
 };
 static_assert(sizeof(Act8Params) == 232 && offsetof(Act8Params, m) == 144 && offsetof(Act8Params, minus_base) == 212,
               "Act8Params is shared with Rust");
@@ -214,7 +214,9 @@ __device__ __forceinline__ void reduce_and_finish(const Act8Params& p, uint32_t 
 //   kOutliers, weight            whether x may have columns taken out, and then the code of w at (output, k)
 //   kStepsPerGroup               steps of 32 k after which a sum is scaled
 //   Raw, X                       eight elements of x as loaded, and as B operands
-//   Weights, load, advance       a block as loaded, with its scales; from a number of blocks ahead of the current one
+//   Weights, load, advance       a block as loaded, with its scales; from a number of blocks ahead of the current one,
+//   so
+//                                many tiles of it as there are (any number: all of a block's kTiles, or none)
 //   Group, operand, begin,       the sums of one group: operands, start, multiply 32 k, scale into y
 //   step, end
 //   close                        what is left to do to a warp's sums at the end
@@ -252,7 +254,9 @@ __device__ __forceinline__ void act8_skinny(const Act8Params& p) {
         const int part = blockIdx.y * k_warps + (warp & (k_warps - 1)), longer = p.longer_parts;
         const int begin = part * int(p.part_blocks) + min(part, longer);
         const int end = begin + int(p.part_blocks) + (part < longer);
-        const int whole = p.x_aligned ? int(p.k / kBlockK) : 0;
+        // The end of the blocks whose x is read as it lies, and how many of them are left; may be negative.
+        const int whole = min(end, p.x_aligned ? int(p.k / kBlockK) : 0);
+        int left = whole - begin;
         const uint8_t* x[kCols];
 #pragma unroll
         for (int c = 0; c < kCols; ++c) {
@@ -264,17 +268,16 @@ __device__ __forceinline__ void act8_skinny(const Act8Params& p) {
         typename Format::Group group = {};
         typename Format::Weights w[2] = {};  // of the current block and the next
 #pragma unroll
-        for (int i = 0; i < 2; ++i) format.load(w[i], i, begin + i, begin + i < end);
+        for (int i = 0; i < 2; ++i) format.load(w[i], i, begin + i, i < left ? Format::kTiles : 0);
         const auto go = [&](int blocks) {
             format.advance(blocks);
 #pragma unroll
             for (int c = 0; c < kCols; ++c) advance(x[c], blocks * kSteps * kStepBytes);
         };
-        // Blocks whose x is read as it lies, two by two where that leaves the code short.
+        // Two by two where that leaves the code short.
         constexpr int kUnroll = kCols == 1 ? 2 : 1;
-        int block = begin;
 #pragma unroll 1
-        for (; block + kUnroll <= min(end, whole); block += kUnroll) {
+        for (; left >= kUnroll; left -= kUnroll) {
 #pragma unroll
             for (int i = 0; i < kUnroll; ++i) {
                 const auto load = [&](int s, int c) {
@@ -282,20 +285,19 @@ __device__ __forceinline__ void act8_skinny(const Act8Params& p) {
                 };
                 multiply_block<(kCols >= 4)>(format, w[i], load, group, y);
                 if (kUnroll == 1) w[0] = w[1];
-                format.load(w[kUnroll == 1 ? 1 : i], i + 2, block + i + 2, block + i + 2 < end);
+                format.load(w[kUnroll == 1 ? 1 : i], i + 2, whole - left + i + 2, left > i + 2 ? Format::kTiles : 0);
             }
             go(kUnroll);
         }
         // The last block if they are odd, and those whose x needs care.
 #pragma unroll 1
-        for (; block < end; ++block) {
+        for (int block = whole - left; block < end; ++block, --left) {
+            if (left <= 0) format.load(w[0], 0, block, int(p.tiles) - Format::kTiles * block);
             const auto load = [&](int s, int c) {
                 const int left = int(p.k) - block * kBlockK - 32 * s - 8 * t;
                 return load_x_guarded<Raw>(x[c] + s * kStepBytes, left, p.x_aligned);
             };
             multiply_block<true>(format, w[0], load, group, y);
-            w[0] = w[1];
-            format.load(w[1], 2, block + 2, block + 2 < end);
             go(1);
         }
         format.close(group, y);
@@ -345,7 +347,7 @@ __device__ __forceinline__ void act8_tiled(const Act8Params& p) {
     typename Format::Group group = {};
     typename Format::Weights w = {};
     const int blocks = p.blocks;
-    format.load(w, 0, 0, present);
+    format.load(w, 0, 0, present ? p.tiles : 0);
     stage_x(p, stages, first_column, 0);
 #pragma unroll 1
     for (int block = 0; block < blocks; ++block) {
@@ -360,7 +362,7 @@ __device__ __forceinline__ void act8_tiled(const Act8Params& p) {
             return *reinterpret_cast<const uint2*>(x + 8 * c * kStagedRow + 32 * s);
         };
         multiply_block<true>(format, w, load, group, y);
-        format.load(w, 1, block + 1, present && block + 1 < blocks);
+        format.load(w, 1, block + 1, present ? int(p.tiles) - Format::kTiles * (block + 1) : 0);
         format.advance(1);
         __syncthreads();
     }

@@ -13,23 +13,21 @@ namespace lowbit {
 
 // Pointers and loads of byte weights.
 struct ByteWeights {
+    static constexpr int kTiles = kSteps;
     const uint8_t* codes;  // at the current block
-    uint32_t tiles;
 
-    __device__ __forceinline__ ByteWeights(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane)
-        : tiles(p.tiles) {
-        codes =
-            reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * tiles + kSteps * block) * 512 + lane * 16;
+    __device__ __forceinline__ ByteWeights(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane) {
+        codes = reinterpret_cast<const uint8_t*>(p.codes) + (uint64_t(row_tile) * p.tiles + kTiles * block) * 512 +
+                lane * 16;
         asm volatile("" : "+l"(codes));  // one address, as in w4.cuh
     }
 
     __device__ __forceinline__ void advance(int blocks) { lowbit::advance(codes, blocks * (kSteps * 512)); }
 
     // Tiles beyond k keep what was there, which meets an x of 0.
-    __device__ __forceinline__ void load_codes(uint4 (&w)[kSteps], int ahead, uint32_t block, bool valid) const {
+    __device__ __forceinline__ void load_codes(uint4 (&w)[kTiles], int ahead, int tiles) const {
 #pragma unroll
-        for (int s = 0; s < kSteps; ++s)
-            load_codes_if(w[s], codes + (ahead * kSteps + s) * 512, valid && kSteps * block + s < tiles);
+        for (int s = 0; s < kTiles; ++s) load_codes_if(w[s], codes + (ahead * kTiles + s) * 512, s < tiles);
     }
 
     // Where the code of (output, k) lies.
@@ -56,8 +54,8 @@ struct Int8 : ByteWeights {
     __device__ __forceinline__ Int8(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane, uint32_t)
         : ByteWeights(p, row_tile, block, lane) {}
 
-    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, bool valid) const {
-        load_codes(w.codes, ahead, block, valid);
+    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t, int tiles) const {
+        load_codes(w.codes, ahead, tiles);
     }
     __device__ __forceinline__ X operand(Group&, int, Raw raw) const { return raw; }
     __device__ __forceinline__ void begin(Group&, const Weights&, int) const {}
@@ -142,10 +140,10 @@ struct E4m3 : ByteWeights {
           w_scales(row_tile / 8 * p.meta_blocks),
           first_row(first_column + 2 * (lane & 3)) {}
 
-    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, bool valid) const {
-        load_codes(w.codes, ahead, block, valid);
+    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, int tiles) const {
+        load_codes(w.codes, ahead, tiles);
         if constexpr (BLOCKS) {
-            load_words_if<1>(&w.w_scale, reinterpret_cast<const float*>(p.meta) + w_scales + block, valid);
+            load_words_if<1>(&w.w_scale, reinterpret_cast<const float*>(p.meta) + w_scales + block, tiles > 0);
             w.block = block;
         }
     }

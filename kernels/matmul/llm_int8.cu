@@ -26,8 +26,8 @@ struct DenseInt8 : ByteWeights {
     __device__ __forceinline__ DenseInt8(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane, uint32_t)
         : ByteWeights(p, row_tile, block, lane) {}
 
-    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, bool valid) const {
-        load_codes(w.codes, ahead, block, valid);
+    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t, int tiles) const {
+        load_codes(w.codes, ahead, tiles);
     }
     __device__ __forceinline__ X operand(Group&, int, Raw raw) const { return raw; }
     __device__ __forceinline__ void begin(Group& group, const Weights&, int) const {

@@ -19,19 +19,18 @@ namespace lowbit {
 template <Zero ZERO, int GROUP, int COLS>
 struct W4A8 : W4<F16, ZERO, GROUP, false> {
     using Base = W4<F16, ZERO, GROUP, false>;
-    static constexpr int kCols = COLS, kStepsPerGroup = Base::kStepsPerGroup / 2;
+    static constexpr int kTiles = 2, kCols = COLS, kStepsPerGroup = Base::kStepsPerGroup / 2;
     static constexpr bool kRowScale = true, kOutputScale = false, kOutliers = false;
     using Raw = uint2;
     using Weights = typename Base::Weights;
-    uint32_t pairs;  // blocks of two tiles; the last block may have one
 
     __device__ __forceinline__ W4A8(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane)
-        : Base(p, row_tile, block, lane), pairs(p.tiles / 2) {}
+        : Base(p, row_tile, block, lane) {}
 
-    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, bool valid) const {
-        Base::load_codes(w, 0, ahead, valid);
-        Base::load_codes(w, 1, ahead, valid && block < pairs);
-        Base::load_scales(w, ahead, block, valid);
+    __device__ __forceinline__ void load(Weights& w, int ahead, uint32_t block, int tiles) const {
+        Base::load_codes(w, 0, ahead, tiles > 0);
+        Base::load_codes(w, 1, ahead, tiles > 1);
+        Base::load_scales(w, ahead, block, tiles > 0);
     }
 };
 
@@ -51,10 +50,8 @@ struct W4Int8 : W4A8<ZERO, GROUP, COLS> {
     uint32_t ones[4];
 
     __device__ __forceinline__ W4Int8(const Act8Params& p, uint32_t row_tile, uint32_t block, int lane, uint32_t)
-        : Base(p, row_tile, block, lane), minus_plus{-16 * int(p.plus), -int(p.plus)} {
+        : Base(p, row_tile, block, lane), minus_plus{int(p.minus_base[0]), int(p.minus_base[1])} {
         // Through a shuffle, which keeps them in registers: constants are made anew for every two blocks.
-#pragma unroll
-        for (int i = 0; i < 2; ++i) minus_plus[i] = __shfl_sync(0xffffffffu, minus_plus[i], 0);
 #pragma unroll
         for (int i = 0; i < 4; ++i) ones[i] = __shfl_sync(0xffffffffu, 0x01010101, i);
     }

@@ -101,7 +101,7 @@ pub(super) struct Act8Params {
     pub outlier_cap: u32,
     pub outlier_type: u32,
     pub minus_base: [u32; 4],
-    pub plus: u32,
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, plain integers without padding; the kernel's struct of the same name has the same fields.

@@ -92,10 +92,7 @@ pub(super) fn meta_shift(layout: &PackedLayout) -> u32 {
 /// in the unit of the decode (`Code4` in w4.cuh), less what the decode adds. Four of them even where they are equal: a copy
 /// of one would take a register more. The kernel adds the stored zero.
 pub(super) fn minus_base(layout: &PackedLayout, x: DType, decode: Decode) -> [u32; 4] {
-    let plus = match layout.format() {
-        WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => u32::from(plus),
-        _ => 0,
-    };
+    let plus = plus(layout);
     // Of outputs g and of outputs g + 8.
     let halves = match (x, decode) {
         (DType::F16, Decode::Fast) => [0x8000 + (plus << 6); 2],
@@ -103,4 +100,18 @@ pub(super) fn minus_base(layout: &PackedLayout, x: DType, decode: Decode) -> [u3
         _ => [0xbf80 + (plus << 3); 2],                                              // -1
     };
     [0, 1, 0, 1].map(|i| halves[i] << 16 | halves[i])
+}
+
+/// The same of int8 x (`W4Int8` in w4a8.cuh): whole numbers.
+pub(super) fn minus_base_int8(layout: &PackedLayout) -> [u32; 4] {
+    let minus = plus(layout).wrapping_neg();
+    [minus.wrapping_mul(16), minus, 0, 0]
+}
+
+/// What 4-bit zeros are beyond the stored ones.
+fn plus(layout: &PackedLayout) -> u32 {
+    match layout.format() {
+        WeightFormat::Int4(ZeroPoint::Bits4 { plus }) => plus.into(),
+        _ => 0,
+    }
 }

@@ -9,7 +9,7 @@ use super::act8::{
     launch, point_to_coded,
 };
 use super::arguments::Arguments;
-use super::params::{meta_shift, minus_base};
+use super::params::{meta_shift, minus_base, minus_base_int8};
 use super::skinny::Decode;
 use crate::error::{Error, Result};
 use crate::format::ByteCode::{self, E4m3, Int8};
@@ -165,8 +165,10 @@ pub fn w4a8<O: Element>(
         params.zeros = params.codes + layout.zeros_at() as u64;
         params.meta_blocks = layout.records() as u32;
         params.meta_shift = meta_shift(layout);
-        params.minus_base = minus_base(layout, DType::F16, Decode::Fast);
-        params.plus = u32::from(matches!(layout.format(), Int4(ZeroPoint::Bits4 { plus: 1 })));
+        params.minus_base = match x.code {
+            Int8 => minus_base_int8(layout),
+            _ => minus_base(layout, DType::F16, Decode::Fast),
+        };
     };
     // SAFETY: the checks above; the offsets are the layout's.
     unsafe { launch(arguments, kernels, stream, &dispatch, config, &weights, epilogue, params, format, out, workspace) }

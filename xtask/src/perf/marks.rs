@@ -21,6 +21,8 @@ pub struct Case {
     pub sector_ratio: f64,
     /// Whether a shared-memory bank conflict is a miss.
     pub conflict_free: bool,
+    /// Registers of a thread, at most.
+    pub registers: u32,
 }
 
 impl Case {
@@ -191,18 +193,19 @@ pub const CASES: &[Case] = &[
     append("append_nuq3_d128"),
     // W4A16 and W8A16.
     matmul("w4a16_f16_sym_g32", 64, Mark::everywhere(15.5)),
-    matmul("w4a16_f16_sym_g128", 64, Mark::everywhere(13.0)),
-    matmul("w4a16_f16_zero4_g128", 64, Mark::everywhere(13.2)),
-    matmul("w4a16_f16_min_g32", 64, Mark::everywhere(18.2)),
-    matmul("w4a16_f16_min_g128", 64, Mark::everywhere(13.3)),
+    three_blocks(matmul("w4a16_f16_sym_g128", 64, Mark::everywhere(13.0))),
+    three_blocks(matmul("w4a16_f16_zero4_g128", 64, Mark::everywhere(13.0))),
+    three_blocks(matmul("w4a16_f16_min_g32", 64, Mark::everywhere(18.2))),
+    three_blocks(matmul("w4a16_f16_min_g128", 64, Mark::everywhere(13.0))),
     matmul("w4a16_bf16_sym_g128", 64, Mark::None),
     matmul("w4a16_bf16_min_g32", 64, Mark::None),
-    matmul("w4a16_f16_sym_g32_exact", 64, Mark::everywhere(17.0)),
-    matmul("w4a16_f16_sym_g128_exact", 64, Mark::everywhere(16.0)),
-    matmul("w4a16_f16_zero4_g128_exact", 64, Mark::everywhere(16.0)),
-    matmul("w8a16_f16_g32", 32, Mark::None),
-    matmul("w8a16_f16_coarse", 32, Mark::None),
-    matmul_of("9 to 16 rows", "w4a16_f16_zero4_g128_m16", 64, Mark::everywhere(18.8)),
+    three_blocks(matmul("w4a16_f16_sym_g32_exact", 64, Mark::everywhere(16.0))),
+    three_blocks(matmul("w4a16_f16_sym_g128_exact", 64, Mark::everywhere(14.0))),
+    three_blocks(matmul("w4a16_f16_zero4_g128_exact", 64, Mark::everywhere(14.0))),
+    // Every block asks for the scale of its outputs anew, which is one for all of k or for 32 of it.
+    sectors(1.05, three_blocks(matmul("w8a16_f16_g32", 32, Mark::None))),
+    sectors(1.05, three_blocks(matmul("w8a16_f16_coarse", 32, Mark::None))),
+    matmul_of("9 to 16 rows", "w4a16_f16_zero4_g128_m16", 64, Mark::everywhere(16.0)),
     matmul_of("9 to 16 rows", "w4a16_f16_sym_g128_m16", 64, Mark::None),
     matmul_of("9 to 16 rows", "w4a16_f16_min_g32_m16", 64, Mark::None),
     matmul_of("17 to 32 rows", "w4a16_f16_zero4_g128_m32", 64, Mark::None),
@@ -214,10 +217,10 @@ pub const CASES: &[Case] = &[
     matmul_of("blocks of 64 rows", "w8a16_f16_g32_tiled", 32, Mark::None),
     matmul_of("blocks of 64 rows", "w4a16_bf16_zero4_g128_tiled", 64, Mark::None),
     // W4A8 and W8A8.
-    matmul("w4a8_int8_sym_g128_c1", 64, Mark::everywhere(9.5)),
-    matmul("w4a8_int8_zero4_g128_c1", 64, Mark::everywhere(9.5)),
+    three_blocks(matmul("w4a8_int8_sym_g128_c1", 64, Mark::everywhere(9.5))),
+    three_blocks(matmul("w4a8_int8_zero4_g128_c1", 64, Mark::everywhere(9.5))),
     matmul("w4a8_e4m3_sym_g128_c1", 64, Mark::None),
-    matmul("w8a8_int8_c1", 32, Mark::None),
+    matmul("w8a8_int8_c1", 32, Mark::everywhere(3.2)),
     matmul("w8a8_e4m3_c1", 32, Mark::None),
     matmul("w8a8_e4m3_fast_c1", 32, Mark::None),
     // Decode attention.
@@ -306,7 +309,16 @@ const fn out_of_line(case: Case) -> Case {
 
 /// A quantizer or transform that touches each sector of its arguments once, and whose instructions are counted in PTX only.
 const fn codec(kernel: &'static str, case: &'static str) -> Case {
-    Case { kernel, case, unit: "element", step: None, mark: Mark::None, sector_ratio: 1.02, conflict_free: true }
+    Case {
+        kernel,
+        case,
+        unit: "element",
+        step: None,
+        mark: Mark::None,
+        sector_ratio: 1.02,
+        conflict_free: true,
+        registers: 255,
+    }
 }
 
 /// ggml blocks: a thread has eight elements. Its shortest way leaves out the loop between blocks and global memory, which
@@ -326,6 +338,7 @@ const fn append(kernel: &'static str) -> Case {
         mark: Mark::None,
         sector_ratio: 1.0 / 0.7,
         conflict_free: false,
+        registers: 255,
     }
 }
 
@@ -336,12 +349,17 @@ const fn attend(kernel: &'static str, heads: usize, tile_bytes: usize, mark: Mar
     let case = if heads == 1 { "decode, 1 query head" } else { "decode, 8 query heads" };
     let step =
         Some(Step { marker: "LDGSTS", markers: tile_bytes.div_ceil(512), units: tile_bytes as f64, through: &[] });
-    Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true }
+    Case { kernel, case, unit: "byte of KV", step, mark, sector_ratio: 1.05, conflict_free: true, registers: 255 }
 }
 
 /// As [`attend`], without the instructions of its loop.
 const fn uncounted(kernel: &'static str, heads: usize) -> Case {
     Case { step: None, ..attend(kernel, heads, 512, Mark::None) }
+}
+
+/// The same with registers for three blocks of 8 warps on a multiprocessor.
+const fn three_blocks(case: Case) -> Case {
+    Case { registers: 80, ..case }
 }
 
 /// A product with 1 to 8 rows.
@@ -353,5 +371,5 @@ const fn matmul(kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
 /// not depend on the number of rows within a case.
 const fn matmul_of(case: &'static str, kernel: &'static str, tile_k: usize, mark: Mark) -> Case {
     let step = Some(Step { marker: "LDG.E.NA", markers: 1, units: (16 * tile_k / 8) as f64, through: &[] });
-    Case { kernel, case, unit: "8 weights", step, mark, sector_ratio: 1.05, conflict_free: false }
+    Case { kernel, case, unit: "8 weights", step, mark, sector_ratio: 1.03, conflict_free: false, registers: 255 }
 }

@@ -223,6 +223,9 @@ fn line(kernel: &Kernel, case: Option<&Case>, counts: &[Counts]) -> Line {
     if kernel.resources.spill_bytes > 0 {
         line.wrong.push(format!("{} bytes spilled", kernel.resources.spill_bytes));
     }
+    if let Some(most) = case.map(|case| case.registers).filter(|&most| kernel.resources.registers > most) {
+        line.wrong.push(format!("more than {most} registers"));
+    }
     if let Some(counts) = counts.iter().find(|counts| counts.is_of(&line.kernel, case.map(|case| case.case))) {
         let most = case.map_or(f64::INFINITY, |case| case.sector_ratio);
         if counts.sector_ratio.is_some_and(|ratio| ratio > most) {
