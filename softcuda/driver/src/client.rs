@@ -12,7 +12,7 @@ pub use load::{LoadError, ensure, find, force};
 pub use softcuda_engine::{Approx, Checks, Class, LaunchStats, MmaMode, Schedule};
 
 use crate::api::control::text;
-use load::library;
+use load::driver;
 use std::ffi::{CString, c_char};
 
 /// What a test chooses about execution. Start from [`modes`] and change what matters.
@@ -34,14 +34,14 @@ pub struct Modes {
     pub threads: usize,
 }
 
-/// Whether the process has loaded softcuda as its CUDA driver.
+/// Whether softcuda is the process's CUDA driver, or will be with the first CUDA call.
 pub fn active() -> bool {
-    library().is_some()
+    driver().is_some()
 }
 
 /// The calling thread's modes; `None` without softcuda.
 pub fn modes() -> Option<Modes> {
-    let get: extern "C" fn(*mut u64) -> u32 = library()?.symbol(c"softcudaGetModes");
+    let get: extern "C" fn(*mut u64) -> u32 = driver()?.symbol(c"softcudaGetModes");
     let mut v = [0; 7];
     get(v.as_mut_ptr());
     let [mma, approx, schedule, seed, checks, count, threads] = v;
@@ -58,7 +58,7 @@ pub fn modes() -> Option<Modes> {
 
 /// Sets the calling thread's modes.
 pub fn set_modes(modes: Modes) {
-    let Some(library) = library() else { return };
+    let Some(library) = driver() else { return };
     let set: extern "C" fn(u32, u32, u32, u64, u32, u32, u32) -> u32 = library.symbol(c"softcudaSetModes");
     let Checks { memory, init, race, sync } = modes.checks;
     let checks = u32::from(memory) | u32::from(init) << 1 | u32::from(race) << 2 | u32::from(sync) << 3;
@@ -69,7 +69,7 @@ pub fn set_modes(modes: Modes) {
 
 /// Modes and model as the environment has them.
 pub fn reset_modes() {
-    if let Some(library) = library() {
+    if let Some(library) = driver() {
         let reset: extern "C" fn() = library.symbol(c"softcudaResetModes");
         reset();
     }
@@ -99,7 +99,7 @@ pub fn with_modes<T>(change: impl FnOnce(&mut Modes), test: impl FnOnce() -> T) 
 /// # Panics
 /// On another name.
 pub fn set_model(name: &str) {
-    let Some(library) = library() else { return };
+    let Some(library) = driver() else { return };
     let set: extern "C" fn(*const c_char) -> u32 = library.symbol(c"softcudaSetModel");
     let text = CString::new(name).expect("no NUL in a model's name");
     assert_eq!(set(text.as_ptr()), 0, "softcuda has no model {name}");
@@ -130,7 +130,7 @@ pub fn counters_of(kernel: &str) -> KernelCounters {
 
 /// Starts the calling thread's counters from zero.
 pub fn reset_counters() {
-    if let Some(library) = library() {
+    if let Some(library) = driver() {
         let reset: extern "C" fn() = library.symbol(c"softcudaResetCounters");
         reset();
     }
@@ -156,7 +156,7 @@ pub fn last_explanation() -> Option<String> {
 
 /// Makes the current context usable again after a kernel fault, which on a GPU would take a new context. For tests that expect a fault.
 pub fn clear_error() {
-    if let Some(library) = library() {
+    if let Some(library) = driver() {
         let clear: extern "C" fn() -> u32 = library.symbol(c"softcudaClearError");
         clear();
     }
@@ -170,7 +170,7 @@ fn ask(which: u32) -> Option<String> {
             unsafe { (&mut *state.cast::<Option<String>>(), std::slice::from_raw_parts(text.cast::<u8>(), length)) };
         *out = Some(String::from_utf8_lossy(bytes).into_owned());
     }
-    let get: extern "C" fn(u32, Take, *mut u8) -> u32 = library()?.symbol(c"softcudaText");
+    let get: extern "C" fn(u32, Take, *mut u8) -> u32 = driver()?.symbol(c"softcudaText");
     let mut out: Option<String> = None;
     get(which, take, (&raw mut out).cast());
     out

@@ -3,7 +3,7 @@
 use crate::api::control::INTERFACE;
 use std::ffi::{CStr, CString, c_void};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 /// File name of the library.
 const FILE: &str = "libnvcuda.so";
@@ -44,6 +44,24 @@ pub fn library() -> Option<Library> {
     let found = interface();
     assert_eq!(found, INTERFACE, "the loaded {FILE} is of another build than this test: remove stale copies");
     Some(*FOUND.get_or_init(|| library))
+}
+
+/// The library, if it is the process's driver. Where none is loaded yet, the loader is asked for one as the first CUDA call would ask, so
+/// that what is set before that call counts.
+pub fn driver() -> Option<Library> {
+    static ASKED: Once = Once::new();
+    library().or_else(|| {
+        ASKED.call_once(|| {
+            // SAFETY: the names are NUL-terminated; a driver's initialisers are made to be run by dlopen.
+            let open = |name: &&CStr| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+            let found = [c"libcuda.so.1", c"libcuda.so", c"libnvcuda.so"].iter().map(open).find(|h| !h.is_null());
+            if let Some(handle) = found.filter(|&handle| !is_softcuda(handle)) {
+                // SAFETY: the handle was opened above and is not used after this.
+                unsafe { libc::dlclose(handle) };
+            }
+        });
+        library()
+    })
 }
 
 fn is_softcuda(handle: *mut c_void) -> bool {
