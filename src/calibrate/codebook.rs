@@ -12,7 +12,8 @@ const ROUNDS: usize = 100;
 /// The table of `bits` (2, 3, 4) for normalized values: weighted k-means in one dimension over those with |z| <= 1, from
 /// quantile starts ((i + 1/2) / levels), rounded to f16.
 ///
-/// `weights`, if given, are one a value, not negative: KVQuant's are squared gradients of the loss (Fisher information).
+/// `weights`, if given, are one a value, not negative: KVQuant's are squared gradients of the loss (Fisher information). What attention
+/// gives a token and how large its queries are does as well, without gradients: examples/smollm2/src/calibration.rs.
 /// Values that are not finite, or beyond 1 (outliers, which are kept aside), do not count.
 ///
 /// The values are sorted once, with running sums of weight and of weight times value, so a round costs a binary search a
@@ -117,7 +118,7 @@ fn quantile(sorted: &[(f32, f32)], q: f64) -> f64 {
 ///
 /// KVQuant's `tail` is 0.005: 1 % of a row are outliers, and it has slots for so many of all heads' channels. A cache has
 /// [`crate::format::outlier_slots`] for every head's; what is beyond the range and finds no slot is cut off at it. With few slots a smaller
-/// tail loses less (docs/accuracy.md: 0.001 with one slot for 64 channels).
+/// tail loses less (examples/smollm2: 0.0015 with one slot for 64 channels).
 ///
 /// # Errors
 /// [`Error::Argument`]: a tail outside 0..0.5, no channel, `x` that is not whole rows or has none, or is not finite.

@@ -131,31 +131,37 @@ impl HostModel {
 /// Causal attention in f32: the definition that every cache format is measured against.
 pub fn f32_attention(config: &Config, heads: &Heads) -> Vec<f32> {
     let (hq, hkv, d) = (config.heads, config.kv_heads, config.head_dim);
-    let scale = 1.0 / (d as f32).sqrt();
     let mut out = vec![0.0; heads.q.len()];
     out.par_chunks_exact_mut(d).enumerate().for_each(|(row, out)| {
         let (t, head) = (row / hq, row % hq);
-        let q = &heads.q[row * d..][..d];
-        let kv = |x: &'_ [f32], p: usize| -> std::ops::Range<usize> {
-            let start = (p * hkv + head / (hq / hkv)) * d;
-            debug_assert!(start + d <= x.len());
-            start..start + d
-        };
-        let mut scores: Vec<f32> =
-            (0..=t).map(|p| scale * q.iter().zip(&heads.k[kv(&heads.k, p)]).map(|(a, b)| a * b).sum::<f32>()).collect();
-        let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut total = 0.0;
-        for s in &mut scores {
-            *s = (*s - top).exp();
-            total += *s;
-        }
-        for (p, s) in scores.iter().enumerate() {
-            for (o, v) in out.iter_mut().zip(&heads.v[kv(&heads.v, p)]) {
-                *o += s / total * v;
+        for (p, weight) in attention_weights(config, heads, t, head).into_iter().enumerate() {
+            let v = &heads.v[(p * hkv + head / (hq / hkv)) * d..][..d];
+            for (o, v) in out.iter_mut().zip(v) {
+                *o += weight * v;
             }
         }
     });
     out
+}
+
+/// What query head `head` of token `t` gives the tokens 0 to `t`; together 1.
+pub fn attention_weights(config: &Config, heads: &Heads, t: usize, head: usize) -> Vec<f32> {
+    let (hq, hkv, d) = (config.heads, config.kv_heads, config.head_dim);
+    let scale = 1.0 / (d as f32).sqrt();
+    let q = &heads.q[(t * hq + head) * d..][..d];
+    let score = |p: usize| {
+        let k = &heads.k[(p * hkv + head / (hq / hkv)) * d..][..d];
+        scale * q.iter().zip(k).map(|(a, b)| a * b).sum::<f32>()
+    };
+    let mut weights: Vec<f32> = (0..=t).map(score).collect();
+    let top = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut total = 0.0;
+    for w in &mut weights {
+        *w = (*w - top).exp();
+        total += *w;
+    }
+    weights.iter_mut().for_each(|w| *w /= total);
+    weights
 }
 
 fn rows(x: Vec<f32>, count: usize) -> Result<Tensor> {
