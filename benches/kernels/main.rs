@@ -18,6 +18,7 @@ mod llm_int8;
 mod measure;
 mod quantize;
 mod w16;
+mod wide;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ fn main() {
     kv::run(&mut bench);
     attention::run(&mut bench);
     w16::run(&mut bench);
+    wide::run(&mut bench);
     coded::run(&mut bench);
     llm_int8::run(&mut bench);
     criterion.final_summary();

@@ -3,7 +3,7 @@
 use lowbit::format::{ByteCode, CodedRows, CodedScale};
 use lowbit::half::f16;
 use lowbit::ops::matmul::{self, Decode, Operands, Residual, SkinnyConfig, TiledConfig};
-use lowbit::ops::matmul::{ByteOperands, CodedConfig, Epilogue, W4A8Operands};
+use lowbit::ops::matmul::{ByteOperands, CodedConfig, Epilogue, W4A8Operands, W8A16Operands};
 use lowbit::weights::WeightFormat::{Int4, Int8};
 use lowbit::weights::{ByteAxis, ByteLayout, PackedLayout, WeightFormat, ZeroPoint};
 
@@ -51,6 +51,7 @@ pub fn run(bench: &Bench) -> Outcome {
     ] {
         coded(bench, kernel, code, Coded::Four(PackedLayout::new(N, K, 128, format)?), false)?;
     }
+    wide(bench, "w8a16_e4m3_f16_c1")?;
     tiled(bench, "w4a16_f16_zero4_g128_tiled", "blocks of 64 rows", zero4, 128, 64)?;
     tiled(bench, "w4a16_f16_sym_g128_tiled", "blocks of 64 rows", sym, 128, 64)?;
     tiled(bench, "w4a16_f16_min_g32_tiled", "blocks of 32 rows", min, 32, 32)?;
@@ -113,6 +114,25 @@ fn product(
             Operands { layout: &layout, weights: &weights, x: &x, bias: None, residual: Residual::None::<f16> };
         let workspace = &mut workspace.as_view_mut();
         matmul::skinny(kernels, stream, &config, &operands, &mut out.as_view_mut(), Some(workspace))
+    })
+}
+
+/// Eight rows of f16 with E4M3 weights; read as those of [`product`].
+fn wide(bench: &Bench, kernel: &'static str) -> Outcome {
+    const ROWS: usize = 8;
+    let Bench { kernels, stream } = bench;
+    let layout = ByteLayout::new(N, K, ByteCode::E4m3, ByteAxis::Output)?;
+    let weights = stream.clone_htod(&vec![0x35u8; layout.bytes()])?;
+    let x = stream.clone_htod(&vec![f16::from_f32(0.5); ROWS * K])?;
+    let mut out = stream.alloc_zeros::<f16>(ROWS * N)?;
+    let mut workspace = stream.alloc_zeros::<u8>(matmul::w8a16_workspace_bytes(kernels, &layout, ROWS).max(1))?;
+    let bytes = layout.bytes() + 2 * ROWS * K * layout.row_tiles() + 2 * ROWS * N;
+    bench.count(Case { kernel, case: "1 to 8 rows", bytes, units: N * K / 8 }, || {
+        let (weights, x) = (weights.as_view(), x.as_view());
+        let operands = W8A16Operands { layout: &layout, weights: &weights, x: &x, x_stride: K };
+        let (out, workspace) = (&mut out.as_view_mut(), &mut workspace.as_view_mut());
+        let config = CodedConfig::contiguous(ROWS, N);
+        matmul::w8a16(kernels, stream, &config, &operands, &Epilogue::default(), out, Some(workspace))
     })
 }
 

@@ -52,6 +52,24 @@ pub fn w8a8<O: Element>(
     product((rows, n, k), |output, at| weights.weight(output, at), value, bias, residual)
 }
 
+/// This is the definition of [`crate::ops::matmul::w8a16`]: exact weights ([`PackedBytes::weight`]), f64 sums in the order of k. `x` is
+/// `[rows, k]`, `bias` `[n]`, `residual` `[rows, n]`, all contiguous.
+///
+/// # Panics
+/// If a slice does not have the length that the weights' layout and `x` imply.
+pub fn w8a16<X: Half16, O: Element>(
+    weights: &PackedBytes,
+    x: &[X],
+    bias: Option<&[O]>,
+    residual: Option<&[O]>,
+) -> Product {
+    let (n, k) = (weights.layout().n(), weights.layout().k());
+    let rows = x.len() / k;
+    assert_eq!(x.len(), rows * k, "x is [rows, {k}]");
+    let x = |row: usize, at: usize| f64::from(x[row * k + at].to_f32());
+    product((rows, n, k), |output, at| weights.weight(output, at), x, bias, residual)
+}
+
 /// This is the definition of [`crate::ops::matmul::w4a8`]: exact x ([`CodedRows::value`]) and weights
 /// ([`Packed::weight`]), f64 sums in the order of k.
 ///

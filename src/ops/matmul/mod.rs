@@ -1,4 +1,4 @@
-//! Products of activations with packed low-bit weights: 16-bit activations (W4A16, W8A16), and 8-bit
+//! Products of activations with packed low-bit weights: 16-bit activations (W4A16, W8A16; E4M3 weights: [`w8a16()`]), and 8-bit
 //! ones ([`w8a8()`], [`w4a8()`], [`llm_int8()`]).
 //!
 //! [`skinny()`] computes `y[m][n] = sum_k x[m][k]*w[n][k] (+ bias[n]) (+ residual[m][n])` for 1 to 32 rows of x with f32
@@ -23,6 +23,7 @@ mod split;
 mod tensors;
 mod tiled;
 mod w4a8;
+mod w8a16;
 mod w8a8;
 
 pub use act8::{Coded, CodedConfig, Epilogue, MAX_CODED_ROWS};
@@ -37,9 +38,10 @@ pub use tensors::{DeviceOrder, DeviceScales, DeviceWords, DeviceZeros, Tensors};
 pub use tiled::{MAX_TILED_ROWS, TiledConfig, tiled};
 pub use w4a8::{W4A8Operands, w4a8, w4a8_supported, w4a8_workspace_bytes};
 pub use w8a8::{ByteOperands, w8a8, w8a8_workspace_bytes};
+pub use w8a16::{W8A16Operands, w8a16, w8a16_workspace_bytes};
 
 /// The lines of the launch table.
 pub(crate) fn entries() -> Vec<crate::runtime::EntryRow> {
-    let coded = w8a8::entries().chain(w4a8::entries()).chain(llm_int8::entries());
+    let coded = w8a8::entries().chain(w8a16::entries()).chain(w4a8::entries()).chain(llm_int8::entries());
     instance::entries().into_iter().chain(arrange::entries()).chain(repack::entries()).chain(coded).collect()
 }

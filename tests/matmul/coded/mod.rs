@@ -8,4 +8,5 @@ mod layout;
 mod llm_int8;
 mod products;
 mod smooth;
+mod wide;
 mod world;

@@ -216,6 +216,7 @@ pub const CASES: &[Case] = &[
     matmul_of("blocks of 32 rows", "w4a16_f16_min_g32_tiled", 64, Mark::None),
     matmul_of("blocks of 64 rows", "w8a16_f16_g32_tiled", 32, Mark::None),
     matmul_of("blocks of 64 rows", "w4a16_bf16_zero4_g128_tiled", 64, Mark::None),
+    matmul("w8a16_e4m3_f16_c1", 32, Mark::None),
     // W4A8 and W8A8.
     three_blocks(matmul("w4a8_int8_sym_g128_c1", 64, Mark::everywhere(9.5))),
     three_blocks(matmul("w4a8_int8_zero4_g128_c1", 64, Mark::everywhere(9.5))),
