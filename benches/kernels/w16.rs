@@ -16,11 +16,30 @@ struct W16 {
     rows: usize,
 }
 
-struct OnDevice {
-    weights: Vec<CudaSlice<u8>>,
-    x: CudaSlice<f16>,
-    out: CudaSlice<f16>,
-    workspace: CudaSlice<u8>,
+/// Copies of the weights, and the rest, of a product of f16.
+pub struct OnDevice {
+    pub weights: Vec<CudaSlice<u8>>,
+    pub x: CudaSlice<f16>,
+    pub out: CudaSlice<f16>,
+    pub workspace: CudaSlice<u8>,
+}
+
+impl OnDevice {
+    pub fn new(
+        device: &Device,
+        (weights, copies): (&[u8], usize),
+        x: &[f16],
+        out: usize,
+        workspace: usize,
+    ) -> Outcome<Self> {
+        let stream = &device.stream;
+        Ok(Self {
+            weights: (0..copies).map(|_| stream.clone_htod(weights)).collect::<Result<_, _>>()?,
+            x: stream.clone_htod(x)?,
+            out: stream.alloc_zeros(out)?,
+            workspace: stream.alloc_zeros(workspace.max(1))?,
+        })
+    }
 }
 
 impl Case for W16 {
@@ -53,14 +72,8 @@ impl Case for W16 {
     }
 
     fn upload(&self, (weights, x): &Self::Data, device: &Device, copies: usize) -> Outcome<OnDevice> {
-        let stream = &device.stream;
         let workspace = matmul::workspace_bytes(&device.kernels, &self.layout, self.rows.min(matmul::MAX_ROWS));
-        Ok(OnDevice {
-            weights: (0..copies).map(|_| stream.clone_htod(weights.bytes())).collect::<Result<_, _>>()?,
-            x: stream.clone_htod(x)?,
-            out: stream.alloc_zeros(self.rows * self.layout.n())?,
-            workspace: stream.alloc_zeros(workspace.max(1))?,
-        })
+        OnDevice::new(device, (weights.bytes(), copies), x, self.rows * self.layout.n(), workspace)
     }
 
     fn launch(&self, device: &Device, call: &mut OnDevice, copy: usize) -> lowbit::Result<()> {

@@ -1,6 +1,5 @@
 //! Products of f16 activations with E4M3 weights.
 
-use lowbit::cudarc::driver::CudaSlice;
 use lowbit::format::ByteCode;
 use lowbit::half::f16;
 use lowbit::ops::matmul::{self, CodedConfig, Epilogue, W8A16Operands};
@@ -11,17 +10,11 @@ use lowbit::weights::{ByteAxis, ByteLayout, ByteScales, PackedBytes};
 use crate::data::{by_rows, bytes, close, numbers};
 use crate::device::{Device, Outcome};
 use crate::measure::{Bench, Case};
+use crate::w16::OnDevice;
 
 struct Wide {
     layout: ByteLayout,
     rows: usize,
-}
-
-struct OnDevice {
-    weights: Vec<CudaSlice<u8>>,
-    x: CudaSlice<f16>,
-    out: CudaSlice<f16>,
-    workspace: CudaSlice<u8>,
 }
 
 impl Case for Wide {
@@ -58,14 +51,8 @@ impl Case for Wide {
     }
 
     fn upload(&self, (weights, x): &Self::Data, device: &Device, copies: usize) -> Outcome<OnDevice> {
-        let stream = &device.stream;
         let workspace = matmul::w8a16_workspace_bytes(&device.kernels, &self.layout, self.rows);
-        Ok(OnDevice {
-            weights: (0..copies).map(|_| stream.clone_htod(weights.bytes())).collect::<Result<_, _>>()?,
-            x: stream.clone_htod(x)?,
-            out: stream.alloc_zeros(self.rows * self.layout.n())?,
-            workspace: stream.alloc_zeros(workspace.max(1))?,
-        })
+        OnDevice::new(device, (weights.bytes(), copies), x, self.rows * self.layout.n(), workspace)
     }
 
     fn launch(&self, device: &Device, call: &mut OnDevice, copy: usize) -> lowbit::Result<()> {

@@ -29,10 +29,7 @@ pub fn skinny<X: Element, O: Element>(
     residual: Option<&[O]>,
 ) -> Product {
     let (n, k) = (weights.layout().n(), weights.layout().k());
-    let rows = x.len() / k;
-    assert_eq!(x.len(), rows * k, "x is [rows, {k}]");
-    let x = |row: usize, at: usize| f64::from(x[row * k + at].to_f32());
-    product((rows, n, k), |output, at| weights.weight(output, at), x, bias, residual)
+    of_numbers((n, k), |output, at| weights.weight(output, at), x, bias, residual)
 }
 
 /// This is the definition of [`crate::ops::matmul::w8a8`]: exact x ([`CodedRows::value`]) and weights
@@ -64,10 +61,7 @@ pub fn w8a16<X: Half16, O: Element>(
     residual: Option<&[O]>,
 ) -> Product {
     let (n, k) = (weights.layout().n(), weights.layout().k());
-    let rows = x.len() / k;
-    assert_eq!(x.len(), rows * k, "x is [rows, {k}]");
-    let x = |row: usize, at: usize| f64::from(x[row * k + at].to_f32());
-    product((rows, n, k), |output, at| weights.weight(output, at), x, bias, residual)
+    of_numbers((n, k), |output, at| weights.weight(output, at), x, bias, residual)
 }
 
 /// This is the definition of [`crate::ops::matmul::w4a8`]: exact x ([`CodedRows::value`]) and weights
@@ -122,6 +116,20 @@ pub fn llm_int8<X: Half16, O: Element>(
         false => f64::from(codes[row * k + at] as i8) * f64::from(scale[row]),
     };
     Ok(product((rows, n, k), |output, at| weights.weight(output, at), value, bias, residual))
+}
+
+/// Of contiguous rows that are numbers as they are.
+fn of_numbers<X: Element, O: Element>(
+    (n, k): (usize, usize),
+    weight: impl Fn(usize, usize) -> f64,
+    x: &[X],
+    bias: Option<&[O]>,
+    residual: Option<&[O]>,
+) -> Product {
+    let rows = x.len() / k;
+    assert_eq!(x.len(), rows * k, "x is [rows, {k}]");
+    let x = |row: usize, at: usize| f64::from(x[row * k + at].to_f32());
+    product((rows, n, k), weight, x, bias, residual)
 }
 
 fn product<O: Element>(

@@ -107,6 +107,14 @@ pub(super) struct Act8Params {
 // SAFETY: `repr(C)`, plain integers without padding; the kernel's struct of the same name has the same fields.
 unsafe impl DeviceRepr for Act8Params {}
 
+impl Act8Params {
+    /// With rows of 16-bit x at `x`, `stride` elements apart.
+    pub fn with_wide_rows(self, x: u64, stride: usize, rows: usize) -> Self {
+        let aligned = x.is_multiple_of(16) && (rows == 1 || stride.is_multiple_of(8));
+        Self { x, x_stride: stride as u64, x_aligned: u32::from(aligned), ..self }
+    }
+}
+
 pub(super) type Act8 = Entry<Act8Params>;
 
 /// Kernels of one format by the rows that a block takes: 8, 16, 32, and tiled.
@@ -163,6 +171,15 @@ pub(super) struct Matrix<'a> {
     pub row_tiles: usize,
     pub tiles: usize,
     pub blocks: usize,
+}
+
+/// Refuses fast accumulation, for products that are not of 8-bit floats.
+pub(super) fn check_exact(arguments: Arguments, config: &CodedConfig) -> Result<()> {
+    if config.fast_accumulation {
+        let expected = "false, its products are not of 8-bit floats";
+        return Err(Error::argument(arguments.op, "config.fast_accumulation", expected, "true"));
+    }
+    Ok(())
 }
 
 /// Refuses coded rows whose buffers do not hold them.

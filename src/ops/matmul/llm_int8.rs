@@ -124,8 +124,7 @@ pub fn llm_int8<X: Half16, O: Element>(
     };
 
     let (x, _x) = operands.x.device_ptr(stream);
-    let aligned = x.is_multiple_of(16) && (rows == 1 || operands.x_stride.is_multiple_of(8));
-    let params = Act8Params { x, x_stride: operands.x_stride as u64, x_aligned: u32::from(aligned), ..outliers };
+    let params = outliers.with_wide_rows(x, operands.x_stride, rows);
     let split = Split { splits: 1, ..Split::new(layout.row_tiles(), layout.blocks(), kernels.sm_count()) };
     let entry = if X::DTYPE == crate::format::DType::F16 { DENSE_F16 } else { DENSE_BF16 };
     let dense = Dispatch { entry, block_rows: DENSE_ROWS, split };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
 
 use super::act8::{
-    Act8, Act8Params, Coded, CodedConfig, Dispatch, Epilogue, Family, MAX_CODED_ROWS, Matrix, check_coded, check_rest,
-    launch, point_to_coded,
+    Act8, Act8Params, Coded, CodedConfig, Dispatch, Epilogue, Family, MAX_CODED_ROWS, Matrix, check_coded, check_exact,
+    check_rest, launch, point_to_coded,
 };
 use super::arguments::Arguments;
 use super::params::{meta_shift, minus_base, minus_base_int8};
@@ -127,14 +127,7 @@ pub fn w4a8<O: Element>(
 ) -> Result<()> {
     let (layout, x) = (operands.layout, &operands.x);
     let arguments = Arguments { op: OP, rows: config.rows };
-    if config.fast_accumulation {
-        return Err(Error::argument(
-            OP,
-            "config.fast_accumulation",
-            "false, its products are not of 8-bit floats",
-            "true",
-        ));
-    }
+    check_exact(arguments, config)?;
     let instance = find(layout, x.code).ok_or_else(|| {
         let what = format!("{:?} in groups of {} with {} activations", layout.format(), layout.group(), x.code.name());
         Error::unsupported(OP, what, "4-bit symmetric or with 4-bit zeros, any group; int8 or e4m3 activations")

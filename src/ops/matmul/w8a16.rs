@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr};
 
-use super::act8::{Act8, Act8Params, CodedConfig, Dispatch, Epilogue, Family, MAX_CODED_ROWS, check_rest, launch};
+use super::act8::{
+    Act8, Act8Params, CodedConfig, Dispatch, Epilogue, Family, MAX_CODED_ROWS, check_exact, check_rest, launch,
+};
 use super::arguments::Arguments;
 use super::w8a8::{matrix, point_to_parts};
 use crate::error::{Error, Result};
@@ -87,10 +89,7 @@ pub fn w8a16<X: Half16, O: Element>(
 ) -> Result<()> {
     let &W8A16Operands { layout, weights, x, x_stride } = operands;
     let (rows, arguments) = (config.rows, Arguments { op: OP, rows: config.rows });
-    if config.fast_accumulation {
-        let expected = "false, its products are not of 8-bit floats";
-        return Err(Error::argument(OP, "config.fast_accumulation", expected, "true"));
-    }
+    check_exact(arguments, config)?;
     let dispatch = dispatch(kernels, layout, X::DTYPE, rows)
         .ok_or_else(|| Error::unsupported(OP, format!("{} weights", layout.code().name()), "e4m3"))?;
     arguments.rows(MAX_CODED_ROWS)?;
@@ -100,8 +99,7 @@ pub fn w8a16<X: Half16, O: Element>(
     let has = workspace.as_ref().map_or(0, |workspace| workspace.len());
     check_rest(arguments, config, &weights, epilogue, out.len(), (has, needed))?;
     let (x, _x) = x.device_ptr(stream);
-    let aligned = x.is_multiple_of(16) && (rows == 1 || x_stride.is_multiple_of(8));
-    let params = Act8Params { x, x_stride: x_stride as u64, x_aligned: u32::from(aligned), ..Default::default() };
+    let params = Act8Params::default().with_wide_rows(x, x_stride, rows);
     let format = |params: &mut _| point_to_parts(params, layout);
     // SAFETY: the checks above; the offsets are the layout's.
     unsafe { launch(arguments, kernels, stream, &dispatch, config, &weights, epilogue, params, format, out, workspace) }
