@@ -70,6 +70,16 @@ static_assert(sizeof(Act8Params) == 232 && offsetof(Act8Params, m) == 144 && off
 constexpr int kBlockK = 128, kSteps = 4;  // k of a block, and its steps of 32 k
 constexpr int kRowsOfTiled = 64;
 
+// ---- sums ---------------------------------------------------------------------------------------------------------
+
+template <int COLS>
+__device__ __forceinline__ void clear(float (&sums)[COLS][4]) {
+#pragma unroll
+    for (int c = 0; c < COLS; ++c)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sums[c][i] = 0.f;
+}
+
 // ---- x ------------------------------------------------------------------------------------------------------------
 
 // A lane's eight elements of x in a step: Raw is uint2 for bytes, uint4 for 16 bits. 0 beyond the `left` that the row
@@ -214,9 +224,8 @@ __device__ __forceinline__ void reduce_and_finish(const Act8Params& p, uint32_t 
 //   kOutliers, weight            whether x may have columns taken out, and then the code of w at (output, k)
 //   kStepsPerGroup               steps of 32 k after which a sum is scaled
 //   Raw, X                       eight elements of x as loaded, and as B operands
-//   Weights, load, advance       a block as loaded, with its scales; from a number of blocks ahead of the current one,
-//   so
-//                                many tiles of it as there are (any number: all of a block's kTiles, or none)
+//   Weights, load, advance       a block as loaded, with its scales; from a number of blocks ahead of the current one
+//   kTiles                       tiles of a block; `load` takes as many as there are: any number, all or none too
 //   Group, operand, begin,       the sums of one group: operands, start, multiply 32 k, scale into y
 //   step, end
 //   close                        what is left to do to a warp's sums at the end
@@ -294,8 +303,8 @@ __device__ __forceinline__ void act8_skinny(const Act8Params& p) {
         for (int block = whole - left; block < end; ++block, --left) {
             if (left <= 0) format.load(w[0], 0, block, int(p.tiles) - Format::kTiles * block);
             const auto load = [&](int s, int c) {
-                const int left = int(p.k) - block * kBlockK - 32 * s - 8 * t;
-                return load_x_guarded<Raw>(x[c] + s * kStepBytes, left, p.x_aligned);
+                const int elements = int(p.k) - block * kBlockK - 32 * s - 8 * t;
+                return load_x_guarded<Raw>(x[c] + s * kStepBytes, elements, p.x_aligned);
             };
             multiply_block<true>(format, w[0], load, group, y);
             go(1);

@@ -88,7 +88,6 @@ __device__ __forceinline__ float2 half2_to_float2(uint32_t h) {
 // C += A * B.   A (T32,V8) -> (M16,K16), B (T32,V4) -> (N8,K16), C (T32,V4) -> (M16,N8) of mma.m16n8k16, PTX
 // ISA 9.7.14.
 struct F16 {
-    static constexpr uint32_t kOne = 0x3c003c00, kMinusOne = 0xbc00bc00, kMinusThreeHalves = 0xbe00be00;
     static constexpr int kFractionBits = 10;
     static __device__ __forceinline__ uint32_t add(uint32_t a, uint32_t b) {
         uint32_t d;
@@ -105,7 +104,7 @@ struct F16 {
 };
 
 struct Bf16 {
-    static constexpr uint32_t kOne = 0x3f803f80, kMinusOne = 0xbf80bf80, kMinusThreeHalves = 0xbfc0bfc0;
+    static constexpr uint32_t kOne = 0x3f803f80;
     static constexpr int kFractionBits = 7;
     static __device__ __forceinline__ uint32_t add(uint32_t a, uint32_t b) {  // sm_80 has no add.bf16x2
         uint32_t d;

@@ -76,12 +76,7 @@ struct Wide : ByteWeights {
         if constexpr (BLOCKS) load_words_if<1>(&w.scale, scales + block, tiles > 0);
     }
     __device__ __forceinline__ X operand(Group&, int, Raw raw) const { return raw; }
-    __device__ __forceinline__ void begin(Group& group, const Weights&, int) const {
-#pragma unroll
-        for (int c = 0; c < COLS; ++c)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) group.c[c][i] = 0.f;
-    }
+    __device__ __forceinline__ void begin(Group& group, const Weights&, int) const { clear(group.c); }
     __device__ __forceinline__ void step(Group& group, const Weights& w, int s, const X (&x)[COLS],
                                          Sum (&)[COLS][4]) const {
         const uint32_t words[4] = {w.codes[s].x, w.codes[s].y, w.codes[s].z, w.codes[s].w};
