@@ -141,10 +141,11 @@ fn source(manifest: &Path, out: &Path) -> Result<Source, String> {
     }
 }
 
-/// The target folder, which cargo marks with a tag, when this is the crate's own repository and not a dependency.
+/// The target folder, in which cargo keeps a note on rustc (and a tag, but only where it made the folder itself: not in one
+/// that was mounted), when this is the crate's own repository and not a dependency.
 fn repository_target(manifest: &Path, out: &Path) -> Option<PathBuf> {
     let in_repository = manifest.join("xtask").is_dir();
-    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let target = out.ancestors().find(|folder| folder.join(".rustc_info.json").is_file());
     target.filter(|_| in_repository).map(Path::to_path_buf)
 }
 
