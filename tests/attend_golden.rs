@@ -10,7 +10,10 @@ mod kv_world;
 use attend_device::{Gpu, compare};
 use golden::Golden;
 use kv_world::World;
-use lowbit::cache::{KeyRope, KvFormat, KvLayout, KvScale, KvShape, KvSide, Status, nuq_key_table, nuq_value_table};
+use lowbit::cache::tile::MetaPlace;
+use lowbit::cache::{
+    KeyRope, KvFormat, KvLayout, KvScale, KvShape, KvSide, Status, nuq_key_table, nuq_value_table, tile,
+};
 use lowbit::format::{Codebook, DType, RopeStyle, rope_table};
 use lowbit::reference::attend::{Attention, Options};
 
@@ -33,6 +36,28 @@ fn cases(golden: &Golden, cache: &str) -> Vec<(String, usize, usize, String)> {
     }
     assert!(cases.len() >= 2, "no golden cases of {cache}");
     cases
+}
+
+/// Golden keys of up to 100 channels have one outlier a token, where a cache has two: the second is taken out again, and what its
+/// code says counts.
+fn leave_one_outlier(world: &mut World) {
+    let (layout, d) = (world.layout, world.layout.shape().head_dim);
+    let tile_layout = layout.tile();
+    let mut taken = 0;
+    for head in world.pages.chunks_exact_mut(layout.head_bytes()) {
+        for record in head.chunks_exact_mut(tile_layout.bytes) {
+            for token in 0..tile_layout.tokens {
+                let MetaPlace::Outliers { value, channel, .. } = tile::k_meta(layout.format(), d, token, 0) else {
+                    unreachable!("tables have outliers")
+                };
+                let meta = &mut record[tile_layout.k_meta.offset..];
+                taken += usize::from(meta[channel] != 255 && usize::from(meta[channel + 1]) < d);
+                meta[channel + 1] = 255;
+                meta[value + 2..][..2].copy_from_slice(&0x7E00u16.to_le_bytes());
+            }
+        }
+    }
+    assert!(taken > 0, "no key has two outliers");
 }
 
 fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
@@ -79,6 +104,9 @@ fn check(file: &str, cache: &str, format: KvFormat, page_tokens: usize) {
         }
         let step = world.step(&[m]);
         world.append(&step, &k[p0 * row..n * row], &v[p0 * row..n * row], false);
+        if style.is_some() && d <= 100 {
+            leave_one_outlier(&mut world);
+        }
         assert!(["", "window", "softcap", "alibi", "sinks", "all"].contains(&&*option), "{option} is no known option");
         let has = |name: &str| option == name || option == "all";
         let (slopes, sinks) = (golden.f32("alibi_slopes"), golden.f32("sink_logits"));

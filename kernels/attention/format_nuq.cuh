@@ -2,7 +2,7 @@
 // calibration; values, range and zero per token; outliers of a token aside; the first tokens exact, from the state
 // slot.
 //
-// Tile of 32 tokens (halves i of 16), D channels, V = D/32, S outliers. Key channels are in the order of
+// Tile of 32 tokens (halves i of 16), D channels, V = D/32. Key channels are in the order of
 // `kv::key_slot`, in which a pair that RoPE turns is two neighbours.
 //   4 bits  keys (T32, i, w) -> nibble 2h+b+4e: token 16i+8h+g, place 16w+4t+2b+e;  values: format_nibbles.cuh
 //   3 bits  bits 0 and 1 of all, then bit 2, words of a lane as in words.cuh
@@ -10,7 +10,7 @@
 //     4(w%2)+q values  word v, byte 2h+e, bits 2f: token 16i+8h+2t+e, channel 32v+16(f>>1)+2g+(f&1);  word v/2, byte
 //     2h+e, bit 4(v%2)+f
 //   meta    keys: f16 values [32][S], u8 places [32][S];  values: f16 ranges [32], zeros [32], then the same of
-//   channels
+//   channels; S = K_SLOTS, V_SLOTS
 //
 // 1. Each element is looked up and scaled in f32: level * range + zero, or the outlier, or the exact row's. A table of
 // 16 words
@@ -51,10 +51,11 @@ __device__ __forceinline__ uint32_t move_bit(uint32_t w, int from, int to) {
 template <int BITS, int HEAD_DIM>
 struct Nuq {
     static constexpr int D = HEAD_DIM, HALVES = 2, STEPS = 1, TILE = 32, STAGES = 2, PARTS = 1;
-    static constexpr int N = D / 16, V = D / 32, HIGHS = (D + 63) / 64, S = kv::OUTLIERS<D>;
+    static constexpr int N = D / 16, V = D / 32, HIGHS = (D + 63) / 64;
+    static constexpr int K_SLOTS = kv::OUTLIERS<0, D>, V_SLOTS = kv::OUTLIERS<1, D>;
     static constexpr int CODES = BITS == 4 ? 16 * D : 8 * D + 256 * HIGHS;
-    static constexpr int V_CODES = CODES, K_META = 2 * CODES, V_META = K_META + 96 * S;
-    static constexpr int RECORD = V_META + 128 + 96 * S;
+    static constexpr int V_CODES = CODES, K_META = 2 * CODES, V_META = K_META + 96 * K_SLOTS;
+    static constexpr int RECORD = V_META + 128 + 96 * V_SLOTS;
     static constexpr bool TOKEN_SCALES = false, COLUMN_BIAS = false, NORMALIZE_Q = true, RAW_Q = false, BF16 = false;
     static constexpr bool ROTATES = false, GROUP_SCALES = false, WINDOW = false, OUT_SCALES = false;
     static constexpr int TABLES = sizeof(NuqTables<D>);
@@ -130,7 +131,7 @@ struct Nuq {
 #pragma unroll 1
         for (int i = 0; i < 2; ++i) {
             const Words words(tile, i, lane);
-            Outliers outliers[2];
+            Outliers<K_SLOTS> outliers[2];
 #pragma unroll
             for (int h = 0; h < 2; ++h) outliers[h].load(tile + K_META, 16 * i + 8 * h + g, 4 * t, 0.25f);
             const float2* turn = angles + static_cast<int64_t>(token + 16 * i) * pairs;
@@ -186,7 +187,7 @@ struct Nuq {
             const uint32_t p[2] = {i == 0 ? weights[0][0][0] : weights[0][1][0],
                                    i == 0 ? weights[0][0][1] : weights[0][1][1]};
             float range[2][2], zero[2][2];  // h, e
-            Outliers outliers[2][2];
+            Outliers<V_SLOTS> outliers[2][2];
 #pragma unroll
             for (int x = 0; x < 4; ++x) {
                 const int of = 16 * i + 8 * (x / 2) + 2 * t + x % 2;
@@ -229,16 +230,16 @@ struct Nuq {
                                                  const uint32_t (&keep_v)[1]) {
         if (keep_k[0] == 0) {
             clear_part<CODES>(tile, lane);
-            clear_part<96 * S>(tile + K_META, lane);
+            clear_part<96 * K_SLOTS>(tile + K_META, lane);
         }
         if (keep_v[0] == 0) clear_part<CODES>(tile + V_CODES, lane);
         if (keep_v[0] >> lane & 1) return;
         uint16_t* halves = reinterpret_cast<uint16_t*>(tile + V_META);
         halves[lane] = halves[32 + lane] = 0;
 #pragma unroll
-        for (int s = 0; s < S; ++s) {
-            halves[64 + S * lane + s] = 0x7E00;  // no outlier
-            reinterpret_cast<uint8_t*>(tile + V_META + 128 + 64 * S)[S * lane + s] = 255;
+        for (int s = 0; s < V_SLOTS; ++s) {
+            halves[64 + V_SLOTS * lane + s] = 0x7E00;  // no outlier
+            reinterpret_cast<uint8_t*>(tile + V_META + 128 + 64 * V_SLOTS)[V_SLOTS * lane + s] = 255;
         }
     }
 
@@ -279,6 +280,7 @@ struct Nuq {
     };
 
     // A token's outliers.
+    template <int S>
     struct Outliers {
         uint32_t place[S];  // less `from`
         float value[S];

@@ -110,9 +110,9 @@ constexpr int CODE_BITS = C == Code::FLOAT  ? 16
 template <Code C, int TOKENS, int D>
 constexpr int CODE_BYTES = C == Code::NUQ3 ? 8 * D + 256 * ((D + 63) / 64) : TOKENS * D * CODE_BITS<C> / 8;
 
-// Outliers of a token and head: one for every 100 channels begun.
-template <int D>
-constexpr int OUTLIERS = (D + 99) / 100;
+// Outliers of a token and head: one for every 100 channels begun, and of keys, whose ranges are given, two at least.
+template <int SIDE, int D>
+constexpr int OUTLIERS = SIDE == 0 && D <= 100 ? 2 : (D + 99) / 100;
 
 // Channels that share a scale: gcd(32, D).
 template <int D>
@@ -124,7 +124,7 @@ constexpr int META_BYTES = C == Code::INT8                      ? 4 * TOKENS
                            : C == Code::INT4 || C == Code::INT2 ? 4 * TOKENS * (D / CHANNEL_GROUP<D>)
                            : C == Code::E2M1                    ? TOKENS * D / 16
                            : IS_GGML<C>                         ? TOKENS * D / 16
-                           : IS_NUQ<C>                          ? TOKENS * (4 * SIDE + 3 * OUTLIERS<D>)
+                           : IS_NUQ<C>                          ? TOKENS * (4 * SIDE + 3 * OUTLIERS<SIDE, D>)
                            : IS_PER_CHANNEL<C>                  ? 4 * D
                                                                 : 0;
 

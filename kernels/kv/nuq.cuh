@@ -52,7 +52,7 @@ __device__ __forceinline__ uint16_t kept(float x, uint32_t dtype) {
 // Codes one row of side SIDE (0: K, 1: V), the whole warp together.
 template <Code C, int SIDE, int D, class Stage>
 __device__ __forceinline__ void stage_nuq(Stage& stage, int token, const uint16_t* row, uint32_t dtype, bool& nan) {
-    constexpr int SLOTS = OUTLIERS<D>, BITS = C == Code::NUQ4 ? 4 : 3;
+    constexpr int SLOTS = OUTLIERS<SIDE, D>, BITS = C == Code::NUQ4 ? 4 : 3;
     const uint32_t lane = threadIdx.x % 32;
     const int start = 8 * lane, count = start < D ? 8 : 0;
     const auto& tables = stage.nuq;
@@ -107,7 +107,7 @@ __device__ __forceinline__ void stage_nuq(Stage& stage, int token, const uint16_
 // The token that byte `index` of a side's staged meta serves.
 template <int SIDE, int D>
 __device__ __forceinline__ int nuq_meta_token(int index) {
-    constexpr int SLOTS = OUTLIERS<D>;
+    constexpr int SLOTS = OUTLIERS<SIDE, D>;
     if (SIDE == 1 && index < 128) return index / 2 % 32;
     index -= 128 * SIDE;
     return index < 64 * SLOTS ? index / (2 * SLOTS) : (index - 64 * SLOTS) / SLOTS;

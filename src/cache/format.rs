@@ -183,8 +183,8 @@ impl KvFormat {
     }
 
     /// KVQuant's 4-bit cache: keys before RoPE in a table of 16 levels, range and zero per channel from calibration; values
-    /// per token; one outlier aside for every 100 channels begun; the first `sink` tokens exact (Hooper et al. 2024,
-    /// "KVQuant", section 3).
+    /// per token; one outlier aside for every 100 channels begun, of keys two at least; the first `sink` tokens exact (Hooper
+    /// et al. 2024, "KVQuant", section 3).
     pub const fn nuq4(sink: u32) -> Self {
         Self::nuq(KvCode::Nuq4, sink)
     }

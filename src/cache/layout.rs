@@ -97,8 +97,8 @@ fn meta_bytes(side: KvSide, tokens: usize, head_dim: usize) -> usize {
     match side.scale {
         KvScale::None | KvScale::Head | KvScale::Channel => 0,
         KvScale::Token => 4 * tokens,
-        KvScale::ChannelRange => 3 * tokens * nuq_slots(head_dim),
-        KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(head_dim)),
+        KvScale::ChannelRange => 3 * tokens * nuq_slots(0, head_dim),
+        KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(1, head_dim)),
         KvScale::HeadBlock(channels) => tokens * head_dim / channels as usize,
         KvScale::Block => 2 * tokens * head_dim / 32,
         KvScale::ChannelGroup(_) => 4 * tokens * head_dim / side.channel_group(head_dim),

@@ -46,9 +46,12 @@ impl KeyRope {
     }
 }
 
-/// Outliers of a token and head, each side: one for every 100 channels begun.
-pub(crate) const fn slots(head_dim: usize) -> usize {
-    outlier_slots(head_dim)
+/// Outliers of a token and head: one for every 100 channels begun, and of keys (side 0) two at least. What lies beyond a
+/// key's given ranges varies from token to token, and one place for 64 channels would leave many a token with one too many;
+/// the range of a row of values is made of what its places leave, so none is ever missing.
+pub(crate) const fn slots(side: usize, head_dim: usize) -> usize {
+    let slots = outlier_slots(head_dim);
+    if side == 0 && slots < 2 { 2 } else { slots }
 }
 
 /// `k_scale` of a cache of codebook codes: the table, then `range` and `zero` `[num_kv_heads, head_dim]` of the keys before

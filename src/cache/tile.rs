@@ -47,7 +47,7 @@
 //! | e2m1 V, token 16i+8h+2t+e | byte `8(4j+t) + 4i+2e+h` |
 //! | q8_0 and q4_0 K, token 16i+8h+g, group j of G = D/32 | half `2((8i+g) G + j) + h` |
 //! | q8_0 and q4_0 V, token 16i+8h+2t+e, T tokens a tile | half `T/4 (4j+t) + 4i+2h+e` |
-//! | nuq K, S outliers a token | half `S token + s` the value, byte `64S + S token + s` its slot |
+//! | nuq K, S outliers a token (of keys and of values) | half `S token + s` the value, byte `64S + S token + s` its slot |
 //! | nuq V | half `token` the range, `32 + token` the zero, `64 + S token + s` a value, byte `128 + 64S + S token + s` its channel |
 //! | int4 and int2 V, token 32x+16i+8h+2t+e, group j of Q = gcd(32, D) channels | `64 x D/Q` halves on: half `8(4j+t) + 4i+2h+e` the scale, `32 D/Q + 8(4j+t) + 4h+2i+e` the minimum |
 
@@ -304,7 +304,7 @@ pub const fn k_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
     match format.k.scale {
         KvScale::None | KvScale::Head | KvScale::Channel => MetaPlace::None,
         KvScale::ChannelRange | KvScale::TokenRange => {
-            let slots = nuq_slots(d);
+            let slots = nuq_slots(0, d);
             MetaPlace::Outliers { range: None, value: 2 * slots * token, channel: slots * (64 + token) }
         }
         KvScale::Token => token_scale(format, token),
@@ -336,7 +336,7 @@ pub const fn v_meta(format: &KvFormat, d: usize, token: usize, channel: usize) -
     match format.v.scale {
         KvScale::None | KvScale::Head | KvScale::Channel => MetaPlace::None,
         KvScale::ChannelRange | KvScale::TokenRange => {
-            let slots = nuq_slots(d);
+            let slots = nuq_slots(1, d);
             MetaPlace::Outliers {
                 range: Some((2 * token, 64 + 2 * token)),
                 value: 128 + 2 * slots * token,
@@ -437,7 +437,7 @@ mod tests {
                             MetaPlace::Outliers { range, value, channel },
                         ) => {
                             let ranges = range.map_or(vec![], |(a, b)| vec![a, a + 1, b, b + 1]);
-                            let slots = nuq_slots(d);
+                            let slots = nuq_slots(usize::from(range.is_some()), d);
                             let outliers = (value..value + 2 * slots).chain(channel..channel + slots);
                             ((token, 0), ranges.into_iter().chain(outliers).collect())
                         }
@@ -457,8 +457,8 @@ mod tests {
                     KvScale::None | KvScale::Head | KvScale::Channel => 0,
                     KvScale::Token => 4 * tokens,
                     KvScale::HeadBlock(_) | KvScale::Block => tokens * d / 16,
-                    KvScale::ChannelRange => 3 * tokens * nuq_slots(d),
-                    KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(d)),
+                    KvScale::ChannelRange => 3 * tokens * nuq_slots(0, d),
+                    KvScale::TokenRange => tokens * (4 + 3 * nuq_slots(1, d)),
                     KvScale::ChannelGroup(_) => 4 * tokens * d / side.channel_group(d),
                     KvScale::TokenGroup(_) => 4 * d,
                 };

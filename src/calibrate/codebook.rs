@@ -116,9 +116,9 @@ fn quantile(sorted: &[(f32, f32)], q: f64) -> f64 {
 /// Range and zero of every channel for [`crate::format::Spread::Channel`]: half width and centre of the interval between
 /// the quantiles `tail` and 1 - `tail` over the rows of `x` [rows, channels].
 ///
-/// KVQuant's `tail` is 0.005: 1 % of a row are outliers, and it has slots for so many of all heads' channels. A cache has
-/// [`crate::format::outlier_slots`] for every head's; what is beyond the range and finds no slot is cut off at it. With few slots a smaller
-/// tail loses less (examples/smollm2: 0.0015 with one slot for 64 channels).
+/// KVQuant's `tail` is 0.005: 1 % of a row are outliers, and it has slots for so many of all heads' channels. A cache has them
+/// head by head ([`crate::cache::KvFormat::nuq4`]); what is beyond the range and finds no slot is cut off at it. With few slots a smaller
+/// tail loses less (examples/smollm2: 0.003 with two slots for 64 channels).
 ///
 /// # Errors
 /// [`Error::Argument`]: a tail outside 0..0.5, no channel, `x` that is not whole rows or has none, or is not finite.

@@ -222,7 +222,7 @@ fn only_read(full: &World, first: usize, p0: usize, n: usize) -> World {
                     match scale {
                         MetaPlace::None => {}
                         MetaPlace::Outliers { range, value, channel } => {
-                            let slots = d.div_ceil(100);
+                            let slots = d.div_ceil(100).max(2 - side);
                             copy(meta.offset + value, 2 * slots);
                             copy(meta.offset + channel, slots);
                             for at in range.iter().flat_map(|&(range, zero)| [range, zero]) {

@@ -1,7 +1,8 @@
 //! Codes with tables in the cache (KVQuant): the definition of how a row is coded and read.
 //!
-//! x: NaN -> 0, clamp to +-65504. Keys: range and zero of the channel, from the caller. Values: of the row without its S =
-//! ceil(D/100) largest magnitudes (ties to the lower channel), range = f16((max - min)/2), zero = f16((max + min)/2).
+//! S = ceil(D/100) outliers a row, of keys two at least (`nuq_slots`).
+//! x: NaN -> 0, clamp to +-65504. Keys: range and zero of the channel, from the caller. Values: of the row without its S
+//! largest magnitudes (ties to the lower channel), range = f16((max - min)/2), zero = f16((max + min)/2).
 //! z = (x - zero)/range; where range is 0, 0 if x = zero and else infinite. The code is [`Codebook::nearest`](crate::format::Codebook::nearest)
 //! of z, 0 where range is 0. The S largest |z| above 1 (ties to the lower channel) are stored as f16 beside; an unused place has
 //! channel 255 and the value 0x7E00, a NaN. y = level * range + zero in f32, two roundings, replaced by the outliers.
@@ -50,7 +51,7 @@ pub(crate) fn code_row(
     (codes, meta): (Part, Part),
 ) {
     let (format, d) = (layout.format(), layout.shape().head_dim);
-    let slots = nuq_slots(d);
+    let slots = nuq_slots(side, d);
     let (code, place) = match side {
         0 => (format.k.code, tile::k_meta(format, d, token, 0)),
         _ => (format.v.code, tile::v_meta(format, d, token, 0)),
@@ -154,7 +155,7 @@ pub(crate) fn decode(
             };
             put(token, c, table.levels[q] * range + zero);
         }
-        for s in 0..nuq_slots(d) {
+        for s in 0..nuq_slots(side, d) {
             let (slot, v) = (usize::from(meta[channel + s]), half(value + 2 * s));
             if !v.is_nan() && slot < d {
                 put(token, if side == 0 { layout.key_channel(slot) } else { slot }, v);
