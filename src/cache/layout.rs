@@ -5,7 +5,7 @@ use crate::format::{DType, MAX_ROTATION, Rotation};
 use crate::{Error, Result};
 
 /// Version of the byte layout of pages and state; changes whenever a stored byte moves or changes meaning.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Shape of the cache of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
