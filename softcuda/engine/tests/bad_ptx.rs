@@ -190,9 +190,13 @@ fn texts_that_break_off_or_contradict_themselves_are_refused() {
         ("a hex number without digits", kernel("mov.b32 %r1, 0x;"), "not a constant"),
         ("a version beyond measure", ".version 4294967295.9\n.target sm_80\n".into(), "malformed .version"),
         ("too many values", format!("{HEAD}.global .u32 x[2] = {{1,2,3}};"), "more initial values"),
+        ("results of a kernel", format!("{HEAD}.entry (.reg .u32 r) k() {{ ret; }}"), "a kernel has no results"),
         ("threads past 2^32", format!("{HEAD}.entry k() .maxntid 4294967296 {{ ret; }}"), "expected a number"),
     ] {
         refused(what, &text, Syntax, reason);
+    }
+    for target in ["0", "()", "L", "{%r1, %r2}", "[%r1]", "%tid.x", "_", "(), 0, ()", "%r1|%r2", "k+4"] {
+        refused(target, &kernel(&format!("L: call {target};")), Syntax, "a call names a function");
     }
     refused("a label that is nowhere", &kernel("bra L;"), Undefined, "not a label");
     refused("a register past the last", &kernel("mov.b32 %r99999999999, 1;"), Syntax, "must be a register");

@@ -14,7 +14,8 @@ type Signature<'a> = (&'a [Variable<'a>], &'a [Variable<'a>]);
 
 impl<'a> Decoder<'_, 'a> {
     pub(super) fn call(&self, stmt: &Stmt<'a>, preloads: &mut Preloads) -> Result<Draft> {
-        let parts = call(stmt).expect("the caller looked");
+        let callable = || refuse(stmt, Syntax, "a call names a function, or a register with the address of one");
+        let parts = call(stmt).ok_or_else(callable)?;
         if let Operand::Symbol(name) = parts.target
             && let Some(exec) = builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none()))
         {

@@ -21,9 +21,14 @@ pub struct Call<'s, 'a> {
     pub arguments: &'s [Operand<'a>],
 }
 
-/// The parts of a call statement.
+/// Whether a statement calls, though perhaps nothing that can be called.
+fn is_call(stmt: &Stmt<'_>) -> bool {
+    matches!(stmt.op, "call" | "call.uni")
+}
+
+/// The parts of a call statement that names a function or a register.
 pub fn call<'s, 'a>(stmt: &'s Stmt<'a>) -> Option<Call<'s, 'a>> {
-    if stmt.op != "call" && stmt.op != "call.uni" {
+    if !is_call(stmt) {
         return None;
     }
     let list = |o: Option<&'s Operand<'a>>| if let Some(Operand::List(l)) = o { Some(l.as_slice()) } else { None };
@@ -59,7 +64,7 @@ impl<'a> Decoder<'_, 'a> {
     pub fn draft(&self, stmt: &Stmt<'a>, start: u32, preloads: &mut Preloads) -> Result<Draft> {
         let mut draft = if stmt.op.starts_with('.') {
             self.blank(stmt, isa::nothing(), crate::Class::Control)
-        } else if call(stmt).is_some() {
+        } else if is_call(stmt) {
             self.call(stmt, preloads)?
         } else if let Some(draft) = self.frame_address(stmt, preloads)? {
             draft

@@ -280,6 +280,9 @@ impl<'a> Parser<'a> {
     pub(super) fn function(&mut self) -> Result<Function<'a>> {
         let first = self.next();
         let (entry, line) = (first.text == ".entry", first.line);
+        if entry && self.is(b'(') {
+            return Err(self.refuse("a kernel has no results"));
+        }
         let returns = if self.is(b'(') { self.parameters()? } else { Vec::new() };
         let name = self.ident()?;
         let params = if self.is(b'(') { self.parameters()? } else { Vec::new() };
