@@ -198,6 +198,12 @@ fn texts_that_break_off_or_contradict_themselves_are_refused() {
     for target in ["0", "()", "L", "{%r1, %r2}", "[%r1]", "%tid.x", "_", "(), 0, ()", "%r1|%r2", "k+4"] {
         refused(target, &kernel(&format!("L: call {target};")), Syntax, "a call names a function");
     }
+    for call in
+        ["vprintf", "vprintf, ()", "(r), vprintf, (p)", "vprintf, (p, p)", "(r), vprintf, (p, r)", "__assertfail"]
+    {
+        let text = kernel(&format!(".param .b64 p; .param .b32 r; call {call};"));
+        refused(call, &text, Syntax, "bytes and results of");
+    }
     refused("a label that is nowhere", &kernel("bra L;"), Undefined, "not a label");
     refused("a register past the last", &kernel("mov.b32 %r99999999999, 1;"), Syntax, "must be a register");
     refused("a register past the last, read", &kernel("mov.b32 %r1, %r4;"), Undefined, "not declared");

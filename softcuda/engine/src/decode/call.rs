@@ -1,9 +1,10 @@
 //! Calls: of functions of the module by name or by address, and of those that the device provides.
 
 use super::layout::{Signature as Frame, signature};
-use super::statement::{Decoder, builtin, call};
+use super::statement::{Decoder, call};
 use super::{Draft, Preloads, Result, Use, refuse};
 use crate::exec::code::{CallSite, Preload, Run};
+use crate::exec::host::{Builtin, builtin};
 use crate::exec::regs::File;
 use crate::isa;
 use crate::module::LoadErrorKind::{Syntax, Undefined, Unsupported};
@@ -17,12 +18,18 @@ impl<'a> Decoder<'_, 'a> {
         let callable = || refuse(stmt, Syntax, "a call names a function, or a register with the address of one");
         let parts = call(stmt).ok_or_else(callable)?;
         if let Operand::Symbol(name) = parts.target
-            && let Some(exec) = builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none()))
+            && let Some(called) = builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none()))
         {
-            let mut draft = self.blank(stmt, exec, crate::Class::Control);
+            let mut draft = self.blank(stmt, called.exec, crate::Class::Control);
             // Offsets in the frame of the arguments, then of the result.
-            let places = parts.arguments.iter().chain(parts.results).map(|o| Ok(self.argument(stmt, o)?.0));
-            draft.inst.list = places.collect::<Result<_>>()?;
+            let given = parts.arguments.iter().chain(parts.results).map(|o| self.argument(stmt, o));
+            let (places, sizes): (Vec<u32>, Vec<u32>) = given.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+            if parts.arguments.len() != called.arguments.len() || sizes != [called.arguments, called.results].concat() {
+                let Builtin { arguments, results, .. } = called;
+                let reason = format!("`{name}` has arguments of {arguments:?} bytes and results of {results:?}");
+                return Err(refuse(stmt, Syntax, reason));
+            }
+            draft.inst.list = places.into();
             draft.places[0] = Some((preloads.reg(File::R64, Preload::Frame), Use::Read));
             return Ok(draft);
         }

@@ -1,6 +1,7 @@
 //! Which functions a kernel may call, and which calls may come back to their caller.
 
 use super::{Env, Result, body, refuse, statement};
+use crate::exec::host::builtin;
 use crate::module::LoadErrorKind;
 use crate::ptx::{Function, Init, Operand, Unit};
 use std::collections::{HashMap, HashSet};
@@ -44,7 +45,7 @@ impl<'a> Graph<'a> {
                 };
                 match env.function(name) {
                     Some(g) if g.body.is_some() => callees.push(graph.number(g)),
-                    _ if statement::builtin(name).is_some() => {}
+                    _ if builtin(name).is_some() => {}
                     _ => {
                         let reason = format!("function `{name}` is not defined");
                         return Err(refuse(stmt, LoadErrorKind::Undefined, reason));

@@ -38,11 +38,6 @@ pub fn call<'s, 'a>(stmt: &'s Stmt<'a>) -> Option<Call<'s, 'a>> {
     Some(Call { results: results.unwrap_or(&[]), target, arguments: list(stmt.operands.get(at + 1)).unwrap_or(&[]) })
 }
 
-/// A function that the device itself provides.
-pub fn builtin(name: &str) -> Option<Exec> {
-    crate::exec::host::builtin(name)
-}
-
 /// Decodes the statements of one function.
 pub struct Decoder<'d, 'a> {
     /// The module.

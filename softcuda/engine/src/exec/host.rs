@@ -8,11 +8,21 @@ use super::printf::{Values, formatted};
 use crate::memory::{Access, Space, Wide};
 use crate::report::FaultKind;
 
+/// A function that the device provides.
+pub struct Builtin {
+    /// What a call of it does.
+    pub exec: Exec,
+    /// Bytes of each argument.
+    pub arguments: &'static [u32],
+    /// Bytes of each result.
+    pub results: &'static [u32],
+}
+
 /// The function of this name.
-pub fn builtin(name: &str) -> Option<Exec> {
+pub fn builtin(name: &str) -> Option<Builtin> {
     Some(match name {
-        "vprintf" => exec!(|c, i| printf(c, i)),
-        "__assertfail" => exec!(|c, i| assertfail(c, i)),
+        "vprintf" => Builtin { exec: exec!(|c, i| printf(c, i)), arguments: &[8, 8], results: &[4] },
+        "__assertfail" => Builtin { exec: exec!(|c, i| assertfail(c, i)), arguments: &[8, 8, 4, 8, 8], results: &[] },
         _ => return None,
     })
 }
@@ -52,7 +62,7 @@ fn frame(c: &Ctx<'_, '_>, i: &Inst, lane: u32) -> u64 {
 
 /// The k-th argument of a lane.
 fn operand(c: &mut Ctx<'_, '_>, i: &Inst, lane: u32, k: usize, size: u32) -> Option<u64> {
-    let address = frame(c, i, lane) + u64::from(*i.list.get(k)?);
+    let address = frame(c, i, lane) + u64::from(i.list[k]);
     peek(c, i, lane, Space::Local, address, size)
 }
 
@@ -70,8 +80,9 @@ struct Arguments<'c, 'a, 'l> {
 
 impl Values for Arguments<'_, '_, '_> {
     fn next(&mut self, bytes: u32) -> Option<u64> {
-        let at = self.at.next_multiple_of(u64::from(bytes));
-        self.at = at + u64::from(bytes);
+        let bytes64 = u64::from(bytes);
+        let at = self.at.wrapping_add(bytes64 - 1) & !(bytes64 - 1);
+        self.at = at.wrapping_add(bytes64);
         peek(self.c, self.i, self.lane, Space::Generic, at, bytes)
     }
 
@@ -92,14 +103,12 @@ fn printf(c: &mut Ctx<'_, '_>, i: &Inst) -> Flow {
             return Flow::Fault;
         };
         eprint!("{out}");
-        if let Some(&result) = i.list.get(2) {
-            let access = Access::weak(c.site(i), c.warp.index, 1 << lane, Space::Local, 4);
-            let mut count = Wide::new();
-            count.words[0][lane as usize] = used;
-            let address = frame(c, i, lane) + u64::from(result);
-            if let Err(fault) = c.door.store(&access, &[address; 32], &count) {
-                return c.fault(fault);
-            }
+        let access = Access::weak(c.site(i), c.warp.index, 1 << lane, Space::Local, 4);
+        let mut count = Wide::new();
+        count.words[0][lane as usize] = used;
+        let address = frame(c, i, lane) + u64::from(i.list[2]);
+        if let Err(fault) = c.door.store(&access, &[address; 32], &count) {
+            return c.fault(fault);
         }
     }
     Flow::Next
