@@ -78,8 +78,8 @@ fn both_images_agree_on_8_bit_floats() {
             every_pattern(&device, format);
             for axis in [Axis::Tensor, Axis::Row, Axis::Column, Axis::Group(32)] {
                 let (scheme, shape) = (Scheme { code: Code::Fp8(format), axis }, Matrix::dense(9, 96));
-                check(&device, scheme, shape, &input::<f32>(shape.span(), 3, true), Way::default(), 0);
-                check(&device, scheme, shape, &input::<f16>(shape.span(), 3, false), Way::default(), 0);
+                check(&device, scheme, shape, &input::<f32>(shape.span(), 3, true), Way::default(), [0, 0]);
+                check(&device, scheme, shape, &input::<f16>(shape.span(), 3, false), Way::default(), [0, 0]);
             }
         }
     }

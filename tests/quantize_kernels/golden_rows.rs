@@ -20,8 +20,8 @@ fn ties() {
             (0..rows * whole).map(|i| x[i / whole * cols + if i % whole < cols { i % whole } else { 0 }]).collect();
         for code in Code::ALL.into_iter().filter(|code| code.block().is_none()) {
             let scheme = Scheme { code, axis: Axis::Row };
-            check(&device, scheme, Matrix::dense(rows, cols), &x, Way::default(), 0);
-            check(&device, scheme, Matrix::dense(rows, whole), &padded, Way::default(), 0);
+            check(&device, scheme, Matrix::dense(rows, cols), &x, Way::default(), [0, 0]);
+            check(&device, scheme, Matrix::dense(rows, whole), &padded, Way::default(), [0, 0]);
         }
     }
 }
@@ -34,7 +34,7 @@ fn microscaling_and_nvfp4_blocks() {
     for code in Code::ALL {
         let Some(block) = code.block() else { continue };
         let scheme = Scheme { code, axis: Axis::Group(block) };
-        check(&device, scheme, Matrix::dense(shape[0], shape[1]), &x, Way::default(), 0);
+        check(&device, scheme, Matrix::dense(shape[0], shape[1]), &x, Way::default(), [0, 0]);
     }
 }
 
@@ -46,7 +46,7 @@ fn real_keys() {
     let matrix = Matrix::dense(shape[0], shape[1] * shape[2]);
     for code in Code::ALL.into_iter().filter(|code| code.block().is_none()) {
         for axis in [Axis::Row, Axis::Group(32), Axis::TokenGroup(32), Axis::Column, Axis::Tensor] {
-            check(&device, Scheme { code, axis }, matrix, &x, Way::default(), 0);
+            check(&device, Scheme { code, axis }, matrix, &x, Way::default(), [0, 0]);
         }
     }
 }

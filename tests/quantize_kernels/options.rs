@@ -21,15 +21,15 @@ fn every_scheme_by_clipped_and_by_given_scales() {
     {
         for (i, scheme) in schemes(shape).into_iter().enumerate() {
             let kind = (i % 3, i as u64);
-            check_type(&device, scheme, shape, kind, Way::Measured(clip(0.7)), shift);
+            check_type(&device, scheme, shape, kind, Way::Measured(clip(0.7)), [shift, shift]);
             if scheme.code.block().is_none() {
-                check_type(&device, scheme, shape, kind, Way::Given(0.6, Rounding::Nearest), shift);
+                check_type(&device, scheme, shape, kind, Way::Given(0.6, Rounding::Nearest), [shift, shift]);
             }
         }
     }
     let given = Options { given_tensor_scale: true, ..Options::default() };
     let scheme = Scheme { code: Code::Nvfp4, axis: Axis::Group(16) };
-    check_type(&device, scheme, Matrix::dense(5, 48), (1, 1), Way::Measured(given), 0);
+    check_type(&device, scheme, Matrix::dense(5, 48), (1, 1), Way::Measured(given), [0, 0]);
 }
 
 proptest! {
@@ -46,9 +46,9 @@ proptest! {
         let rounding = if random { Rounding::Stochastic { seed } } else { Rounding::Nearest };
         let options = Options { rounding, ..clip(ratio) };
         let device = Device::new();
-        check_type(&device, scheme, shape, (dtype, seed), Way::Measured(options), shift);
+        check_type(&device, scheme, shape, (dtype, seed), Way::Measured(options), [shift, shift]);
         if scheme.code.block().is_none() {
-            check_type(&device, scheme, shape, (dtype, seed), Way::Given(ratio, rounding), shift);
+            check_type(&device, scheme, shape, (dtype, seed), Way::Given(ratio, rounding), [shift, shift]);
         }
     }
 }
@@ -60,8 +60,8 @@ fn stochastic_rounding_on_every_axis() {
     let options = Options { rounding, ..Options::default() };
     for shape in [Matrix::dense(8, 48), Matrix { rows: 8, cols: 13, row_stride: 15 }] {
         for scheme in schemes(shape).into_iter().filter(|s| STOCHASTIC.contains(&s.code)) {
-            check_type(&device, scheme, shape, (1, 4), Way::Measured(options), 0);
-            check_type(&device, scheme, shape, (0, 4), Way::Given(0.9, rounding), 0);
+            check_type(&device, scheme, shape, (1, 4), Way::Measured(options), [0, 0]);
+            check_type(&device, scheme, shape, (0, 4), Way::Given(0.9, rounding), [0, 0]);
         }
     }
 }

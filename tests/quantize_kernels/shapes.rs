@@ -24,7 +24,7 @@ fn every_scheme_and_type() {
     for (i, (shape, shift)) in shapes.into_iter().enumerate() {
         for scheme in schemes(shape) {
             for dtype in 0..3 {
-                check_type(&device, scheme, shape, (dtype, i as u64), Way::default(), shift);
+                check_type(&device, scheme, shape, (dtype, i as u64), Way::default(), [shift, shift]);
             }
         }
     }
@@ -40,11 +40,14 @@ fn gathered_codes() {
     for code in [Code::Int4, Code::Uint4, Code::Int2, Code::Uint2] {
         for dtype in 0..3 {
             for (i, axis) in axes.into_iter().enumerate() {
-                check_type(&device, Scheme { code, axis }, groups, (dtype, i as u64), Way::default(), 0);
+                // Aligned rows whose codes begin at a multiple of 16, 2, 4 and 8 bytes.
+                for shift in [[0, 0], [8, 2], [0, 4], [8, 8]] {
+                    check_type(&device, Scheme { code, axis }, groups, (dtype, i as u64), Way::default(), shift);
+                }
             }
             for (shape, size) in [(tokens, 16), (tokens, 32), (Matrix::dense(256, 72), 256)] {
                 let scheme = Scheme { code, axis: Axis::TokenGroup(size) };
-                check_type(&device, scheme, shape, (dtype, size as u64), Way::default(), 0);
+                check_type(&device, scheme, shape, (dtype, size as u64), Way::default(), [0, 0]);
             }
         }
     }
@@ -58,7 +61,7 @@ fn long_rows() {
         for code in [Code::Int8, Code::Uint4, Code::Fp8(Fp8::E4m3)] {
             for special in [false, true] {
                 let (scheme, shape) = (Scheme { code, axis: Axis::Row }, Matrix::dense(2, cols));
-                check(&device, scheme, shape, &input::<f16>(shape.span(), 5, special), Way::default(), 0);
+                check(&device, scheme, shape, &input::<f16>(shape.span(), 5, special), Way::default(), [0, 0]);
             }
         }
     }
@@ -70,13 +73,13 @@ fn more_rows_than_blocks_stride_over() {
     let shape = Matrix::dense(5000, 9);
     for code in [Code::Int8, Code::Uint4] {
         for axis in [Axis::Tensor, Axis::Column] {
-            check(&device, Scheme { code, axis }, shape, &input::<bf16>(shape.span(), 6, true), Way::default(), 0);
+            check(&device, Scheme { code, axis }, shape, &input::<bf16>(shape.span(), 6, true), Way::default(), [0, 0]);
         }
     }
     // 256 rows of one chunk are a block, and 4096 blocks the grid.
     let shape = Matrix::dense(4096 * 256 + 5, 8);
     let scheme = Scheme { code: Code::Uint2, axis: Axis::Group(8) };
-    check(&device, scheme, shape, &vec![f16::ONE; shape.span()], Way::default(), 0);
+    check(&device, scheme, shape, &vec![f16::ONE; shape.span()], Way::default(), [0, 0]);
 }
 
 /// Passes over codes whose blocks take two rows: each has its own scale.
@@ -85,7 +88,7 @@ fn scales_of_several_rows_a_block() {
     let (device, shape) = (Device::new(), Matrix::dense(5000, 9));
     for code in [Code::Int8, Code::Uint4] {
         let scheme = Scheme { code, axis: Axis::Row };
-        check(&device, scheme, shape, &input::<bf16>(shape.span(), 7, false), Way::default(), 0);
+        check(&device, scheme, shape, &input::<bf16>(shape.span(), 7, false), Way::default(), [0, 0]);
     }
 }
 
@@ -98,10 +101,10 @@ fn tiny_and_zero_rows() {
         for scale in [1e-36f32, 3e-41, 0.0] {
             let x: Vec<bf16> =
                 input::<f32>(shape.span(), i as u64, false).iter().map(|v| bf16::from_f32(v * scale)).collect();
-            check(&device, scheme, shape, &x, Way::default(), 0);
+            check(&device, scheme, shape, &x, Way::default(), [0, 0]);
         }
         let x: Vec<f16> = input::<f32>(shape.span(), i as u64, false).iter().map(|v| f16::from_f32(v * 6e-8)).collect();
-        check(&device, scheme, shape, &x, Way::default(), 0);
+        check(&device, scheme, shape, &x, Way::default(), [0, 0]);
     }
 }
 
@@ -115,7 +118,7 @@ fn lone_nans() {
             x[at + (row * 37 + 5) % shape.cols] = E::from_f32(f32::NAN);
             x[at + (row * 37 + 5 + [2, 1, 8, 128][row % 4]) % shape.cols] = E::from_f32(-200.0);
         }
-        check(device, scheme, shape, &x, Way::default(), 0);
+        check(device, scheme, shape, &x, Way::default(), [0, 0]);
     }
     let device = Device::new();
     let shape = Matrix::dense(32, 256);
@@ -145,9 +148,9 @@ fn rows_full_of_ties() {
     let brains: Vec<bf16> = all.clone().map(|(row, col)| bf16::from_f32(values(row, col))).collect();
     let floats: Vec<f32> = all.map(|(row, col)| values(row, col)).collect();
     for scheme in schemes(shape) {
-        check(&device, scheme, shape, &halves, Way::default(), 0);
-        check(&device, scheme, shape, &brains, Way::default(), 0);
-        check(&device, scheme, shape, &floats, Way::default(), 0);
+        check(&device, scheme, shape, &halves, Way::default(), [0, 0]);
+        check(&device, scheme, shape, &brains, Way::default(), [0, 0]);
+        check(&device, scheme, shape, &floats, Way::default(), [0, 0]);
     }
 }
 
@@ -156,11 +159,12 @@ proptest! {
     #[test]
     fn any_shape_stride_and_alignment(
         rows in 1usize..66, eights in 1usize..40, ragged in 0usize..8, gap in 0usize..9, shift in 0usize..9,
+        code_shift in 0usize..17,
         pick in any::<prop::sample::Index>(), seed in any::<u64>(), dtype in 0usize..3,
     ) {
         // Half of the cases have aligned rows.
         let (cols, gap) = if seed % 4 < 2 { (eights * 8, gap / 3 * 8) } else { (eights * 8 - ragged, gap) };
-        let shift = if seed % 3 == 0 { shift / 4 * 8 } else { shift };
+        let shift = if seed % 3 == 0 { [shift / 4 * 8, code_shift / 2 * 2] } else { [shift, code_shift] };
         let shape = Matrix { rows, cols, row_stride: cols + gap };
         let schemes = schemes(shape);
         let scheme = schemes[pick.index(schemes.len())];

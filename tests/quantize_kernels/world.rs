@@ -185,17 +185,26 @@ fn by_reference<E: Element>(scheme: Scheme, shape: Matrix, x: &[E], way: Way) ->
     Coded { codes, scales, y: bits(&y) }
 }
 
-/// `shift`: elements and bytes by which the device buffers are off their allocation's start.
-fn by_device<E: Element>(device: &Device, scheme: Scheme, shape: Matrix, x: &[E], way: Way, shift: usize) -> Coded {
+/// How far the device buffers are off their allocation's start: values in elements, codes in bytes.
+pub type Shift = [usize; 2];
+
+fn by_device<E: Element>(
+    device: &Device,
+    scheme: Scheme,
+    shape: Matrix,
+    x: &[E],
+    way: Way,
+    [shift, code_shift]: Shift,
+) -> Coded {
     let Device { stream, kernels } = device;
     let (bytes, span) = (shape.rows * scheme.row_bytes(shape.cols), shape.span());
     let padded: Vec<E> = vec![E::from_f32(3.0); shift].into_iter().chain(x.iter().copied()).collect();
     let x_device = stream.clone_htod(&[&padded[..], &[E::from_f32(0.0)]].concat()).unwrap();
     let x_view = x_device.slice(shift..shift + x.len());
-    let mut codes = stream.clone_htod(&vec![FENCE; shift + bytes + 9]).unwrap();
+    let mut codes = stream.clone_htod(&vec![FENCE; code_shift + bytes + 9]).unwrap();
     let mut y = stream.clone_htod(&vec![E::from_f32(7.0); shift + span + 9]).unwrap();
     let mut scales = Owned::new(device, scheme, &before(scheme, shape, x, way), scheme.regions(shape));
-    let mut code_view = codes.slice_mut(shift..shift + bytes);
+    let mut code_view = codes.slice_mut(code_shift..code_shift + bytes);
     match way {
         Way::Measured(options) => {
             let scales = &mut scales.view_mut();
@@ -208,20 +217,27 @@ fn by_device<E: Element>(device: &Device, scheme: Scheme, shape: Matrix, x: &[E]
     }
     .unwrap();
     let mut y_view = y.slice_mut(shift..shift + span);
-    let code_view = codes.slice(shift..shift + bytes);
+    let code_view = codes.slice(code_shift..code_shift + bytes);
     ops::quantize::dequantize(kernels, stream, scheme, shape, &code_view, &scales.view(), &mut y_view).unwrap();
     let (codes, y) = (stream.clone_dtoh(&codes).unwrap(), stream.clone_dtoh(&y).unwrap());
-    assert!(codes[..shift].iter().chain(&codes[shift + bytes..]).all(|&b| b == FENCE), "codes outside the output");
+    assert!(
+        codes[..code_shift].iter().chain(&codes[code_shift + bytes..]).all(|&b| b == FENCE),
+        "codes outside the output"
+    );
     let outside = y[..shift].iter().chain(&y[shift + span..]);
     assert!(outside.into_iter().all(|v| v.to_f32() == 7.0), "values outside the output");
-    Coded { codes: codes[shift..shift + bytes].to_vec(), scales: scales.download(device), y: bits(&y[shift..][..span]) }
+    Coded {
+        codes: codes[code_shift..][..bytes].to_vec(),
+        scales: scales.download(device),
+        y: bits(&y[shift..][..span]),
+    }
 }
 
 /// Compares codes, scales and values.
-pub fn check<E: Element>(device: &Device, scheme: Scheme, shape: Matrix, x: &[E], way: Way, shift: usize) {
+pub fn check<E: Element>(device: &Device, scheme: Scheme, shape: Matrix, x: &[E], way: Way, shift: Shift) {
     let expected = by_reference(scheme, shape, x, way);
     let found = by_device(device, scheme, shape, x, way, shift);
-    let what = || format!("{scheme:?} {shape:?} {} {way:?} shift {shift}", E::DTYPE);
+    let what = || format!("{scheme:?} {shape:?} {} {way:?} shift {shift:?}", E::DTYPE);
     assert_eq!(bits(&found.scales.f32), bits(&expected.scales.f32), "f32 scales of {}", what());
     assert_eq!(bits(&found.scales.f16), bits(&expected.scales.f16), "f16 scales of {}", what());
     assert_eq!(bits(&found.scales.min), bits(&expected.scales.min), "minima of {}", what());
@@ -234,7 +250,7 @@ pub fn check<E: Element>(device: &Device, scheme: Scheme, shape: Matrix, x: &[E]
 }
 
 /// [`check`] with an input of this type number.
-pub fn check_type(device: &Device, scheme: Scheme, shape: Matrix, (dtype, seed): (usize, u64), way: Way, shift: usize) {
+pub fn check_type(device: &Device, scheme: Scheme, shape: Matrix, (dtype, seed): (usize, u64), way: Way, shift: Shift) {
     let (len, special) = (shape.span(), seed % 2 == 0);
     match dtype {
         0 => check(device, scheme, shape, &input::<f32>(len, seed, special), way, shift),

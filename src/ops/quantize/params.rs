@@ -156,6 +156,8 @@ impl QuantizeParams {
             (2, 2 | 4, false) if chunks.is_multiple_of(enough) => gathered(chunks / enough, enough, unit),
             _ => 1,
         };
+        // One store takes them all. Rows and segments are whole multiples of it, so the first has to be in its place.
+        let gathers = if self.codes.is_multiple_of((gathers * unit).into()) { gathers } else { 1 };
         let lanes = match chunks {
             0..=1 => 1,
             _ if gathers > 1 => enough,
