@@ -18,17 +18,17 @@ impl<'a> Decoder<'_, 'a> {
         let callable = || refuse(stmt, Syntax, "a call names a function, or a register with the address of one");
         let parts = call(stmt).ok_or_else(callable)?;
         if let Operand::Symbol(name) = parts.target
-            && let Some(called) = builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none()))
+            && let Some(Builtin { exec, arguments, results }) =
+                builtin(name).filter(|_| self.env.function(name).is_none_or(|f| f.body.is_none()))
         {
-            let mut draft = self.blank(stmt, called.exec, crate::Class::Control);
             // Offsets in the frame of the arguments, then of the result.
             let given = parts.arguments.iter().chain(parts.results).map(|o| self.argument(stmt, o));
             let (places, sizes): (Vec<u32>, Vec<u32>) = given.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-            if parts.arguments.len() != called.arguments.len() || sizes != [called.arguments, called.results].concat() {
-                let Builtin { arguments, results, .. } = called;
+            if sizes.split_at(parts.arguments.len()) != (arguments, results) {
                 let reason = format!("`{name}` has arguments of {arguments:?} bytes and results of {results:?}");
                 return Err(refuse(stmt, Syntax, reason));
             }
+            let mut draft = self.blank(stmt, exec, crate::Class::Control);
             draft.inst.list = places.into();
             draft.places[0] = Some((preloads.reg(File::R64, Preload::Frame), Use::Read));
             return Ok(draft);
