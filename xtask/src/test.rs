@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::shell::{cargo, root, run, show};
+use crate::shell::{cargo, root, run, seeded, show};
 use crate::{demo, foreign, limits, model, toolchain};
 
 /// Sums over all steps. A step that is not a test run counts as one.
@@ -93,12 +93,7 @@ fn built(command: &mut Command) -> &mut Command {
 /// `cargo test` over the workspace: its output passes through, its result lines are added up.
 fn cargo_test(sums: &mut Sums) -> Result<(), String> {
     let mut command = cargo();
-    built(command.args(["test", "--workspace", "--no-fail-fast"])).stdout(Stdio::piped());
-    // The same random cases in every run, so that a failure is of the change at hand and can be had again; another seed, or `cargo test`
-    // itself, which draws one, looks at others.
-    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
-        command.env("PROPTEST_RNG_SEED", "1");
-    }
+    seeded(built(command.args(["test", "--workspace", "--no-fail-fast"]))).stdout(Stdio::piped());
     eprintln!("+ {}", show(&command));
     let mut child = command.spawn().map_err(|error| format!("cargo could not be started: {error}"))?;
     let output = child.stdout.take().ok_or("cargo's output is not there")?;

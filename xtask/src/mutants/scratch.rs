@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use super::list::{Mutant, TestName};
-use crate::shell::{cargo, root, target};
+use crate::shell::{cargo, root, seeded, target};
 use crate::{compile, nvcc, toolchain};
 
 pub struct Scratch {
@@ -161,7 +161,7 @@ impl Scratch {
         command.current_dir(&self.tree).args(["--exact", &test.path]).stdout(log).stderr(errors);
         // The simulator's library, as cargo would set it. A mutant needs no smallest failing case, and leaves none.
         command.env("LD_LIBRARY_PATH", libraries).env("RUST_BACKTRACE", "0");
-        command.env("PROPTEST_MAX_SHRINK_ITERS", "0").env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
+        seeded(&mut command).env("PROPTEST_MAX_SHRINK_ITERS", "0").env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
         let mut child = io("starting", program, command.spawn())?;
         let end = Instant::now() + Duration::from_secs_f64(limit);
         let status = loop {
